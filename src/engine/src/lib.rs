@@ -1,1 +1,26 @@
-//! Placeholder.
+//! haft-engine: every decision about ownership, as pure values.
+//!
+//! Machines take events and the time as arguments and return commands, plus the moment at which
+//! they want to be woken. Deliberately absent: clocks, randomness, I/O, async, threads, logging,
+//! hash maps, floats and serde. Persisted and wire forms live in haft-api.
+//!
+//! The map:
+//! - [`ids`], [`clock`], [`spec`]: vocabulary.
+//! - [`command`], [`state`], [`apply`]: the replicated state machine; nothing else changes ownership.
+//! - [`evidence`]: rule R3, what opens a resource that another incarnation held.
+//! - [`session`]: rule R2, from the coordinator's, the node's and the leader's side.
+//! - [`leader`]: what the leader proposes (sessions, placement, fencing), as one machine.
+//! - [`keeper`]: what a node does with its assignments and when it stops by itself (R6).
+//! - [`why`]: the reason for every state, also of inaction.
+
+pub mod apply;
+pub mod clock;
+pub mod command;
+pub mod evidence;
+pub mod ids;
+pub mod keeper;
+pub mod leader;
+pub mod session;
+pub mod spec;
+pub mod state;
+pub mod why;

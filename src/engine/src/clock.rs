@@ -1,0 +1,93 @@
+//! Time as a value: moments on one node's clock, and the timing that a cluster runs with.
+//!
+//! Reads no clock. A [`Moment`] is only comparable with moments of the same node and boot.
+
+use std::ops::Add;
+use std::time::Duration;
+
+/// A moment on one machine's suspend-counting clock (CLOCK_BOOTTIME), in nanoseconds since its boot.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct Moment(pub u64);
+
+impl Moment {
+    /// Time passed since `earlier`; zero if `earlier` is later.
+    pub fn since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// This moment less `span`, stopping at boot.
+    pub fn before(self, span: Duration) -> Moment {
+        Moment(self.0.saturating_sub(nanos(span)))
+    }
+}
+
+impl Add<Duration> for Moment {
+    type Output = Moment;
+    fn add(self, span: Duration) -> Moment {
+        Moment(self.0.saturating_add(nanos(span)))
+    }
+}
+
+fn nanos(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Largest clock-rate error assumed between any two machines, in parts per million: ten times a
+/// bad crystal (hazards 2.0).
+pub const RHO_PPM: u32 = 1_000;
+
+/// `span` on a clock that runs slow by [`RHO_PPM`]: `span·(1−ρ)`, what a holder may count on.
+pub fn shortened(span: Duration) -> Duration {
+    span - span * RHO_PPM / 1_000_000
+}
+
+/// `span` on a clock that runs fast by [`RHO_PPM`]: `span·(1+ρ)`, what a judge must wait.
+pub fn lengthened(span: Duration) -> Duration {
+    span + span * RHO_PPM / 1_000_000
+}
+
+/// Every interval of a cluster, already derived and checked by haft-config.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timing {
+    /// A node's beat interval.
+    pub beat: Duration,
+    /// Session time to live.
+    pub ttl: Duration,
+    /// Life of a guard element after its last renewal (W).
+    pub guard_life: Duration,
+    /// Interval of guard renewals.
+    pub guard_renewal: Duration,
+    /// A leader's own silence from a node after which it commits `Closing`.
+    pub closing_after: Duration,
+    /// Raft heartbeat interval.
+    pub raft_heartbeat: Duration,
+    /// Raft election timeout, lower bound.
+    pub election_min: Duration,
+    /// Raft election timeout, upper bound; also openraft's leader lease.
+    pub election_max: Duration,
+    /// `valid_lft` put on addresses behind the guard; whole seconds.
+    pub address_life: Duration,
+}
+
+impl Timing {
+    const fn of_millis(v: [u64; 8], address_life_s: u64) -> Timing {
+        Timing {
+            beat: Duration::from_millis(v[0]),
+            ttl: Duration::from_millis(v[1]),
+            guard_life: Duration::from_millis(v[2]),
+            guard_renewal: Duration::from_millis(v[3]),
+            closing_after: Duration::from_millis(v[4]),
+            raft_heartbeat: Duration::from_millis(v[5]),
+            election_min: Duration::from_millis(v[6]),
+            election_max: Duration::from_millis(v[7]),
+            address_life: Duration::from_secs(address_life_s),
+        }
+    }
+    /// Preset `fast`.
+    pub const FAST: Timing = Self::of_millis([50, 250, 60, 25, 200, 100, 400, 800], 2);
+    /// Preset `normal`.
+    pub const NORMAL: Timing = Self::of_millis([200, 1_200, 300, 100, 1_000, 200, 1_000, 2_000], 3);
+    /// Preset `relaxed`.
+    pub const RELAXED: Timing =
+        Self::of_millis([1_000, 6_000, 1_400, 400, 5_000, 500, 2_000, 4_000], 8);
+}

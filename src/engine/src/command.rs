@@ -1,0 +1,411 @@
+//! Commands: the only things that change the replicated state.
+//!
+//! Each carries its precondition (expected incarnation, token, generation or entry) and is refused by
+//! [`crate::apply`] if that no longer holds, so that a stale leader's decision changes nothing (R1).
+//! This file only names them; what they do is in `apply`.
+
+use crate::ids::{
+    BootId, ClusterId, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName, OrderId,
+    RequestId, ResourceId, Token,
+};
+use crate::spec::{ObjectRef, ObjectSpec};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// One log entry of ours: commands applied in order, each accepted or refused by itself, so that for
+/// instance `FenceVerdict` and `Grant` travel in one commit.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Entry {
+    /// The proposer's wall clock, milliseconds since 1970: for history and join-token expiry only,
+    /// never for a decision about ownership.
+    pub stamp_unix_ms: u64,
+    /// Applied in order.
+    pub commands: Vec<Command>,
+}
+
+/// What a node's processes do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum NodeRole {
+    /// Runs haftd (a Raft voter) and haft-agent.
+    Coordinator,
+    /// Runs haft-agent only.
+    AgentOnly,
+}
+
+/// A node that joins, with what proves its identity.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Registration {
+    /// Its name; unique among registered nodes.
+    pub name: NodeName,
+    /// What it runs.
+    pub role: NodeRole,
+    /// Host (IP address) of its API, peer and beat ports.
+    pub host: String,
+    /// SHA-256 of its certificate's public key (SubjectPublicKeyInfo, DER).
+    pub key_sha256: [u8; 32],
+}
+
+/// What an agent found of its earlier life before it asked to be admitted (R10).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Probe {
+    /// It looked for everything it could have held, and released it.
+    Clean,
+    /// It could not look, or could not release all.
+    Unclean,
+}
+
+/// How one coordinator states the silence of an incarnation that is closing (R2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct StatedAge {
+    /// The coordinator that states it.
+    pub by: NodeId,
+    /// Log index of the membership entry effective at that coordinator when it stated this.
+    pub membership: LogIndex,
+    /// Since the last receipt it acknowledged, its own start, or the moment its membership took
+    /// effect, whichever is latest.
+    pub age: Duration,
+    /// Since the last authentic beat it heard, acknowledged or not (for `Reopened` only).
+    pub heard: Duration,
+    /// What the last acknowledged beat said of the guards.
+    pub guards: Attestation,
+}
+
+/// What a node attests about the kernel's dead-man switch.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum Attestation {
+    /// Nothing is known (no beat acknowledged here, or an old form).
+    #[default]
+    Unknown,
+    /// A guard was found missing or altered and is not repaired.
+    Broken,
+    /// Every guard is in place as installed.
+    Intact,
+}
+
+/// Why a fence order exists.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum FenceCause {
+    /// A lost incarnation holds resources whose isolation is `stonith`.
+    Orphans,
+    /// An administrator asked.
+    Administrator {
+        /// Who (certificate name).
+        by: String,
+        /// Their words.
+        reason: String,
+    },
+}
+
+/// What a fence order asks of the device.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FenceAction {
+    /// Off, observed.
+    Off,
+    /// On, after the verdict; its own intent, proves nothing.
+    On,
+}
+
+/// What is known after an attempt (R5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Verdict {
+    /// Observed isolated.
+    Confirmed,
+    /// The device answered that it will not or cannot.
+    Refused,
+    /// Nothing is proven. Opens nothing.
+    Unknown,
+}
+
+/// The closed list of changes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Command {
+    /// First entry: the cluster and its first coordinator (always node 1).
+    Bootstrap {
+        /// Minted by `init`.
+        cluster: ClusterId,
+        /// 1 for a new cluster.
+        epoch: Epoch,
+        /// The first coordinator.
+        first: Registration,
+        /// Key from which beat keys are derived; secret.
+        heartbeat_key: HeartbeatKey,
+    },
+    /// A one-time join token, known by its hash.
+    MintJoinToken {
+        /// SHA-256 of the secret part.
+        sha256: [u8; 32],
+        /// The only node name it admits.
+        node: NodeName,
+        /// After this stamp it is void.
+        expires_unix_ms: u64,
+        /// Retry identity.
+        request: RequestId,
+    },
+    /// A node joins, spending a token. Its id is this entry's index.
+    RegisterNode {
+        /// Who.
+        node: Registration,
+        /// SHA-256 of the token's secret part.
+        token_sha256: [u8; 32],
+    },
+    /// Raft's membership as committed; mirrors openraft's own entry at this index.
+    Membership(VoterSets),
+
+    /// A new life of a node's agent. Its incarnation is this entry's index.
+    Admit {
+        /// Which node.
+        node: NodeId,
+        /// The boot it runs in.
+        boot: BootId,
+        /// The incarnation that this one replaces; 0 if none.
+        previous: Incarnation,
+        /// What it found of its earlier life.
+        probe: Probe,
+    },
+    /// Asks every coordinator that holds this entry to acknowledge the incarnation no more.
+    Closing {
+        /// Which node.
+        node: NodeId,
+        /// Which life.
+        incarnation: Incarnation,
+    },
+    /// A majority was fresh: the session goes on.
+    Reopened {
+        /// Which node.
+        node: NodeId,
+        /// Which life.
+        incarnation: Incarnation,
+        /// Index of the `Closing` that this answers.
+        closing: LogIndex,
+    },
+    /// A majority stated ages of at least ttl·(1+ρ): the session has ended.
+    Expired {
+        /// Which node.
+        node: NodeId,
+        /// Which life.
+        incarnation: Incarnation,
+        /// Index of the `Closing` that this answers.
+        closing: LogIndex,
+        /// The statements; `apply` checks that they are a majority.
+        ages: Vec<StatedAge>,
+        /// The ttl in force, so that `apply` can check the ages.
+        ttl: Duration,
+    },
+    /// The leader waited out `valid_lft` + 1 s (lengthened) after `Expired` for an orphan whose guard was
+    /// not attested intact.
+    LifetimeLapsed {
+        /// Which orphan.
+        resource: ResourceId,
+        /// Its holder's token.
+        token: Token,
+        /// How long the leader waited on its own clock since it applied `Expired`.
+        waited: Duration,
+    },
+
+    /// Makes a node the owner. The token is this entry's index under the epoch.
+    Grant {
+        /// What.
+        resource: ResourceId,
+        /// The new owner.
+        node: NodeId,
+        /// Its life.
+        incarnation: Incarnation,
+        /// The last token of this resource, as the proposer saw it.
+        previous: Token,
+        /// The spec's version, as the proposer saw it.
+        generation: Generation,
+    },
+    /// The owner acts, and attests how its end is enforced.
+    Activated {
+        /// What.
+        resource: ResourceId,
+        /// Under which token.
+        token: Token,
+        /// Who.
+        incarnation: Incarnation,
+        /// The kernel guard, in place before the address was.
+        guard: Attestation,
+        /// `valid_lft` behind it.
+        address_life: Duration,
+    },
+    /// Asks the owner to stop and release.
+    Relinquish {
+        /// What.
+        resource: ResourceId,
+        /// The token in force.
+        token: Token,
+        /// Why.
+        cause: RelinquishCause,
+    },
+    /// The owner's final word that it has stopped (R6).
+    Released {
+        /// What.
+        resource: ResourceId,
+        /// The token that it gives up.
+        token: Token,
+        /// Who.
+        incarnation: Incarnation,
+    },
+    /// An administrator moves a resource.
+    Move {
+        /// What.
+        resource: ResourceId,
+        /// Where to.
+        to: NodeName,
+        /// Retry identity.
+        request: RequestId,
+    },
+
+    /// Committed before any device is touched (R5). The order's id is this entry's index.
+    FenceIntent {
+        /// The target.
+        node: NodeId,
+        /// The life that is to end.
+        incarnation: Incarnation,
+        /// Off or on.
+        action: FenceAction,
+        /// Why.
+        cause: FenceCause,
+        /// Retry identity.
+        request: RequestId,
+    },
+    /// One try: who executes it and by when it is over.
+    FenceAttempt {
+        /// The order.
+        order: OrderId,
+        /// 1, 2, ...
+        attempt: u32,
+        /// The coordinator that runs the agent.
+        executor: NodeId,
+        /// Level of devices tried.
+        level: u8,
+        /// Total time for it on the executor's clock.
+        deadline: Duration,
+    },
+    /// What a try proved.
+    FenceVerdict {
+        /// The order.
+        order: OrderId,
+        /// Which try.
+        attempt: u32,
+        /// What is known.
+        verdict: Verdict,
+        /// The devices and their words, for people.
+        detail: String,
+    },
+    /// An order that would leave fewer live voters than quorum, or has no device, waits here.
+    FenceHeld {
+        /// The order.
+        order: OrderId,
+        /// Why it waits.
+        reason: HoldReason,
+    },
+    /// An order ends without a verdict: its target rejoined, was released, or the order expired.
+    FenceCancelled {
+        /// The order.
+        order: OrderId,
+        /// Why.
+        reason: String,
+    },
+    /// A human vouches that the machine is off.
+    ConfirmOff {
+        /// Which node.
+        node: NodeId,
+        /// Which life.
+        incarnation: Incarnation,
+        /// Who says so (certificate name).
+        by: String,
+        /// Their words.
+        reason: String,
+        /// Retry identity.
+        request: RequestId,
+    },
+
+    /// Creates or replaces an object.
+    Put {
+        /// The object.
+        object: ObjectSpec,
+        /// `Some(0)`: must not exist. `Some(n)`: must be at n. `None`: whatever is there.
+        expected: Option<Generation>,
+        /// Retry identity.
+        request: RequestId,
+    },
+    /// Deletes an object; a held one keeps its identity until there is evidence (R3).
+    Delete {
+        /// Which.
+        object: ObjectRef,
+        /// As in `Put`.
+        expected: Option<Generation>,
+        /// Retry identity.
+        request: RequestId,
+    },
+}
+
+/// Why an owner is asked to stop.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RelinquishCause {
+    /// An administrator's move.
+    Moved,
+    /// The node is in standby.
+    Drained,
+    /// The spec changed in a way that a running owner cannot follow.
+    SpecChanged,
+    /// A better-preferred node is back and `failback: auto`.
+    Failback,
+    /// The object is being deleted.
+    Deleted,
+}
+
+/// Why a fence order waits.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HoldReason {
+    /// Fewer live voters than quorum would be left.
+    Quorum,
+    /// No configured device covers the target.
+    NoDevice,
+}
+
+/// A key generation for beats. Debug shows no bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct HeartbeatKey {
+    /// Carried in each datagram.
+    pub generation: u8,
+    /// 32 secret bytes.
+    pub secret: [u8; 32],
+}
+
+impl std::fmt::Debug for HeartbeatKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "HeartbeatKey({}, ..)", self.generation)
+    }
+}
+
+/// Raft's voters: one set, or two while membership is joint; a majority of *each* is needed.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct VoterSets {
+    /// Index of the membership entry.
+    pub index: LogIndex,
+    /// One or two sets.
+    pub sets: Vec<BTreeSet<NodeId>>,
+}
+
+impl VoterSets {
+    /// Whether `nodes` hold a majority of every set. Of no sets: never.
+    pub fn majority(&self, nodes: &BTreeSet<NodeId>) -> bool {
+        !self.sets.is_empty()
+            && self
+                .sets
+                .iter()
+                .all(|set| set.intersection(nodes).count() * 2 > set.len())
+    }
+
+    /// Whether `node` votes in any set.
+    pub fn contains(&self, node: NodeId) -> bool {
+        self.sets.iter().any(|set| set.contains(&node))
+    }
+
+    /// Every voter of every set.
+    pub fn all(&self) -> BTreeSet<NodeId> {
+        self.sets.iter().flatten().copied().collect()
+    }
+}

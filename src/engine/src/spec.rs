@@ -1,0 +1,153 @@
+//! What the user wants: specs of nodes, virtual addresses and fence devices.
+//!
+//! Checks the shape of a value only where the type can; admission (`apply::object`) checks the rest.
+
+use crate::ids::{DeviceName, NodeName};
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// How a silent owner is known to have stopped (R4). Ordered by strength.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Isolation {
+    /// Its lease, enforced by its own kernel, has run out. VirtualIP and Lock only.
+    Lease,
+    /// Its attested hardware watchdog has reset it.
+    Watchdog,
+    /// A fence device has confirmed it isolated.
+    Stonith,
+}
+
+/// Whether a resource may be `stonith` without a working fence device for every node it may run on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Unfenced {
+    /// Refused at apply time.
+    #[default]
+    Refused,
+    /// The user wrote the explicit override; shown loudly everywhere.
+    Allowed,
+}
+
+/// When a resource goes back to a node that it prefers and that has returned.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Failback {
+    /// Only by an administrator's move (stickiness is infinite).
+    #[default]
+    Never,
+    /// As soon as a better-preferred node is online.
+    Auto,
+}
+
+/// A virtual address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VirtualIpSpec {
+    /// The address; installed as /32 or /128.
+    pub address: IpAddr,
+    /// Name of the network interface that carries it, the same on every node.
+    pub interface: String,
+    /// How a silent owner is known to have stopped.
+    pub isolation: Isolation,
+    /// The override for `stonith` without devices.
+    pub unfenced: Unfenced,
+    /// Nodes in order of preference; unnamed nodes come after them.
+    pub preference: Vec<NodeName>,
+    /// Whether it returns by itself.
+    pub failback: Failback,
+}
+
+/// A resource's spec, by kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ResourceSpec {
+    /// A virtual address.
+    VirtualIp(VirtualIpSpec),
+}
+
+impl ResourceSpec {
+    /// How a silent owner is known to have stopped.
+    pub fn isolation(&self) -> Isolation {
+        match self {
+            ResourceSpec::VirtualIp(vip) => vip.isolation,
+        }
+    }
+    /// Nodes in order of preference.
+    pub fn preference(&self) -> &[NodeName] {
+        match self {
+            ResourceSpec::VirtualIp(vip) => &vip.preference,
+        }
+    }
+    /// Whether it returns by itself.
+    pub fn failback(&self) -> Failback {
+        match self {
+            ResourceSpec::VirtualIp(vip) => vip.failback,
+        }
+    }
+}
+
+/// Administrator's flags on a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Scheduling {
+    /// May be granted resources.
+    #[default]
+    Open,
+    /// Granted nothing new; keeps what it has (cordon).
+    Cordoned,
+    /// Granted nothing, and what it holds moves away (standby, drain).
+    Standby,
+}
+
+/// A node, as the administrator describes it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct NodeSpec {
+    /// Whether it may own resources now.
+    pub scheduling: Scheduling,
+    /// Free labels.
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What a fence device observes, which decides what its success proves (R5).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Observes {
+    /// Power: two off reads after off.
+    Power,
+}
+
+/// A configured instance of a fence agent.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FenceDeviceSpec {
+    /// Executable: an absolute path, or a name looked up in the agents' directories.
+    pub agent: String,
+    /// What its success proves.
+    pub observes: Observes,
+    /// The nodes it can isolate, and what the device calls each (`plug`); empty plug: the node's name.
+    pub targets: BTreeMap<NodeName, String>,
+    /// Parameters handed to the agent on stdin. Never secrets.
+    pub parameters: BTreeMap<String, String>,
+    /// Parameters whose values are read from root-only files on the executor at each call.
+    pub secret_files: BTreeMap<String, String>,
+    /// Total time for one order on this device, after which the agent is killed.
+    pub deadline: Duration,
+    /// Order in which levels are tried; devices of the same level must all succeed. 1 is first.
+    pub level: u8,
+}
+
+/// Any object an administrator can apply.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ObjectSpec {
+    /// A node's spec; the node itself exists by joining.
+    Node(NodeName, NodeSpec),
+    /// A resource.
+    Resource(crate::ids::ResourceId, ResourceSpec),
+    /// A fence device.
+    Device(DeviceName, FenceDeviceSpec),
+}
+
+/// Names any object.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum ObjectRef {
+    /// A node.
+    Node(NodeName),
+    /// A resource.
+    Resource(crate::ids::ResourceId),
+    /// A fence device.
+    Device(DeviceName),
+}

@@ -1,0 +1,407 @@
+//! The replicated state: what every coordinator agrees on after applying the log.
+//!
+//! Plain ordered maps and closed enums; changed by [`crate::apply`] alone. Holds no clock and no
+//! derived caches that could disagree between nodes.
+
+use crate::command::{
+    Attestation, FenceAction, FenceCause, HeartbeatKey, HoldReason, NodeRole, RelinquishCause,
+    StatedAge, Verdict, VoterSets,
+};
+use crate::ids::{
+    BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
+    OrderId, RequestId, Reserved, ResourceId, Token,
+};
+use crate::spec::{FenceDeviceSpec, Isolation, NodeSpec, ResourceSpec};
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Most events kept for `haftctl events`; the oldest go first.
+pub const EVENTS_MAX: usize = 2_048;
+/// Most remembered mutation results; the oldest go first.
+pub const REQUESTS_MAX: usize = 1_024;
+/// Most closed fence orders kept for history.
+pub const CLOSED_ORDERS_MAX: usize = 64;
+/// Fences of one node within [`QUARANTINE_WINDOW_MS`] that put it into quarantine (hazards R28).
+pub const QUARANTINE_FENCES: usize = 3;
+/// One hour, on entry stamps.
+pub const QUARANTINE_WINDOW_MS: u64 = 3_600_000;
+
+/// Everything that is replicated.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ClusterState {
+    /// Minted by init.
+    pub cluster: ClusterId,
+    /// Rises with restore and recovery.
+    pub epoch: Epoch,
+    /// Index of the last applied entry.
+    pub applied: LogIndex,
+    /// Raft's committed membership.
+    pub membership: VoterSets,
+    /// Beat keys, newest last; at most two are valid.
+    pub heartbeat_keys: Vec<HeartbeatKey>,
+    /// Registered nodes.
+    pub nodes: BTreeMap<NodeId, Node>,
+    /// Resources.
+    pub resources: BTreeMap<ResourceId, Resource>,
+    /// Fence devices.
+    pub devices: BTreeMap<DeviceName, Device>,
+    /// Open orders, and the last [`CLOSED_ORDERS_MAX`] closed ones.
+    pub orders: BTreeMap<OrderId, FenceOrder>,
+    /// Unspent join tokens by hash.
+    pub join_tokens: BTreeMap<[u8; 32], JoinToken>,
+    /// Results of recent mutations.
+    pub requests: VecDeque<RememberedRequest>,
+    /// What happened, for people.
+    pub events: VecDeque<Event>,
+}
+
+/// A registered node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Its number.
+    pub id: NodeId,
+    /// Its name.
+    pub name: NodeName,
+    /// What it runs.
+    pub role: NodeRole,
+    /// Host of its ports.
+    pub host: String,
+    /// SHA-256 of its public key.
+    pub key_sha256: [u8; 32],
+    /// The administrator's part.
+    pub spec: NodeSpec,
+    /// Version of `spec`.
+    pub generation: Generation,
+    /// Its liveness.
+    pub session: Session,
+    /// Boot of the newest incarnation.
+    pub boot: BootId,
+    /// Stamps of confirmed fences within the quarantine window.
+    pub fenced_at_ms: Vec<u64>,
+    /// Whether it is kept out after repeated fences.
+    pub quarantined: bool,
+}
+
+/// A node's session.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Session {
+    /// Never admitted.
+    #[default]
+    Never,
+    /// Live.
+    Open {
+        /// This life.
+        incarnation: Incarnation,
+    },
+    /// Silent; coordinators that hold the entry acknowledge no more.
+    Closing {
+        /// This life.
+        incarnation: Incarnation,
+        /// Index of the entry.
+        closing: LogIndex,
+    },
+    /// Over.
+    Ended {
+        /// The life that ended.
+        incarnation: Incarnation,
+        /// How.
+        ending: Ending,
+    },
+}
+
+/// How a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ending {
+    /// By a majority's ages.
+    Expired,
+    /// Its node was then proven isolated.
+    Fenced,
+}
+
+/// A resource and who owns it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Resource {
+    /// Its name.
+    pub id: ResourceId,
+    /// What the user wants.
+    pub spec: ResourceSpec,
+    /// Version of `spec`.
+    pub generation: Generation,
+    /// Who owns it.
+    pub ownership: Ownership,
+    /// The highest token ever granted; zero if none.
+    pub last_token: Token,
+    /// What opened the current or next grant, for people.
+    pub evidence: Option<Evidence>,
+    /// Where an administrator wants it next.
+    pub move_to: Option<NodeId>,
+    /// Whether it disappears once there is evidence.
+    pub deleting: bool,
+}
+
+/// Ownership of one resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ownership {
+    /// Nobody can be acting.
+    Unowned,
+    /// Granted; the owner has not said that it acts.
+    Granted(Holding),
+    /// The owner acts.
+    Active(Holding),
+    /// The owner was asked to stop.
+    Releasing(Holding, RelinquishCause),
+    /// The owner's session has ended and nothing proves that it stopped.
+    Orphaned(Holding),
+}
+
+impl Ownership {
+    /// The holding, whatever its phase.
+    pub fn holding(&self) -> Option<&Holding> {
+        match self {
+            Ownership::Unowned => None,
+            Ownership::Granted(holding)
+            | Ownership::Active(holding)
+            | Ownership::Releasing(holding, _)
+            | Ownership::Orphaned(holding) => Some(holding),
+        }
+    }
+}
+
+/// A grant in force: everything in it is as it was when granted, whatever the spec says now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Holding {
+    /// The owner.
+    pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
+    /// The fencing token.
+    pub token: Token,
+    /// Isolation stored in the grant (R3).
+    pub isolation: Isolation,
+    /// The spec that the owner acts under.
+    pub spec: ResourceSpec,
+    /// What the owner attested when it became active.
+    pub guard: Attestation,
+    /// `valid_lft` that the owner puts on the address.
+    pub address_life: Duration,
+    /// Stamp of the grant, for people.
+    pub since_unix_ms: u64,
+}
+
+/// What proves that a holder has stopped (R3). Bound to its token and incarnation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Evidence {
+    /// The holder's token.
+    pub token: Token,
+    /// The holder's node.
+    pub node: NodeId,
+    /// The holder's life.
+    pub incarnation: Incarnation,
+    /// Index of the entry that proves it.
+    pub entry: LogIndex,
+    /// What kind of proof.
+    pub proof: Proof,
+}
+
+/// Kinds of proof.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Proof {
+    /// The owner said so, finally.
+    Released,
+    /// A restarted agent on the same boot probed and removed everything.
+    ProbedClean,
+    /// A fence device observed it isolated.
+    Fenced {
+        /// The order.
+        order: OrderId,
+        /// The devices' words.
+        detail: String,
+    },
+    /// The same machine came back with a new boot, and its session had ended.
+    Rebooted {
+        /// The new boot.
+        boot: BootId,
+    },
+    /// Its session expired and its grant's isolation is `lease` with the guard attested intact.
+    LeaseExpired {
+        /// What the majority stated.
+        ages: Vec<StatedAge>,
+    },
+    /// Its session expired and the address's own lifetime was waited out.
+    LifetimeLapsed {
+        /// How long.
+        waited: Duration,
+    },
+    /// A human vouched for it.
+    ConfirmedByHuman {
+        /// Who.
+        by: String,
+        /// Their words.
+        reason: String,
+    },
+}
+
+/// A configured fence device.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Device {
+    /// Its spec.
+    pub spec: FenceDeviceSpec,
+    /// Version.
+    pub generation: Generation,
+}
+
+/// An order to isolate (or power on) a node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FenceOrder {
+    /// Its id.
+    pub id: OrderId,
+    /// The target.
+    pub node: NodeId,
+    /// The life that is to end.
+    pub incarnation: Incarnation,
+    /// Off or on.
+    pub action: FenceAction,
+    /// Why.
+    pub cause: FenceCause,
+    /// Where it stands.
+    pub phase: OrderPhase,
+    /// Tries so far.
+    pub attempts: u32,
+    /// What the last try said, for people.
+    pub detail: String,
+    /// Stamp of the intent.
+    pub since_unix_ms: u64,
+}
+
+/// Where an order stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OrderPhase {
+    /// Committed; no device touched by this order yet.
+    Intended,
+    /// Waits for a condition.
+    Held(HoldReason),
+    /// A try is under way.
+    Running {
+        /// Which try.
+        attempt: u32,
+        /// Who runs it.
+        executor: NodeId,
+        /// Level of devices.
+        level: u8,
+        /// Its total time.
+        deadline: Duration,
+    },
+    /// The last try proved nothing or was refused; the next comes after a pause.
+    Waiting {
+        /// The last verdict: `Refused` or `Unknown`.
+        last: Verdict,
+        /// The level that was tried.
+        level: u8,
+    },
+    /// Over, proven.
+    Confirmed,
+    /// Over, without proof.
+    Cancelled(String),
+}
+
+impl OrderPhase {
+    /// Whether the order is still to be worked on.
+    pub fn is_open(&self) -> bool {
+        match self {
+            OrderPhase::Intended
+            | OrderPhase::Held(_)
+            | OrderPhase::Running { .. }
+            | OrderPhase::Waiting { .. } => true,
+            OrderPhase::Confirmed | OrderPhase::Cancelled(_) => false,
+        }
+    }
+}
+
+/// A one-time token for joining.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct JoinToken {
+    /// The only name it admits.
+    pub node: NodeName,
+    /// Void after this stamp.
+    pub expires_unix_ms: u64,
+}
+
+/// The remembered result of a mutation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RememberedRequest {
+    /// The client's name for it.
+    pub id: RequestId,
+    /// The command as first seen; the same id with another command is refused.
+    pub command: crate::command::Command,
+    /// What it did.
+    pub outcome: crate::apply::Outcome,
+}
+
+/// Something that happened, for people; ordered by entry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Event {
+    /// The entry.
+    pub index: LogIndex,
+    /// The entry's stamp.
+    pub stamp_unix_ms: u64,
+    /// How grave.
+    pub severity: Severity,
+    /// Stable machine reason in CamelCase, for instance `SessionExpired`.
+    pub reason: String,
+    /// What it concerns, for instance `node/n1` or `vip/web`.
+    pub subject: String,
+    /// One sentence.
+    pub message: String,
+}
+
+/// How grave an event is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// As expected.
+    Normal,
+    /// Someone should look.
+    Warning,
+}
+
+impl ClusterState {
+    /// The node of this name.
+    pub fn node_named(&self, name: &NodeName) -> Option<&Node> {
+        self.nodes.values().find(|node| node.name == *name)
+    }
+
+    /// The newest incarnation of a live session: open or closing.
+    pub fn live_incarnation(&self, node: NodeId) -> Option<Incarnation> {
+        match self.nodes.get(&node)?.session {
+            Session::Open { incarnation } | Session::Closing { incarnation, .. } => {
+                Some(incarnation)
+            }
+            Session::Never | Session::Ended { .. } => None,
+        }
+    }
+
+    /// Identities in use: by specs, and by holdings whose spec has changed since (R3).
+    pub fn reserved(&self) -> BTreeMap<Reserved, ResourceId> {
+        let mut taken = BTreeMap::new();
+        for resource in self.resources.values() {
+            taken.insert(reserved_by(&resource.spec), resource.id.clone());
+            if let Some(holding) = resource.ownership.holding() {
+                taken.insert(reserved_by(&holding.spec), resource.id.clone());
+            }
+        }
+        taken
+    }
+
+    /// The open order against this life of this node, if any.
+    pub fn open_order(&self, node: NodeId, incarnation: Incarnation) -> Option<&FenceOrder> {
+        self.orders.values().find(|order| {
+            order.phase.is_open() && order.node == node && order.incarnation == incarnation
+        })
+    }
+}
+
+/// What a spec occupies in the world.
+pub fn reserved_by(spec: &ResourceSpec) -> Reserved {
+    match spec {
+        ResourceSpec::VirtualIp(vip) => Reserved::Address(vip.address),
+    }
+}
