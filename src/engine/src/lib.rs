@@ -11,6 +11,7 @@
 //! - [`session`]: rule R2, from the coordinator's, the node's and the leader's side.
 //! - [`leader`]: what the leader proposes (sessions, placement, fencing), as one machine.
 //! - [`keeper`]: what a node does with its assignments and when it stops by itself (R6).
+//! - [`plant`]: bugs on purpose, for the simulator; absent from what ships.
 //! - [`why`]: the reason for every state, also of inaction.
 
 pub mod apply;
@@ -20,6 +21,7 @@ pub mod evidence;
 pub mod ids;
 pub mod keeper;
 pub mod leader;
+pub mod plant;
 pub mod session;
 pub mod spec;
 pub mod state;

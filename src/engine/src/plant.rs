@@ -1,0 +1,69 @@
+//! Planted bugs: each breaks one safety rule on purpose, so that the simulator can show that it would notice.
+//!
+//! Compiled to a constant `false` without the feature `planted-bugs`, which nothing that ships enables. With
+//! it, one bug at a time can be chosen per thread; that choice is the only hidden input of this crate.
+
+/// The closed list of bugs. Each names what goes wrong while it is planted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bug {
+    /// A grant is accepted while another incarnation's holding is orphaned (R3).
+    SkipEvidenceCheck,
+    /// The node counts its lease from the acknowledgement's receipt instead of the beat's sending (R2).
+    CountLeaseFromReceipt,
+    /// A fence verdict of `Unknown` is taken for `Confirmed` (R5).
+    UnknownAsOff,
+    /// A coordinator acknowledges beats of an incarnation whose `Closing` it holds (R2).
+    AcknowledgeAfterClosing,
+    /// A restarted coordinator has forgotten which incarnations are closing (R2).
+    ForgetSealAcrossRestart,
+    /// A restarted coordinator states an age that reaches back before its own start (R2).
+    StateAgeAcrossRestart,
+    /// One coordinator's statement is taken for a majority's (R2).
+    LeaderWordForMajority,
+    /// Isolation is read from the edited spec instead of the grant in force (R3).
+    SpecEditLoosensIsolation,
+    /// A node acts under a token after it has released it (R6).
+    ActAfterRelease,
+    /// A guard element that has lapsed is revived by a plain add (design section 3).
+    RenewGuardByPlainAdd,
+}
+
+impl Bug {
+    /// Every bug, for suites that go through all of them.
+    pub const ALL: [Bug; 10] = [
+        Bug::SkipEvidenceCheck,
+        Bug::CountLeaseFromReceipt,
+        Bug::UnknownAsOff,
+        Bug::AcknowledgeAfterClosing,
+        Bug::ForgetSealAcrossRestart,
+        Bug::StateAgeAcrossRestart,
+        Bug::LeaderWordForMajority,
+        Bug::SpecEditLoosensIsolation,
+        Bug::ActAfterRelease,
+        Bug::RenewGuardByPlainAdd,
+    ];
+}
+
+#[cfg(feature = "planted-bugs")]
+thread_local! {
+    static PLANTED: std::cell::Cell<Option<Bug>> = const { std::cell::Cell::new(None) };
+}
+
+/// Plants `bug` on this thread, or removes what was planted.
+#[cfg(feature = "planted-bugs")]
+pub fn set(bug: Option<Bug>) {
+    PLANTED.set(bug);
+}
+
+/// Whether `bug` is planted on this thread.
+#[cfg(feature = "planted-bugs")]
+pub fn is(bug: Bug) -> bool {
+    PLANTED.get() == Some(bug)
+}
+
+/// Whether `bug` is planted: never, in what ships.
+#[cfg(not(feature = "planted-bugs"))]
+pub const fn is(bug: Bug) -> bool {
+    let _ = bug;
+    false
+}
