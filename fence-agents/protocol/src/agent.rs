@@ -1,0 +1,14 @@
+//! The agent's side of the contract: what an executable `fence_*` needs and nothing of any device.
+//!
+//! [`options`] is the table that an agent declares once; [`input`] reads stdin or argv by that table;
+//! [`metadata`] prints it as XML and as help; [`report`] holds the exit codes and the lines that
+//! people and other tools look for. Nothing here opens a socket or asks the time.
+
+pub mod input;
+pub mod metadata;
+pub mod options;
+pub mod report;
+
+pub use input::{Input, InputError, read_argv, read_stdin};
+pub use options::{AgentSpec, Kind, Need, OptionSpec};
+pub use report::Report;

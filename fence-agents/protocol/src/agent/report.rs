@@ -1,0 +1,64 @@
+//! How an agent ends: exit code, the line on stdout, the line on stderr.
+//!
+//! The words are those of the field's library (fence-agents lib/fencing.py), because people grep for
+//! them and Pacemaker guesses the kind of an error from stderr ("timed out", "unrecognised action").
+
+/// Exit code for success, and for `status` when the power is on.
+pub const EXIT_DONE: u8 = 0;
+/// Exit code for every failure, and for `status` when the state is not known.
+pub const EXIT_FAILED: u8 = 1;
+/// Exit code of `status` when the power is off.
+pub const EXIT_OFF: u8 = 2;
+
+/// The end of an agent's run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    /// Text for stdout, complete with newlines.
+    pub stdout: String,
+    /// Text for stderr, one line without newline; empty for none.
+    pub stderr: String,
+    /// The exit code.
+    pub exit: u8,
+}
+
+impl Report {
+    /// `Success: …` on stdout, exit 0.
+    pub fn success(what: &str) -> Self {
+        Self {
+            stdout: format!("Success: {what}\n"),
+            stderr: String::new(),
+            exit: EXIT_DONE,
+        }
+    }
+
+    /// Text on stdout as it is, exit 0.
+    pub fn text(stdout: String) -> Self {
+        Self {
+            stdout,
+            stderr: String::new(),
+            exit: EXIT_DONE,
+        }
+    }
+
+    /// `Status: ON`, exit 0.
+    pub fn status_on() -> Self {
+        Self::text("Status: ON\n".to_owned())
+    }
+
+    /// `Status: OFF`, exit 2.
+    pub fn status_off() -> Self {
+        Self {
+            exit: EXIT_OFF,
+            ..Self::text("Status: OFF\n".to_owned())
+        }
+    }
+
+    /// `Failed: …` on stderr, exit 1.
+    pub fn failed(reason: &str) -> Self {
+        Self {
+            stdout: String::new(),
+            stderr: format!("Failed: {reason}"),
+            exit: EXIT_FAILED,
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! The caller's side of the contract: run one action of one agent, and say what is known afterwards.
+//!
+//! `find` an agent that is safe to run → take the device's `turn` → `run` one action under a deadline
+//! → read the [`Outcome`]. `power` builds the two questions of fencing on top: is it off, and make it
+//! off. Retries, levels, delays and the log belong to whoever calls.
+//!
+//! Cancel safety: dropping a running future kills the agent's process group at once; the runtime
+//! reaps it. Nothing here blocks a thread or waits without a deadline.
+
+pub mod find;
+pub mod metadata;
+pub mod outcome;
+pub mod parameters;
+pub mod power;
+pub mod run;
+pub mod turn;
+
+pub use find::{AgentDirs, AgentPath, FindAgentError};
+pub use metadata::{Metadata, MetadataError, OnIsUnfencing, read_metadata};
+pub use outcome::{Exit, Outcome, Report};
+pub use parameters::{Parameter, ParameterError, Parameters};
+pub use power::{OffOrder, OffProof, OffVerdict, PowerReading, adopt_off, confirm_off, read_power};
+pub use run::{Call, run};
+pub use turn::{DeviceLock, DeviceTurn, TurnTimedOut};
+
+#[cfg(test)]
+mod tests;

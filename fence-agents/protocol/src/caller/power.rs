@@ -1,0 +1,260 @@
+//! The two questions of fencing: is it off, and make it off.
+//!
+//! "Off" is only ever said by two off reads (design rule R5): either the agent makes them itself, or
+//! two `status` calls do. Everything that is not a clear answer is `Unknown`. Before asking, the caller
+//! has committed its intent and checked that the order still stands; that is not repeated here.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep_until};
+
+use super::find::AgentPath;
+use super::outcome::{Outcome, Report, says_off, says_still_on};
+use super::parameters::Parameters;
+use super::run::{Call, run};
+use super::turn::DeviceTurn;
+use crate::Action;
+
+/// What one `status` says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PowerReading {
+    /// The power is on.
+    On,
+    /// The power is off, by one read.
+    Off,
+    /// Anything else.
+    Unknown {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Where the two off reads come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OffProof {
+    /// The agent's `off` makes two spaced reads by itself, as haft's own agents do.
+    AgentReadsTwice,
+    /// After `off`, `status` must say off twice in a row.
+    StatusTwice {
+        /// Pause between two reads.
+        spacing: Duration,
+    },
+}
+
+/// An order to power one machine off.
+#[derive(Clone, Copy)]
+pub struct OffOrder<'a> {
+    /// The agent.
+    pub agent: &'a AgentPath,
+    /// The device's parameters.
+    pub parameters: &'a Parameters,
+    /// Where the off reads come from.
+    pub proof: OffProof,
+    /// When to give up; nothing of this order acts on the device afterwards.
+    pub deadline: Instant,
+}
+
+/// The end of an [`OffOrder`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OffVerdict {
+    /// Off by two reads.
+    Confirmed {
+        /// For the log and for people.
+        evidence: String,
+    },
+    /// The device itself says that the machine is still on.
+    Refused {
+        /// For people.
+        reason: String,
+    },
+    /// Everything else. Opens nothing.
+    Unknown {
+        /// For people.
+        reason: String,
+    },
+}
+
+/// Spacing of `status` reads where the device names none, as our own agents' default.
+pub const OFF_READ_SPACING: Duration = Duration::from_millis(50);
+
+/// Readings of "on", or unreadable ones, after which more will not help.
+const READS_MAX: u32 = 3;
+
+impl OffProof {
+    /// The proof that an agent offers: haft's own read twice, all others are asked twice.
+    pub fn for_agent(agent: &AgentPath) -> Self {
+        match agent.name() {
+            "fence_haft_ipmi" => Self::AgentReadsTwice,
+            _ => Self::StatusTwice {
+                spacing: OFF_READ_SPACING,
+            },
+        }
+    }
+}
+
+/// Asks once for the power state.
+pub async fn read_power(
+    turn: &mut DeviceTurn,
+    agent: &AgentPath,
+    parameters: &Parameters,
+    deadline: Instant,
+) -> PowerReading {
+    let report = run(
+        turn,
+        &Call {
+            agent,
+            action: Action::Status,
+            parameters,
+            deadline,
+        },
+    )
+    .await;
+    match report.outcome {
+        Outcome::On => PowerReading::On,
+        Outcome::Off => PowerReading::Off,
+        Outcome::Done => PowerReading::Unknown {
+            reason: "status gave no state".to_owned(),
+        },
+        Outcome::Failed { .. } | Outcome::TimedOut | Outcome::NotRunnable { .. } => {
+            PowerReading::Unknown {
+                reason: reason_of(&report, Action::Status),
+            }
+        }
+    }
+}
+
+/// Sends `off` and proves it.
+pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerdict {
+    let deadline = match order.proof {
+        OffProof::AgentReadsTwice => order.deadline,
+        // A hanging `off` leaves a quarter of the time for asking what it did (hazard R24: after a
+        // timeout the question is status, not off again).
+        OffProof::StatusTwice { .. } => {
+            let now = Instant::now();
+            now + order.deadline.saturating_duration_since(now).mul_f64(0.75)
+        }
+    };
+    let call = Call {
+        agent: order.agent,
+        action: Action::Off,
+        parameters: order.parameters,
+        deadline,
+    };
+    let report = run(turn, &call).await;
+    match (order.proof, &report.outcome) {
+        (_, Outcome::NotRunnable { why }) => OffVerdict::Unknown {
+            reason: why.clone(),
+        },
+        (OffProof::AgentReadsTwice, Outcome::Done) if says_off(&report.stdout) => {
+            let said = report.stdout.trim();
+            OffVerdict::Confirmed {
+                evidence: format!(
+                    "{}: {said} (two off reads by the agent)",
+                    order.agent.name()
+                ),
+            }
+        }
+        (OffProof::AgentReadsTwice, Outcome::Done | Outcome::On | Outcome::Off) => {
+            OffVerdict::Unknown {
+                reason: "the agent ended well but did not report off".to_owned(),
+            }
+        }
+        (OffProof::AgentReadsTwice, Outcome::Failed { reason, .. })
+            if says_still_on(&report.stderr) =>
+        {
+            OffVerdict::Refused {
+                reason: reason.clone(),
+            }
+        }
+        (OffProof::AgentReadsTwice, Outcome::Failed { .. } | Outcome::TimedOut) => {
+            OffVerdict::Unknown {
+                reason: reason_of(&report, Action::Off),
+            }
+        }
+        (
+            OffProof::StatusTwice { spacing },
+            Outcome::Done | Outcome::On | Outcome::Off | Outcome::Failed { .. } | Outcome::TimedOut,
+        ) => match (read_off_twice(turn, order, spacing).await, report.outcome) {
+            (OffVerdict::Unknown { reason }, Outcome::Failed { reason: first, .. }) => {
+                OffVerdict::Unknown {
+                    reason: format!("off: {first}; then status: {reason}"),
+                }
+            }
+            (verdict, _) => verdict,
+        },
+    }
+}
+
+/// Takes over an order that another leader may have begun: asks first, and sends `off` only when the
+/// device says that the machine is on.
+pub async fn adopt_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerdict {
+    let spacing = match order.proof {
+        OffProof::AgentReadsTwice => OFF_READ_SPACING,
+        OffProof::StatusTwice { spacing } => spacing,
+    };
+    match read_power(turn, order.agent, order.parameters, order.deadline).await {
+        PowerReading::On => confirm_off(turn, order).await,
+        PowerReading::Off => match read_off_twice(turn, order, spacing).await {
+            // It came on between the reads: somebody powers it on, so the order is carried out.
+            OffVerdict::Refused { .. } => confirm_off(turn, order).await,
+            verdict @ (OffVerdict::Confirmed { .. } | OffVerdict::Unknown { .. }) => verdict,
+        },
+        PowerReading::Unknown { reason } => OffVerdict::Unknown { reason },
+    }
+}
+
+/// Two consecutive off reads, spaced.
+async fn read_off_twice(
+    turn: &mut DeviceTurn,
+    order: &OffOrder<'_>,
+    spacing: Duration,
+) -> OffVerdict {
+    let (mut off_reads, mut on_reads, mut blind_reads) = (0, 0, 0);
+    loop {
+        match read_power(turn, order.agent, order.parameters, order.deadline).await {
+            PowerReading::Off => {
+                off_reads += 1;
+                if off_reads == 2 {
+                    let name = order.agent.name();
+                    return OffVerdict::Confirmed {
+                        evidence: format!("{name}: status says off twice, {spacing:?} apart"),
+                    };
+                }
+            }
+            PowerReading::On => {
+                (off_reads, on_reads) = (0, on_reads + 1);
+                if on_reads == READS_MAX {
+                    return OffVerdict::Refused {
+                        reason: "status still says on after off".to_owned(),
+                    };
+                }
+            }
+            PowerReading::Unknown { reason } => {
+                (off_reads, blind_reads) = (0, blind_reads + 1);
+                if blind_reads == READS_MAX {
+                    return OffVerdict::Unknown { reason };
+                }
+            }
+        }
+        let next = Instant::now() + spacing;
+        if next >= order.deadline {
+            return OffVerdict::Unknown {
+                reason: "the deadline came before two off reads".to_owned(),
+            };
+        }
+        sleep_until(next).await;
+    }
+}
+
+fn reason_of(report: &Report, action: Action) -> String {
+    match &report.outcome {
+        Outcome::Failed { exit, reason } => format!("{action}: {reason} ({exit})"),
+        Outcome::TimedOut => {
+            format!("{action}: no answer before the deadline, the agent was killed")
+        }
+        Outcome::NotRunnable { why } => why.clone(),
+        Outcome::On => format!("{action}: on"),
+        Outcome::Off => format!("{action}: off"),
+        Outcome::Done => format!("{action}: done"),
+    }
+}

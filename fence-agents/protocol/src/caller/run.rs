@@ -1,0 +1,261 @@
+//! The runner: one child process, one action, one deadline.
+//!
+//! The agent gets its own process group, a closed environment, parameters on stdin, and is killed with
+//! everything it started when its time is over, when it ends, or when the caller loses interest. It
+//! does not interpret beyond `outcome` and never retries. It spawns no task: all of it runs inside
+//! the caller's future.
+//!
+//! The group is killed while its leader is still unreaped (a pidfd tells of the exit without reaping),
+//! so the number cannot meanwhile belong to somebody else.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::ExitStatusExt as _;
+use std::pin::pin;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use tokio::io::unix::AsyncFd;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, Interest};
+use tokio::process::{Child, Command};
+use tokio::time::{Instant, sleep_until, timeout};
+use zeroize::Zeroizing;
+
+use super::find::AgentPath;
+use super::outcome::{Exit, Outcome, Report, interpret};
+use super::parameters::Parameters;
+use super::turn::DeviceTurn;
+use crate::Action;
+use crate::secret::redact;
+
+/// Bytes kept of stdout and of stderr. Metadata of the largest agent of the field is 60 KB.
+pub const CAPTURE_MAX: usize = 128 * 1024;
+
+/// How long, after the group was killed, pipes may stay open in the hands of a process that left it.
+const DRAIN: Duration = Duration::from_millis(200);
+
+/// How long a killed process may take to be reaped before it is left to the runtime. Only a process
+/// stuck in the kernel needs longer.
+const REAP: Duration = Duration::from_secs(1);
+
+/// The whole environment of an agent. In particular not `PCMK_service`, which makes the field's
+/// library switch its own timers off (contracts: "timeouts" trap).
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin"),
+    ("LC_ALL", "C"),
+    ("HOME", "/"),
+];
+
+/// One action to run.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    /// The executable.
+    pub agent: &'a AgentPath,
+    /// What to do.
+    pub action: Action,
+    /// The device's parameters.
+    pub parameters: &'a Parameters,
+    /// When the agent is killed.
+    pub deadline: Instant,
+}
+
+/// Runs one action to its end or to the deadline. The turn proves that no other action of this device
+/// is running.
+pub async fn run(_turn: &mut DeviceTurn, call: &Call<'_>) -> Report {
+    let began = Instant::now();
+    let text = call.parameters.stdin_text(call.action);
+    let ended = if began >= call.deadline {
+        Ended::silent(Outcome::NotRunnable {
+            why: "the deadline has passed already".to_owned(),
+        })
+    } else {
+        match Running::start(call) {
+            Ok(running) => running.finish(call, text).await,
+            Err(error) => Ended::silent(Outcome::NotRunnable {
+                why: format!("{} cannot be started: {error}", call.agent.path().display()),
+            }),
+        }
+    };
+    tracing::debug!(
+        agent = call.agent.name(),
+        action = call.action.name(),
+        outcome = ?ended.outcome,
+        "fence agent ended"
+    );
+    Report {
+        outcome: ended.outcome,
+        stdout: ended.stdout,
+        stderr: ended.stderr,
+        took: began.elapsed(),
+    }
+}
+
+struct Ended {
+    outcome: Outcome,
+    stdout: String,
+    stderr: String,
+}
+
+impl Ended {
+    fn silent(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            stdout: String::new(),
+            stderr: String::new(),
+        }
+    }
+}
+
+/// A started agent. Fields drop in order: the group is killed before the child is handed to the
+/// runtime for reaping.
+struct Running {
+    group: Group,
+    exited: AsyncFd<OwnedFd>,
+    child: Child,
+}
+
+/// A process group that dies with this value unless its leader was reaped.
+struct Group {
+    leader: Option<Pid>,
+}
+
+impl Group {
+    fn kill(&self) {
+        if let Some(leader) = self.leader {
+            // Fails only when no member is left, which is what is wanted.
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Why the runner stopped waiting.
+enum Stop {
+    Exited,
+    Deadline,
+}
+
+impl Running {
+    fn start(call: &Call<'_>) -> io::Result<Self> {
+        let child = Command::new(call.agent.path())
+            .env_clear()
+            .envs(ENVIRONMENT)
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()?;
+        let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
+        let group = Group { leader };
+        let leader = leader.ok_or_else(|| io::Error::other("the child has no process id"))?;
+        let pidfd = pidfd_open(leader, PidfdFlags::empty())?;
+        let exited = watch_exit(pidfd)?;
+        Ok(Self {
+            group,
+            exited,
+            child,
+        })
+    }
+
+    async fn finish(mut self, call: &Call<'_>, text: Zeroizing<Vec<u8>>) -> Ended {
+        let (mut stdin, stdout, stderr) = (
+            self.child.stdin.take(),
+            self.child.stdout.take(),
+            self.child.stderr.take(),
+        );
+        let (mut said, mut complained) = (Vec::new(), Vec::new());
+        let stop;
+        {
+            let feed = async {
+                if let Some(mut pipe) = stdin.take() {
+                    // An agent that does not read (metadata) closes early; that is its right.
+                    let _ = pipe.write_all(&text).await;
+                }
+            };
+            let mut talk = pin!(async {
+                tokio::join!(
+                    feed,
+                    capture(stdout, &mut said),
+                    capture(stderr, &mut complained)
+                )
+            });
+            let mut talking = true;
+            stop = loop {
+                tokio::select! {
+                    biased;
+                    _ = self.exited.readable() => break Stop::Exited,
+                    () = sleep_until(call.deadline) => break Stop::Deadline,
+                    _ = &mut talk, if talking => talking = false,
+                }
+            };
+            self.group.kill();
+            if talking {
+                let _ = timeout(DRAIN, talk).await;
+            }
+        }
+        let status = timeout(REAP, self.child.wait()).await;
+        if let Ok(Ok(_)) = status {
+            // Reaped: from here on the number may belong to somebody else.
+            self.group.leader = None;
+        }
+        let stdout = clean(call.parameters, &said);
+        let stderr = clean(call.parameters, &complained);
+        let outcome = match (stop, status) {
+            (Stop::Deadline, _) | (Stop::Exited, Err(_)) => Outcome::TimedOut,
+            (Stop::Exited, Ok(Ok(status))) => {
+                interpret(call.action, exit_of(status), &stdout, &stderr)
+            }
+            (Stop::Exited, Ok(Err(error))) => Outcome::Failed {
+                exit: Exit::Code(-1),
+                reason: format!("the exit status is not known: {error}"),
+            },
+        };
+        Ended {
+            outcome,
+            stdout,
+            stderr,
+        }
+    }
+}
+
+#[expect(unsafe_code, reason = "tokio offers no safe way to wait for a pidfd")]
+fn watch_exit(pidfd: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: the descriptor is open, and the AsyncFd owns it until it is dropped; nobody here takes
+    // it out or replaces it.
+    let registered = unsafe { AsyncFd::register_with_interest(pidfd, Interest::READABLE) };
+    Ok(registered?)
+}
+
+fn exit_of(status: ExitStatus) -> Exit {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        (None, None) => Exit::Code(-1),
+    }
+}
+
+fn clean(parameters: &Parameters, bytes: &[u8]) -> String {
+    redact(&String::from_utf8_lossy(bytes), parameters.secrets())
+}
+
+/// Reads to the end, keeping the first [`CAPTURE_MAX`] bytes. The rest is read and dropped, so that a
+/// talkative agent is not blocked by a full pipe.
+async fn capture(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+    let Some(mut pipe) = pipe else { return };
+    let mut chunk = [0; 4096];
+    while let Ok(count) = pipe.read(&mut chunk).await {
+        if count == 0 {
+            return;
+        }
+        let room = CAPTURE_MAX - kept.len();
+        kept.extend_from_slice(&chunk[..count.min(room)]);
+    }
+}

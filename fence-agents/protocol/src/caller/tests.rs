@@ -1,0 +1,446 @@
+//! The runner against a scripted agent: a real process, told by its `mode` parameter how to behave.
+//! It does not test any device; the suite tests/agents does.
+
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::time::Instant;
+
+use super::*;
+use crate::{Action, Secret};
+
+/// Reads `name=value` lines, appends the action to the file `log`, then does what `mode` says.
+const SCRIPT: &str = r#"#!/bin/sh
+log=/dev/null
+while read -r line; do
+  case "$line" in
+    action=*) action=${line#action=} ;;
+    mode=*) mode=${line#mode=} ;;
+    log=*) log=${line#log=} ;;
+    password=*) password=${line#password=} ;;
+  esac
+done
+echo "$action" >> "$log"
+count() { grep -c "^$action$" "$log"; }
+case "$mode-$action" in
+  honest-off) echo "Success: Powered OFF" ;;
+  honest-status) echo "Status: OFF"; exit 2 ;;
+  on-status) echo "Status: ON" ;;
+  stuck-off) echo "ERROR: Failed: Timed out waiting to power OFF" >&2; exit 1 ;;
+  stuck-status) echo "Status: ON" ;;
+  liar-off) echo "Success: Powered OFF" ;;
+  liar-status) echo "Status: ON" ;;
+  flap-off) echo "Success: Powered OFF" ;;
+  flap-status) if [ $(($(count) % 2)) = 1 ]; then echo "Status: OFF"; exit 2; fi; echo "Status: ON" ;;
+  reboots-*) echo "Success: Rebooted" ;;
+  onfirst-status) if [ "$(grep -c off "$log")" = 0 ]; then echo "Status: ON"; else echo "Status: OFF"; exit 2; fi ;;
+  onfirst-off) echo "Success: Powered OFF" ;;
+  hang-*) sleep 1000 & echo "$$ $!" >> "$log"; wait ;;
+  hangoff-off) sleep 1000 ;;
+  hangoff-status) echo "Status: OFF"; exit 2 ;;
+  leaves-*) setsid sleep 1000 & echo "$!" >> "$log"; sleep 1000 & echo "$!" >> "$log"; echo "Success: Powered OFF" ;;
+  loud-*) yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 3000000; exit 1 ;;
+  echoes-*) echo "tried $password"; echo "login with $password failed" >&2; exit 1 ;;
+  environment-*) env; cat /proc/$$/cmdline; echo; exit 0 ;;
+  killed-*) kill -SEGV $$ ;;
+  *) echo "unrecognised action" >&2; exit 1 ;;
+esac
+"#;
+
+/// Written once, before any test forks: a file open for writing in a forked child cannot be executed.
+fn agents() -> &'static Path {
+    static DIR: OnceLock<TempDir> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, mode) in [("fence_script", 0o755), ("plain", 0o644), ("open", 0o777)] {
+            let path = dir.path().join(name);
+            std::fs::write(&path, SCRIPT).unwrap();
+            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        }
+        std::fs::copy(
+            dir.path().join("fence_script"),
+            dir.path().join("fence_haft_ipmi"),
+        )
+        .unwrap();
+        let none = dir.path().join("fence_none");
+        std::fs::write(&none, "#!/nonexistent/interpreter\n").unwrap();
+        std::fs::set_permissions(&none, std::fs::Permissions::from_mode(0o755)).unwrap();
+        dir
+    })
+    .path()
+}
+
+fn dirs() -> AgentDirs {
+    AgentDirs::new(vec!["/nonexistent".into(), agents().to_owned()])
+}
+
+struct Bench {
+    agent: AgentPath,
+    parameters: Parameters,
+    log: tempfile::NamedTempFile,
+}
+
+impl Bench {
+    fn new(mode: &str) -> Self {
+        Self::with("fence_script", mode)
+    }
+
+    fn with(agent: &str, mode: &str) -> Self {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let parameters = Parameters::new(vec![
+            Parameter::plain("mode", mode).unwrap(),
+            Parameter::plain("log", log.path().to_str().unwrap()).unwrap(),
+            Parameter::secret("password", Secret::new("canary-7".to_owned())).unwrap(),
+        ]);
+        Self {
+            agent: dirs().find(agent).unwrap(),
+            parameters: parameters.ok().unwrap(),
+            log,
+        }
+    }
+
+    async fn run(&self, action: Action, within: Duration) -> Report {
+        let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
+        let deadline = Instant::now() + within;
+        let call = Call {
+            agent: &self.agent,
+            action,
+            parameters: &self.parameters,
+            deadline,
+        };
+        run(&mut turn, &call).await
+    }
+
+    fn order(&self) -> OffOrder<'_> {
+        let proof = OffProof::for_agent(&self.agent);
+        OffOrder {
+            agent: &self.agent,
+            parameters: &self.parameters,
+            proof,
+            deadline: soon(),
+        }
+    }
+
+    async fn confirm_off(&self) -> OffVerdict {
+        let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
+        confirm_off(&mut turn, &self.order()).await
+    }
+
+    async fn adopt_off(&self) -> OffVerdict {
+        let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
+        adopt_off(&mut turn, &self.order()).await
+    }
+
+    fn log(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.log.path()).unwrap();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The process ids that the script noted.
+    fn noted_pids(&self) -> Vec<i32> {
+        self.log()
+            .iter()
+            .flat_map(|line| line.split(' '))
+            .filter_map(|w| w.parse().ok())
+            .collect()
+    }
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(30)
+}
+
+/// Whether a process runs; a zombie does not.
+fn runs(pid: i32) -> bool {
+    std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+        !stat
+            .rsplit(')')
+            .next()
+            .unwrap_or("")
+            .trim_start()
+            .starts_with('Z')
+    })
+}
+
+async fn until(what: &str, mut done: impl FnMut() -> bool) {
+    let deadline = soon();
+    while !done() {
+        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn status_codes_become_on_off_and_failed() {
+    let report = Bench::new("honest")
+        .run(Action::Status, Duration::from_secs(30))
+        .await;
+    assert_eq!(report.outcome, Outcome::Off);
+    let report = Bench::new("on")
+        .run(Action::Status, Duration::from_secs(30))
+        .await;
+    assert_eq!(report.outcome, Outcome::On);
+    let report = Bench::new("none")
+        .run(Action::Status, Duration::from_secs(30))
+        .await;
+    assert!(matches!(
+        report.outcome,
+        Outcome::Failed {
+            exit: Exit::Code(1),
+            ..
+        }
+    ));
+    let report = Bench::new("killed")
+        .run(Action::Status, Duration::from_secs(30))
+        .await;
+    assert!(matches!(
+        report.outcome,
+        Outcome::Failed {
+            exit: Exit::Signal(11),
+            ..
+        }
+    ));
+}
+
+#[tokio::test]
+async fn the_deadline_kills_the_whole_process_group() {
+    let bench = Bench::new("hang");
+    let report = bench.run(Action::Off, Duration::from_millis(400)).await;
+    assert_eq!(report.outcome, Outcome::TimedOut);
+    for pid in bench.noted_pids() {
+        until("the group to be gone", || !runs(pid)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_call_kills_the_agent() {
+    let bench = Bench::new("hang");
+    {
+        let mut call = std::pin::pin!(bench.run(Action::Off, Duration::from_secs(60)));
+        let noted = until("the agent to note its pids", || {
+            bench.noted_pids().len() == 2
+        });
+        tokio::select! {
+            biased;
+            report = &mut call => panic!("ended early: {report:?}"),
+            () = noted => {}
+        }
+    }
+    for pid in bench.noted_pids() {
+        until("the group to be gone", || !runs(pid)).await;
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_leaves_children_behind_neither_hangs_us_nor_keeps_its_group() {
+    let bench = Bench::new("leaves");
+    let report = bench.run(Action::Off, Duration::from_secs(60)).await;
+    assert_eq!(report.outcome, Outcome::Done);
+    let pids = bench.noted_pids();
+    assert_eq!(pids.len(), 2);
+    until("the child in the group to be gone", || !runs(pids[1])).await;
+    // The one that left the group with setsid is beyond reach by design; the test clears it up.
+    let escaped = rustix::process::Pid::from_raw(pids[0]).unwrap();
+    let _ = rustix::process::kill_process(escaped, rustix::process::Signal::KILL);
+}
+
+#[tokio::test]
+async fn a_flood_of_output_is_bounded_and_does_not_block() {
+    let report = Bench::new("loud")
+        .run(Action::Off, Duration::from_secs(60))
+        .await;
+    assert!(matches!(
+        report.outcome,
+        Outcome::Failed {
+            exit: Exit::Code(1),
+            ..
+        }
+    ));
+    assert_eq!(report.stdout.len(), super::run::CAPTURE_MAX);
+}
+
+#[tokio::test]
+async fn an_echoed_password_does_not_come_back() {
+    let report = Bench::new("echoes")
+        .run(Action::Off, Duration::from_secs(30))
+        .await;
+    assert!(!format!("{report:?}").contains("canary-7"), "{report:?}");
+    assert!(report.stderr.contains("login with [secret] failed"));
+}
+
+#[tokio::test]
+async fn the_environment_is_closed_and_argv_is_empty() {
+    let report = Bench::new("environment")
+        .run(Action::Off, Duration::from_secs(30))
+        .await;
+    assert_eq!(report.outcome, Outcome::Done);
+    let names: Vec<_> = report
+        .stdout
+        .lines()
+        .filter_map(|l| l.split_once('='))
+        .map(|p| p.0)
+        .collect();
+    for name in names {
+        assert!(
+            ["PATH", "LC_ALL", "HOME", "PWD", "OLDPWD", "_", "SHLVL"].contains(&name),
+            "{name}"
+        );
+    }
+    assert!(
+        !report.stdout.contains("[secret]"),
+        "the password is in argv or environment"
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_start_was_not_run() {
+    let bench = Bench::with("fence_none", "x");
+    let report = bench.run(Action::Off, Duration::from_secs(30)).await;
+    assert!(
+        matches!(report.outcome, Outcome::NotRunnable { .. }),
+        "{report:?}"
+    );
+    let report = Bench::new("honest").run(Action::Off, Duration::ZERO).await;
+    assert!(
+        matches!(report.outcome, Outcome::NotRunnable { .. }),
+        "{report:?}"
+    );
+}
+
+#[tokio::test]
+async fn off_is_confirmed_only_by_two_off_reads() {
+    let bench = Bench::new("honest");
+    assert!(matches!(
+        bench.confirm_off().await,
+        OffVerdict::Confirmed { .. }
+    ));
+    assert_eq!(bench.log(), ["off", "status", "status"]);
+    let ours = Bench::with("fence_haft_ipmi", "honest");
+    assert!(matches!(
+        ours.confirm_off().await,
+        OffVerdict::Confirmed { .. }
+    ));
+    assert_eq!(ours.log(), ["off"]);
+}
+
+#[tokio::test]
+async fn a_device_that_says_on_is_refused_and_one_that_flaps_is_never_confirmed() {
+    for mode in ["liar", "stuck", "flap"] {
+        let verdict = Bench::new(mode).confirm_off().await;
+        assert!(
+            matches!(verdict, OffVerdict::Refused { .. }),
+            "{mode}: {verdict:?}"
+        );
+    }
+    let verdict = Bench::with("fence_haft_ipmi", "stuck").confirm_off().await;
+    assert!(matches!(verdict, OffVerdict::Refused { .. }), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn an_agent_that_reboots_instead_is_unknown() {
+    for agent in ["fence_script", "fence_haft_ipmi"] {
+        let verdict = Bench::with(agent, "reboots").confirm_off().await;
+        assert!(
+            matches!(verdict, OffVerdict::Unknown { .. }),
+            "{agent}: {verdict:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_off_that_hangs_is_followed_by_status_not_by_another_off() {
+    let bench = Bench::new("hangoff");
+    let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
+    let order = OffOrder {
+        deadline: Instant::now() + Duration::from_secs(4),
+        ..bench.order()
+    };
+    let verdict = confirm_off(&mut turn, &order).await;
+    assert!(
+        matches!(verdict, OffVerdict::Confirmed { .. }),
+        "{verdict:?}"
+    );
+    assert_eq!(bench.log(), ["off", "status", "status"]);
+}
+
+#[tokio::test]
+async fn an_adopted_order_asks_first_and_acts_only_on_a_running_machine() {
+    let off = Bench::new("honest");
+    assert!(matches!(
+        off.adopt_off().await,
+        OffVerdict::Confirmed { .. }
+    ));
+    assert!(!off.log().contains(&"off".to_owned()), "{:?}", off.log());
+    let on = Bench::new("onfirst");
+    assert!(matches!(on.adopt_off().await, OffVerdict::Confirmed { .. }));
+    assert_eq!(on.log(), ["status", "off", "status", "status"]);
+    let blind = Bench::new("none");
+    assert!(matches!(
+        blind.adopt_off().await,
+        OffVerdict::Unknown { .. }
+    ));
+    assert_eq!(blind.log(), ["status"]);
+}
+
+#[tokio::test]
+async fn a_second_action_waits_for_the_device() {
+    let lock = DeviceLock::new();
+    let first = lock.turn(soon()).await.unwrap();
+    let now = Instant::now();
+    assert_eq!(lock.turn(now).await.err(), Some(TurnTimedOut));
+    drop(first);
+    assert!(lock.turn(soon()).await.is_ok());
+}
+
+#[test]
+fn agents_that_others_could_have_replaced_are_refused() {
+    let dirs = dirs();
+    assert!(dirs.find("fence_script").is_ok());
+    assert!(matches!(
+        dirs.find("plain"),
+        Err(FindAgentError::NotExecutable { .. })
+    ));
+    assert!(matches!(
+        dirs.find("open"),
+        Err(FindAgentError::Writable { .. })
+    ));
+    assert!(matches!(
+        dirs.find("fence_absent"),
+        Err(FindAgentError::NotFound { .. })
+    ));
+    assert!(matches!(
+        dirs.find("../fence_script"),
+        Err(FindAgentError::BadName { .. })
+    ));
+    assert!(matches!(
+        dirs.find("/nonexistent/x"),
+        Err(FindAgentError::Unreadable { .. })
+    ));
+    let dir = agents().to_str().unwrap();
+    assert!(matches!(
+        dirs.find(dir),
+        Err(FindAgentError::NotAFile { .. })
+    ));
+}
+
+#[test]
+fn an_agent_of_another_user_is_refused() {
+    let own = rustix::process::geteuid().as_raw();
+    if own != 0 {
+        // Only root can make a file that belongs to somebody else; the other checks cover the rest.
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("fence_theirs");
+    std::fs::copy(agents().join("fence_script"), &path).unwrap();
+    std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
+    assert_eq!(path.metadata().unwrap().uid(), 65_534);
+    let answer = AgentDirs::default().find(path.to_str().unwrap());
+    assert!(matches!(
+        answer,
+        Err(FindAgentError::WrongOwner { uid: 65_534, .. })
+    ));
+}
