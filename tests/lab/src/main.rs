@@ -1,2 +1,80 @@
-//! Placeholder.
-fn main() {}
+//! The lab's command line. Everything that builds a lab first moves into a container of its own; see
+//! [`haft_lab::jail`].
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use haft_lab::{bench, bmc, check, jail, node_init, say};
+
+/// Machines in namespaces with real BMCs: haft's demo, its failover benchmark, and the lab's own check.
+#[derive(Parser)]
+#[command(name = "haft-lab", version)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// Prove the lab itself: BMCs, boot ids, and that the judge sees two owners when there are two.
+    Check,
+    /// Measure failover beside Keepalived.
+    BenchFailover {
+        /// Runs per contender that count.
+        #[arg(long, default_value_t = 5)]
+        runs: usize,
+        /// Where the figures go.
+        #[arg(long, default_value = "target/figures/failover.json")]
+        out: PathBuf,
+        /// Leave haft out.
+        #[arg(long)]
+        keepalived_only: bool,
+    },
+    /// Take down a lab that was kept up.
+    Down,
+    /// PID 1 of the lab's container.
+    #[command(hide = true)]
+    LabInit {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// PID 1 of a machine.
+    #[command(hide = true)]
+    NodeInit { plan: PathBuf },
+    /// What a BMC runs to read or switch power.
+    #[command(hide = true)]
+    BmcPower { words: Vec<String> },
+}
+
+fn main() -> anyhow::Result<ExitCode> {
+    let contained = std::env::var_os(jail::INSIDE).is_some();
+    match Arguments::parse().what {
+        What::LabInit { args } => jail::init(&args),
+        What::NodeInit { plan } => node_init::run(&plan).map(|()| ExitCode::SUCCESS),
+        What::BmcPower { words } => {
+            say::print(&bmc::ask_power(&words)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        What::Down => jail::take_down().map(|()| ExitCode::SUCCESS),
+        What::Check | What::BenchFailover { .. } if !contained => jail::run_contained(),
+        What::Check => {
+            say::print(&serde_json::to_string_pretty(&check::run()?)?);
+            Ok(ExitCode::SUCCESS)
+        }
+        What::BenchFailover {
+            runs,
+            out,
+            keepalived_only,
+        } => {
+            let contenders = if keepalived_only {
+                bench::Contenders::Keepalived
+            } else {
+                bench::Contenders::Both
+            };
+            bench::run(runs, contenders, &out)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
