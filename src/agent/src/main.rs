@@ -1,2 +1,3 @@
-//! Placeholder.
+//! haft-agent: placeholder of the binary; the library holds what exists so far.
+
 fn main() {}

@@ -1,0 +1,9 @@
+//! The kernel modules against real kernels: every test makes its own network namespaces.
+//!
+//! Needs root, iproute2 and nft; fails with a clear message without them, and skips nothing.
+
+mod address;
+mod announce;
+mod guard;
+mod netns;
+mod probe;
