@@ -1,0 +1,108 @@
+//! Between the engine's values and the API's messages.
+//!
+//! `…_into` never fails; `…_from` checks only what the type cannot hold (admission is `apply`'s) and names
+//! the field. One file per subject.
+
+mod evidence;
+mod fence_device;
+mod node;
+mod session;
+mod virtual_ip;
+
+pub use evidence::{event_into, evidence_into, order_into};
+pub use fence_device::{device_from, device_into, device_spec_into};
+pub use node::{NodeView, Silence, node_from, node_into};
+pub use session::{
+    active_from, assignment_from, assignment_into, membership_from, membership_into, released_from,
+    report_active, report_released,
+};
+pub use virtual_ip::{vip_from, vip_into, vip_spec_from, vip_spec_into};
+
+use haft_engine::ids::{Epoch, Generation, LogIndex, ResourceId, Token};
+
+/// A message's field cannot become a value of the engine.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct FieldError {
+    /// Path of the field, for instance `spec.address`.
+    pub field: &'static str,
+    /// What is wrong with it.
+    pub problem: String,
+    /// What would be right.
+    pub fix: String,
+}
+
+pub(crate) fn wrong(
+    field: &'static str,
+    problem: impl Into<String>,
+    fix: impl Into<String>,
+) -> FieldError {
+    FieldError {
+        field,
+        problem: problem.into(),
+        fix: fix.into(),
+    }
+}
+
+/// `vip/web` as a resource; other kinds do not exist yet.
+pub fn resource_from(text: &str) -> Result<ResourceId, FieldError> {
+    match text.split_once('/') {
+        Some(("vip" | "virtualip" | "VirtualIP", name)) if !name.is_empty() => {
+            Ok(ResourceId::vip(name))
+        }
+        _ => Err(wrong(
+            "resource",
+            format!("{text:?} names no resource"),
+            "write vip/NAME",
+        )),
+    }
+}
+
+/// A precondition as the engine takes it. Empty: none.
+pub fn expected_from(version: &str) -> Result<Option<Generation>, FieldError> {
+    if version.is_empty() {
+        return Ok(None);
+    }
+    version
+        .parse()
+        .map(|number| Some(Generation(number)))
+        .map_err(|_| {
+            wrong(
+                "options.expected_resource_version",
+                "not a version",
+                "send back metadata.resource_version as you read it",
+            )
+        })
+}
+
+/// A request id as the engine takes it. Empty: none.
+pub fn request_id_from(bytes: &[u8]) -> Result<haft_engine::ids::RequestId, FieldError> {
+    if bytes.is_empty() {
+        return Ok(haft_engine::ids::RequestId::default());
+    }
+    bytes
+        .try_into()
+        .map(haft_engine::ids::RequestId)
+        .map_err(|_| {
+            wrong(
+                "options.request_id",
+                "not 16 bytes",
+                "send 16 random bytes, or none",
+            )
+        })
+}
+
+pub(crate) fn token_text(token: Token) -> String {
+    if token == Token::default() {
+        String::new()
+    } else {
+        token.to_string()
+    }
+}
+
+pub(crate) fn token_of(epoch: u32, index: u64) -> Token {
+    Token {
+        epoch: Epoch(epoch),
+        index: LogIndex(index),
+    }
+}

@@ -1,0 +1,74 @@
+//! Fence devices both ways.
+
+use super::{FieldError, wrong};
+use crate::pb::v1;
+use haft_engine::ids::{DeviceName, NodeName};
+use haft_engine::spec::{FenceDeviceSpec, Observes};
+use haft_engine::state::Device;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The object as users see it.
+pub fn device_into(name: &DeviceName, device: &Device) -> v1::FenceDevice {
+    v1::FenceDevice {
+        metadata: Some(v1::ObjectMeta {
+            name: name.0.clone(),
+            resource_version: device.generation.to_string(),
+            labels: BTreeMap::new(),
+        }),
+        spec: Some(device_spec_into(&device.spec)),
+        status: Some(v1::FenceDeviceStatus::default()),
+    }
+}
+
+/// The spec alone.
+pub fn device_spec_into(spec: &FenceDeviceSpec) -> v1::FenceDeviceSpec {
+    let observes = match spec.observes {
+        Observes::Power => v1::Observes::Power,
+    };
+    v1::FenceDeviceSpec {
+        agent: spec.agent.clone(),
+        observes: observes.into(),
+        targets: spec
+            .targets
+            .iter()
+            .map(|(node, plug)| (node.0.clone(), plug.clone()))
+            .collect(),
+        parameters: spec.parameters.clone(),
+        secret_files: spec.secret_files.clone(),
+        deadline_ms: u64::try_from(spec.deadline.as_millis()).unwrap_or(u64::MAX),
+        level: u32::from(spec.level),
+    }
+}
+
+/// The object that a user applies. Deadline 0 is 20 s, level 0 is 1.
+pub fn device_from(object: v1::FenceDevice) -> Result<(DeviceName, FenceDeviceSpec), FieldError> {
+    let name = object.metadata.map(|meta| meta.name).unwrap_or_default();
+    if name.is_empty() {
+        return Err(wrong("metadata.name", "missing", "name the device"));
+    }
+    let spec = object
+        .spec
+        .ok_or_else(|| wrong("spec", "missing", "write a spec"))?;
+    let level = u8::try_from(spec.level)
+        .map_err(|_| wrong("spec.level", "above 255", "number levels from 1"))?;
+    let deadline_ms = if spec.deadline_ms == 0 {
+        20_000
+    } else {
+        spec.deadline_ms
+    };
+    let spec = FenceDeviceSpec {
+        agent: spec.agent,
+        observes: Observes::Power,
+        targets: spec
+            .targets
+            .into_iter()
+            .map(|(node, plug)| (NodeName(node), plug))
+            .collect(),
+        parameters: spec.parameters,
+        secret_files: spec.secret_files,
+        deadline: Duration::from_millis(deadline_ms),
+        level: level.max(1),
+    };
+    Ok((DeviceName(name), spec))
+}

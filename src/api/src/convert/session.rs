@@ -1,0 +1,143 @@
+//! The agent's stream: assignments, reports and membership.
+
+use super::{FieldError, resource_from, token_of, vip_spec_from, vip_spec_into, wrong};
+use crate::pb::v1;
+use haft_engine::command::{Attestation, Command, VoterSets};
+use haft_engine::ids::{Incarnation, LogIndex, NodeId, ResourceId, Token};
+use haft_engine::keeper::{AssignedItem, Assignment, Want};
+use haft_engine::spec::ResourceSpec;
+use haft_engine::state::ClusterState;
+use std::time::Duration;
+
+/// The whole assignment of an incarnation.
+pub fn assignment_into(assignment: &Assignment) -> v1::Assignment {
+    let item = |item: &AssignedItem| {
+        let ResourceSpec::VirtualIp(vip) = &item.spec;
+        let want = match item.want {
+            Want::Hold => v1::Want::Hold,
+            Want::Release => v1::Want::Release,
+        };
+        v1::AssignedItem {
+            resource: item.resource.to_string(),
+            epoch: item.token.epoch.0,
+            token_index: item.token.index.0,
+            virtual_ip: Some(vip_spec_into(vip)),
+            want: want.into(),
+        }
+    };
+    v1::Assignment {
+        revision: assignment.revision.0,
+        incarnation: assignment.incarnation.0,
+        items: assignment.items.iter().map(item).collect(),
+    }
+}
+
+/// The whole assignment of an incarnation.
+pub fn assignment_from(form: v1::Assignment) -> Result<Assignment, FieldError> {
+    let item = |item: v1::AssignedItem| {
+        let want = match item.want() {
+            v1::Want::Hold => Want::Hold,
+            v1::Want::Release => Want::Release,
+            v1::Want::Unspecified => return Err(wrong("items.want", "unspecified", "upgrade")),
+        };
+        let spec = item
+            .virtual_ip
+            .ok_or_else(|| wrong("items.virtual_ip", "missing", "upgrade"))?;
+        Ok(AssignedItem {
+            resource: resource_from(&item.resource)?,
+            token: token_of(item.epoch, item.token_index),
+            spec: ResourceSpec::VirtualIp(vip_spec_from(spec)?),
+            want,
+        })
+    };
+    Ok(Assignment {
+        revision: LogIndex(form.revision),
+        incarnation: Incarnation(form.incarnation),
+        items: form.items.into_iter().map(item).collect::<Result<_, _>>()?,
+    })
+}
+
+/// Voters with the hosts of their beat ports, for the agent.
+pub fn membership_into(state: &ClusterState, effective: &VoterSets) -> v1::Membership {
+    let set = |set: &std::collections::BTreeSet<NodeId>| v1::VoterSet {
+        node_ids: set.iter().map(|node| node.0).collect(),
+    };
+    let voter = |id: NodeId| {
+        let node = state.nodes.get(&id)?;
+        Some(v1::Voter {
+            node_id: id.0,
+            name: node.name.0.clone(),
+            host: node.host.clone(),
+        })
+    };
+    v1::Membership {
+        index: effective.index.0,
+        sets: effective.sets.iter().map(set).collect(),
+        voters: effective.all().into_iter().filter_map(voter).collect(),
+    }
+}
+
+/// The voters' sets in a membership message.
+pub fn membership_from(form: &v1::Membership) -> VoterSets {
+    let set = |set: &v1::VoterSet| set.node_ids.iter().copied().map(NodeId).collect();
+    VoterSets {
+        index: LogIndex(form.index),
+        sets: form.sets.iter().map(set).collect(),
+    }
+}
+
+/// The report that an owner acts.
+pub fn report_active(
+    resource: &ResourceId,
+    token: Token,
+    incarnation: Incarnation,
+    guard: Attestation,
+    address_life: Duration,
+) -> v1::ActiveReport {
+    v1::ActiveReport {
+        resource: resource.to_string(),
+        epoch: token.epoch.0,
+        token_index: token.index.0,
+        incarnation: incarnation.0,
+        guard_intact: guard == Attestation::Intact,
+        address_life_ms: u64::try_from(address_life.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+/// The report that an owner has stopped, finally.
+pub fn report_released(
+    resource: &ResourceId,
+    token: Token,
+    incarnation: Incarnation,
+) -> v1::ReleasedReport {
+    v1::ReleasedReport {
+        resource: resource.to_string(),
+        epoch: token.epoch.0,
+        token_index: token.index.0,
+        incarnation: incarnation.0,
+    }
+}
+
+/// The command of an active report.
+pub fn active_from(form: &v1::ActiveReport) -> Result<Command, FieldError> {
+    Ok(Command::Activated {
+        resource: resource_from(&form.resource)?,
+        token: token_of(form.epoch, form.token_index),
+        incarnation: Incarnation(form.incarnation),
+        guard: if form.guard_intact {
+            Attestation::Intact
+        } else {
+            Attestation::Broken
+        },
+        address_life: Duration::from_millis(form.address_life_ms),
+    })
+}
+
+/// The command of a release.
+pub fn released_from(form: &v1::ReleasedReport) -> Result<Command, FieldError> {
+    Ok(Command::Released {
+        resource: resource_from(&form.resource)?,
+        token: token_of(form.epoch, form.token_index),
+        incarnation: Incarnation(form.incarnation),
+    })
+}

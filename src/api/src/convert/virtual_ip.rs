@@ -1,0 +1,125 @@
+//! VirtualIP: spec both ways, and the whole object from the state.
+
+use super::{FieldError, evidence_into, token_text, wrong};
+use crate::pb::v1;
+use haft_engine::ids::{NodeId, NodeName, ResourceId};
+use haft_engine::spec::{Failback, Isolation, ResourceSpec, Unfenced, VirtualIpSpec};
+use haft_engine::state::{ClusterState, Ownership, Resource};
+use std::collections::BTreeMap;
+
+/// The object as users see it.
+pub fn vip_into(state: &ClusterState, resource: &Resource) -> v1::VirtualIp {
+    let ResourceSpec::VirtualIp(spec) = &resource.spec;
+    v1::VirtualIp {
+        metadata: Some(v1::ObjectMeta {
+            name: resource.id.name.clone(),
+            resource_version: resource.generation.to_string(),
+            labels: BTreeMap::new(),
+        }),
+        spec: Some(vip_spec_into(spec)),
+        status: Some(status(state, resource)),
+    }
+}
+
+fn status(state: &ClusterState, resource: &Resource) -> v1::VirtualIpStatus {
+    let phase = match &resource.ownership {
+        Ownership::Unowned => "Unowned",
+        Ownership::Granted(_) => "Granted",
+        Ownership::Active(_) => "Active",
+        Ownership::Releasing(..) => "Releasing",
+        Ownership::Orphaned(_) => "Orphaned",
+    };
+    let holding = resource.ownership.holding();
+    let name = |id: NodeId| {
+        state
+            .nodes
+            .get(&id)
+            .map_or_else(String::new, |n| n.name.0.clone())
+    };
+    v1::VirtualIpStatus {
+        state: phase.to_owned(),
+        owner: holding.map_or_else(String::new, |holding| name(holding.node)),
+        token: token_text(holding.map_or(resource.last_token, |holding| holding.token)),
+        incarnation: holding.map_or(0, |holding| holding.incarnation.0),
+        granted_isolation: holding.map_or(0, |holding| isolation_into(holding.isolation).into()),
+        since_unix_ms: holding.map_or(0, |holding| holding.since_unix_ms),
+        evidence: resource
+            .evidence
+            .as_ref()
+            .map(|evidence| evidence_into(state, evidence)),
+        moving_to: resource.move_to.map_or_else(String::new, name),
+        deleting: resource.deleting,
+        message: String::new(),
+    }
+}
+
+/// The spec alone.
+pub fn vip_spec_into(spec: &VirtualIpSpec) -> v1::VirtualIpSpec {
+    let failback = match spec.failback {
+        Failback::Never => v1::Failback::Never,
+        Failback::Auto => v1::Failback::Auto,
+    };
+    v1::VirtualIpSpec {
+        address: spec.address.to_string(),
+        interface: spec.interface.clone(),
+        isolation: isolation_into(spec.isolation).into(),
+        preference: spec.preference.iter().map(|name| name.0.clone()).collect(),
+        failback: failback.into(),
+        allow_unfenced: spec.unfenced == Unfenced::Allowed,
+    }
+}
+
+fn isolation_into(isolation: Isolation) -> v1::Isolation {
+    match isolation {
+        Isolation::Lease => v1::Isolation::Lease,
+        Isolation::Watchdog => v1::Isolation::Watchdog,
+        Isolation::Stonith => v1::Isolation::Stonith,
+    }
+}
+
+/// The object that a user applies.
+pub fn vip_from(object: v1::VirtualIp) -> Result<(ResourceId, ResourceSpec), FieldError> {
+    let name = object.metadata.map(|meta| meta.name).unwrap_or_default();
+    if name.is_empty() {
+        return Err(wrong("metadata.name", "missing", "name the address"));
+    }
+    let spec = object
+        .spec
+        .ok_or_else(|| wrong("spec", "missing", "write a spec"))?;
+    Ok((
+        ResourceId::vip(&name),
+        ResourceSpec::VirtualIp(vip_spec_from(spec)?),
+    ))
+}
+
+/// The spec alone. An unspecified isolation is `lease`, the default of a bare address (R4).
+pub fn vip_spec_from(spec: v1::VirtualIpSpec) -> Result<VirtualIpSpec, FieldError> {
+    let isolation = match spec.isolation() {
+        v1::Isolation::Unspecified | v1::Isolation::Lease => Isolation::Lease,
+        v1::Isolation::Watchdog => Isolation::Watchdog,
+        v1::Isolation::Stonith => Isolation::Stonith,
+    };
+    let failback = match spec.failback() {
+        v1::Failback::Unspecified | v1::Failback::Never => Failback::Never,
+        v1::Failback::Auto => Failback::Auto,
+    };
+    let address = spec.address.parse().map_err(|_| {
+        wrong(
+            "spec.address",
+            format!("{:?} is no IPv4 or IPv6 address", spec.address),
+            "write the address alone, without a prefix length",
+        )
+    })?;
+    Ok(VirtualIpSpec {
+        address,
+        interface: spec.interface,
+        isolation,
+        unfenced: if spec.allow_unfenced {
+            Unfenced::Allowed
+        } else {
+            Unfenced::Refused
+        },
+        preference: spec.preference.into_iter().map(NodeName).collect(),
+        failback,
+    })
+}

@@ -1,0 +1,253 @@
+//! Specs, registrations, keys, ages and causes, both ways.
+
+use super::field::{
+    Decoded, array, guard_from, guard_into, isolation_from, isolation_into, missing, nanos,
+    required, resource_from,
+};
+use crate::pb::log as pb;
+use haft_engine::command::{FenceCause, HeartbeatKey, NodeRole, Registration, StatedAge};
+use haft_engine::ids::{DeviceName, LogIndex, NodeId, NodeName};
+use haft_engine::spec::{
+    Failback, FenceDeviceSpec, NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Scheduling,
+    Unfenced, VirtualIpSpec,
+};
+use std::net::IpAddr;
+use std::time::Duration;
+
+pub(super) fn resource_into(spec: &ResourceSpec) -> pb::ResourceSpec {
+    let ResourceSpec::VirtualIp(vip) = spec;
+    let address = match vip.address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    };
+    let vip = pb::VirtualIpSpec {
+        address,
+        interface: vip.interface.clone(),
+        isolation: isolation_into(vip.isolation),
+        unfenced_allowed: vip.unfenced == Unfenced::Allowed,
+        preference: vip.preference.iter().map(|name| name.0.clone()).collect(),
+        failback_auto: vip.failback == Failback::Auto,
+    };
+    pb::ResourceSpec {
+        spec: Some(pb::resource_spec::Spec::VirtualIp(vip)),
+    }
+}
+
+pub(super) fn resource_spec_from(form: Option<pb::ResourceSpec>) -> Decoded<ResourceSpec> {
+    let pb::resource_spec::Spec::VirtualIp(vip) =
+        required(required(form, "resource spec")?.spec, "resource spec")?;
+    let address = match vip.address.len() {
+        4 => IpAddr::from(array::<4>(&vip.address, "address")?),
+        16 => IpAddr::from(array::<16>(&vip.address, "address")?),
+        _ => return Err(missing("address")),
+    };
+    Ok(ResourceSpec::VirtualIp(VirtualIpSpec {
+        address,
+        interface: vip.interface,
+        isolation: isolation_from(vip.isolation)?,
+        unfenced: if vip.unfenced_allowed {
+            Unfenced::Allowed
+        } else {
+            Unfenced::Refused
+        },
+        preference: vip.preference.into_iter().map(NodeName).collect(),
+        failback: if vip.failback_auto {
+            Failback::Auto
+        } else {
+            Failback::Never
+        },
+    }))
+}
+
+pub(super) fn node_into(spec: &NodeSpec) -> pb::NodeSpec {
+    let scheduling = match spec.scheduling {
+        Scheduling::Open => 1,
+        Scheduling::Cordoned => 2,
+        Scheduling::Standby => 3,
+    };
+    pb::NodeSpec {
+        scheduling,
+        labels: spec.labels.clone(),
+    }
+}
+
+pub(super) fn node_from(form: pb::NodeSpec) -> Decoded<NodeSpec> {
+    let scheduling = match form.scheduling {
+        1 => Scheduling::Open,
+        2 => Scheduling::Cordoned,
+        3 => Scheduling::Standby,
+        _ => return Err(missing("scheduling")),
+    };
+    Ok(NodeSpec {
+        scheduling,
+        labels: form.labels,
+    })
+}
+
+pub(super) fn device_into(spec: &FenceDeviceSpec) -> pb::FenceDeviceSpec {
+    let Observes::Power = spec.observes;
+    pb::FenceDeviceSpec {
+        agent: spec.agent.clone(),
+        observes: 1,
+        targets: spec
+            .targets
+            .iter()
+            .map(|(node, plug)| (node.0.clone(), plug.clone()))
+            .collect(),
+        parameters: spec.parameters.clone(),
+        secret_files: spec.secret_files.clone(),
+        deadline_ns: nanos(spec.deadline),
+        level: u32::from(spec.level),
+    }
+}
+
+pub(super) fn device_from(form: pb::FenceDeviceSpec) -> Decoded<FenceDeviceSpec> {
+    if form.observes != 1 {
+        return Err(missing("observes"));
+    }
+    Ok(FenceDeviceSpec {
+        agent: form.agent,
+        observes: Observes::Power,
+        targets: form
+            .targets
+            .into_iter()
+            .map(|(node, plug)| (NodeName(node), plug))
+            .collect(),
+        parameters: form.parameters,
+        secret_files: form.secret_files,
+        deadline: Duration::from_nanos(form.deadline_ns),
+        level: u8::try_from(form.level).map_err(|_| missing("level"))?,
+    })
+}
+
+pub(super) fn object_into(object: &ObjectSpec) -> pb::ObjectSpec {
+    use pb::object_spec::Spec;
+    let (name, spec) = match object {
+        ObjectSpec::Node(name, spec) => (name.0.clone(), Spec::Node(node_into(spec))),
+        ObjectSpec::Resource(id, spec) => (id.to_string(), Spec::Resource(resource_into(spec))),
+        ObjectSpec::Device(name, spec) => (name.0.clone(), Spec::Device(device_into(spec))),
+    };
+    pb::ObjectSpec {
+        name,
+        spec: Some(spec),
+    }
+}
+
+pub(super) fn object_from(form: Option<pb::ObjectSpec>) -> Decoded<ObjectSpec> {
+    use pb::object_spec::Spec;
+    let form = required(form, "object")?;
+    Ok(match required(form.spec, "object")? {
+        Spec::Node(spec) => ObjectSpec::Node(NodeName(form.name), node_from(spec)?),
+        Spec::Resource(spec) => {
+            ObjectSpec::Resource(resource_from(&form.name)?, resource_spec_from(Some(spec))?)
+        }
+        Spec::Device(spec) => ObjectSpec::Device(DeviceName(form.name), device_from(spec)?),
+    })
+}
+
+pub(super) fn reference_into(object: &ObjectRef) -> pb::ObjectRef {
+    use pb::object_ref::Object;
+    let object = match object {
+        ObjectRef::Node(name) => Object::Node(name.0.clone()),
+        ObjectRef::Resource(id) => Object::Resource(id.to_string()),
+        ObjectRef::Device(name) => Object::Device(name.0.clone()),
+    };
+    pb::ObjectRef {
+        object: Some(object),
+    }
+}
+
+pub(super) fn reference_from(form: Option<pb::ObjectRef>) -> Decoded<ObjectRef> {
+    use pb::object_ref::Object;
+    let form = required(form, "object")?;
+    Ok(match required(form.object, "object")? {
+        Object::Node(name) => ObjectRef::Node(NodeName(name)),
+        Object::Resource(text) => ObjectRef::Resource(resource_from(&text)?),
+        Object::Device(name) => ObjectRef::Device(DeviceName(name)),
+    })
+}
+
+pub(super) fn registration_into(node: &Registration) -> pb::Registration {
+    pb::Registration {
+        name: node.name.0.clone(),
+        agent_only: node.role == NodeRole::AgentOnly,
+        host: node.host.clone(),
+        key_sha256: node.key_sha256.to_vec(),
+    }
+}
+
+pub(super) fn registration_from(form: Option<pb::Registration>) -> Decoded<Registration> {
+    let form = required(form, "registration")?;
+    Ok(Registration {
+        name: NodeName(form.name),
+        role: if form.agent_only {
+            NodeRole::AgentOnly
+        } else {
+            NodeRole::Coordinator
+        },
+        host: form.host,
+        key_sha256: array(&form.key_sha256, "key_sha256")?,
+    })
+}
+
+pub(super) fn key_into(key: &HeartbeatKey) -> pb::HeartbeatKey {
+    pb::HeartbeatKey {
+        generation: u32::from(key.generation),
+        secret: key.secret.to_vec(),
+    }
+}
+
+pub(super) fn key_from(form: pb::HeartbeatKey) -> Decoded<HeartbeatKey> {
+    let generation = u8::try_from(form.generation).map_err(|_| missing("key generation"))?;
+    Ok(HeartbeatKey {
+        generation,
+        secret: array(&form.secret, "heartbeat key")?,
+    })
+}
+
+pub(super) fn age_into(age: &StatedAge) -> pb::StatedAge {
+    pb::StatedAge {
+        by: age.by.0,
+        membership: age.membership.0,
+        age_ns: nanos(age.age),
+        heard_ns: nanos(age.heard),
+        guards: guard_into(age.guards),
+    }
+}
+
+pub(super) fn age_from(form: pb::StatedAge) -> Decoded<StatedAge> {
+    Ok(StatedAge {
+        by: NodeId(form.by),
+        membership: LogIndex(form.membership),
+        age: Duration::from_nanos(form.age_ns),
+        heard: Duration::from_nanos(form.heard_ns),
+        guards: guard_from(form.guards)?,
+    })
+}
+
+pub(super) fn ages_from(forms: Vec<pb::StatedAge>) -> Decoded<Vec<StatedAge>> {
+    forms.into_iter().map(age_from).collect()
+}
+
+pub(super) fn fence_cause_into(cause: &FenceCause) -> pb::FenceCause {
+    match cause {
+        FenceCause::Orphans => pb::FenceCause::default(),
+        FenceCause::Administrator { by, reason } => pb::FenceCause {
+            administrator: true,
+            by: by.clone(),
+            reason: reason.clone(),
+        },
+    }
+}
+
+pub(super) fn fence_cause_from(form: Option<pb::FenceCause>) -> Decoded<FenceCause> {
+    let form = required(form, "cause")?;
+    Ok(if form.administrator {
+        FenceCause::Administrator {
+            by: form.by,
+            reason: form.reason,
+        }
+    } else {
+        FenceCause::Orphans
+    })
+}
