@@ -116,6 +116,17 @@ pub enum Verdict {
     Unknown,
 }
 
+/// Who makes the first try of an order, and by when it is over.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FenceAttemptPlan {
+    /// The coordinator that runs the agents.
+    pub executor: NodeId,
+    /// Level of devices tried.
+    pub level: u8,
+    /// Total time for it on the executor's clock.
+    pub deadline: Duration,
+}
+
 /// The closed list of changes.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Command {
@@ -268,6 +279,8 @@ pub enum Command {
         cause: FenceCause,
         /// Retry identity.
         request: RequestId,
+        /// The first try, in the same entry so that one commit precedes the device.
+        first: Option<FenceAttemptPlan>,
     },
     /// One try: who executes it and by when it is over.
     FenceAttempt {

@@ -1,1 +1,134 @@
-//! Placeholder.
+//! Rule R3, in one place: what proves that a holder has stopped, so that another may be granted.
+//!
+//! Pure questions over a holding and a proof; `apply::ownership` asks [`suffices`] before it makes any
+//! resource `Unowned`, and the leader asks the same before it proposes. Nothing here looks at the spec as
+//! it is now: what counts is the isolation stored in the grant.
+
+use crate::clock::lengthened;
+use crate::command::{Attestation, StatedAge, VoterSets};
+use crate::ids::NodeId;
+use crate::plant::{self, Bug};
+use crate::spec::Isolation;
+use crate::state::{Evidence, Holding, Proof, Resource};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Longest `valid_lft` that any configuration may choose (haft-config refuses more): the bound that is
+/// waited out for a holder that never attested its own. The longest preset is 8 s (design section 6).
+pub const ADDRESS_LIFE_MAX: Duration = Duration::from_secs(10);
+
+/// What the kernel may add to `valid_lft` before it removes an address: measured up to 0.9 s
+/// (hazards 2.1).
+pub const ADDRESS_LIFE_SLACK: Duration = Duration::from_secs(1);
+
+/// Longest ttl or lifetime taken from a command, so that arithmetic on it cannot overflow.
+pub const SPAN_MAX: Duration = Duration::from_secs(86_400);
+
+/// Why a proof opens nothing.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Insufficient {
+    /// It speaks of another token, node or incarnation.
+    OtherHolding,
+    /// The isolation stored in the grant is not `lease`.
+    IsolationNotLease,
+    /// The guard was never attested intact, or was stated broken, or nobody in the majority heard of it.
+    GuardNotAttested,
+    /// The wait was shorter than the address's lifetime, the kernel's slack and the clock error.
+    WaitTooShort,
+}
+
+/// Whether `evidence` proves that `holding` of `resource` has stopped.
+pub fn suffices(
+    resource: &Resource,
+    holding: &Holding,
+    evidence: &Evidence,
+) -> Result<(), Insufficient> {
+    let bound = (evidence.token, evidence.node, evidence.incarnation);
+    if bound != (holding.token, holding.node, holding.incarnation) {
+        return Err(Insufficient::OtherHolding);
+    }
+    match &evidence.proof {
+        Proof::Released
+        | Proof::ProbedClean
+        | Proof::Fenced { .. }
+        | Proof::Rebooted { .. }
+        | Proof::ConfirmedByHuman { .. } => Ok(()),
+        Proof::LeaseExpired { ages } => {
+            require_lease(resource, holding)?;
+            if holding.guard == Attestation::Intact && guards_intact(ages) {
+                Ok(())
+            } else {
+                Err(Insufficient::GuardNotAttested)
+            }
+        }
+        Proof::LifetimeLapsed { waited } => {
+            require_lease(resource, holding)?;
+            if *waited >= lapse_wait(holding) {
+                Ok(())
+            } else {
+                Err(Insufficient::WaitTooShort)
+            }
+        }
+    }
+}
+
+/// The isolation that decides how this holding may be opened: the one stored in the grant, whatever
+/// the spec says by now (R3).
+pub fn isolation_in_force(resource: &Resource, holding: &Holding) -> Isolation {
+    if plant::is(Bug::SpecEditLoosensIsolation) {
+        return resource.spec.isolation();
+    }
+    holding.isolation
+}
+
+fn require_lease(resource: &Resource, holding: &Holding) -> Result<(), Insufficient> {
+    match isolation_in_force(resource, holding) {
+        Isolation::Lease => Ok(()),
+        Isolation::Watchdog | Isolation::Stonith => Err(Insufficient::IsolationNotLease),
+    }
+}
+
+/// What a leader waits after `Expired` before `LifetimeLapsed`, on its own clock.
+pub fn lapse_wait(holding: &Holding) -> Duration {
+    lengthened(holding.address_life.min(SPAN_MAX) + ADDRESS_LIFE_SLACK)
+}
+
+/// Whether the statements attest the guards: somebody's last acknowledged beat said intact, and
+/// nobody's said broken. All unknown (every coordinator restarted since) attests nothing.
+fn guards_intact(ages: &[StatedAge]) -> bool {
+    ages.iter().any(|age| age.guards == Attestation::Intact)
+        && ages.iter().all(|age| age.guards != Attestation::Broken)
+}
+
+/// Whether a majority of every voter set has acknowledged nothing for `ttl·(1+ρ)` (R2). Statements made
+/// under another membership, or repeated by one coordinator, do not count.
+pub fn majority_silent(ages: &[StatedAge], membership: &VoterSets, ttl: Duration) -> bool {
+    let silent = statements(ages, membership, |age| age.age >= lengthened(ttl));
+    if plant::is(Bug::LeaderWordForMajority) {
+        return !silent.is_empty();
+    }
+    membership.majority(&silent)
+}
+
+/// Whether a majority of every voter set has heard a beat, acknowledged or not, within `within`.
+pub fn majority_fresh(ages: &[StatedAge], membership: &VoterSets, within: Duration) -> bool {
+    membership.majority(&statements(ages, membership, |age| age.heard < within))
+}
+
+fn statements(
+    ages: &[StatedAge],
+    membership: &VoterSets,
+    matches: impl Fn(&StatedAge) -> bool,
+) -> BTreeSet<NodeId> {
+    // A coordinator that states twice counts only if each of its statements matches.
+    let contradicted: BTreeSet<NodeId> = ages
+        .iter()
+        .filter(|age| !matches(age))
+        .map(|age| age.by)
+        .collect();
+    ages.iter()
+        .filter(|age| age.membership == membership.index && membership.contains(age.by))
+        .filter(|age| matches(age) && !contradicted.contains(&age.by))
+        .map(|age| age.by)
+        .collect()
+}

@@ -1,0 +1,497 @@
+//! Fence orders in the log (R5): intent, attempt, verdict, hold, cancellation, and a human's word.
+//!
+//! ```text
+//! Intended -> Running{attempt} -> Confirmed
+//!    |  ^          |
+//!   Held           +-> Waiting (Refused or Unknown: opens nothing) -> Running{attempt+1} ...
+//! ```
+//! Touches no device and chooses none: the leader plans attempts, the executor runs them.
+
+use super::ownership::{self, Proven};
+use super::session::{self, newest_incarnation};
+use super::{At, Outcome, Refusal, event};
+use crate::command::{Command, FenceAction, FenceAttemptPlan, FenceCause, HoldReason, Verdict};
+use crate::ids::{Incarnation, NodeId, NodeName, OrderId};
+use crate::plant::{self, Bug};
+use crate::spec::Isolation;
+use crate::state::{
+    CLOSED_ORDERS_MAX, ClusterState, Ending, FenceOrder, OrderPhase, Ownership, Proof,
+    QUARANTINE_FENCES, QUARANTINE_WINDOW_MS, Session,
+};
+use std::time::Duration;
+
+/// Longest total time for one attempt; longer than any fence agent's own default (60 s).
+pub(crate) const ATTEMPT_MAX: Duration = Duration::from_secs(600);
+
+/// Longest text kept of what devices or people said, in bytes.
+const DETAIL_MAX: usize = 1_024;
+
+/// Applies a fencing command.
+pub(super) fn apply(
+    state: &mut ClusterState,
+    at: At,
+    command: &Command,
+) -> Result<Outcome, Refusal> {
+    match command {
+        Command::FenceIntent {
+            node,
+            incarnation,
+            action,
+            cause,
+            first,
+            ..
+        } => intent(state, at, (*node, *incarnation), (*action, cause), *first),
+        Command::FenceAttempt {
+            order,
+            attempt,
+            executor,
+            level,
+            deadline,
+        } => {
+            let plan = FenceAttemptPlan {
+                executor: *executor,
+                level: *level,
+                deadline: *deadline,
+            };
+            start(state, at, *order, *attempt, plan)
+        }
+        Command::FenceVerdict {
+            order,
+            attempt,
+            verdict,
+            detail,
+        } => verdict_of(state, at, *order, *attempt, (*verdict, detail)),
+        Command::FenceHeld { order, reason } => held(state, at, *order, *reason),
+        Command::FenceCancelled { order, reason } => cancelled(state, at, *order, reason),
+        Command::ConfirmOff {
+            node,
+            incarnation,
+            by,
+            reason,
+            ..
+        } => confirm_off(state, at, (*node, *incarnation), (by, reason)),
+        other => Err(Refusal::invalid("NotAFenceCommand", format!("{other:?}"))),
+    }
+}
+
+fn require_newest(
+    state: &ClusterState,
+    id: NodeId,
+    incarnation: Incarnation,
+) -> Result<(NodeName, Session), Refusal> {
+    let Some(node) = state.nodes.get(&id) else {
+        return Err(Refusal::not_found(
+            "NoSuchNode",
+            format!("no node {id} is registered"),
+        ));
+    };
+    let newest = newest_incarnation(node);
+    if newest != incarnation {
+        return Err(Refusal::stale(
+            "OtherIncarnation",
+            format!(
+                "{} stands at incarnation {newest}, not {incarnation}",
+                node.name
+            ),
+        ));
+    }
+    Ok((node.name.clone(), node.session))
+}
+
+/// Whether this node left something that only proof of isolation can open.
+pub(crate) fn leaves_orphans(state: &ClusterState, node: NodeId) -> bool {
+    state
+        .resources
+        .values()
+        .any(|resource| match &resource.ownership {
+            Ownership::Orphaned(holding) => {
+                holding.node == node && holding.isolation != Isolation::Lease
+            }
+            Ownership::Unowned
+            | Ownership::Granted(_)
+            | Ownership::Active(_)
+            | Ownership::Releasing(..) => false,
+        })
+}
+
+fn intent(
+    state: &mut ClusterState,
+    at: At,
+    (node, incarnation): (NodeId, Incarnation),
+    (action, cause): (FenceAction, &FenceCause),
+    first: Option<FenceAttemptPlan>,
+) -> Result<Outcome, Refusal> {
+    let (name, session) = require_newest(state, node, incarnation)?;
+    if let Some(open) = state
+        .orders
+        .values()
+        .find(|order| order.phase.is_open() && order.node == node)
+    {
+        if open.action == action {
+            return Ok(Outcome::Ordered(open.id));
+        }
+        return Err(Refusal::stale(
+            "FenceOrderOpen",
+            format!("fence order {} against {name} is still open", open.id),
+        )
+        .fix(format!("haftctl why order/{}", open.id)));
+    }
+    require_cause(state, (node, &name, session), action, cause)?;
+    let order = OrderId(at.index.0);
+    if state.orders.contains_key(&order) {
+        return Err(Refusal::stale(
+            "OneOrderPerEntry",
+            "this entry has opened an order already",
+        ));
+    }
+    trim_closed_orders(state);
+    state.orders.insert(
+        order,
+        FenceOrder {
+            id: order,
+            node,
+            incarnation,
+            action,
+            cause: cause.clone(),
+            phase: OrderPhase::Intended,
+            attempts: 0,
+            detail: String::new(),
+            since_unix_ms: at.stamp_unix_ms,
+        },
+    );
+    let message = format!("order {order}: {} {name}", action_word(action));
+    event::warn(state, at, "FenceIntended", format!("node/{name}"), message);
+    if let Some(plan) = first {
+        // A bad plan leaves the order as intended; the leader plans again.
+        let _ = start(state, at, order, 1, plan);
+    }
+    Ok(Outcome::Ordered(order))
+}
+
+fn action_word(action: FenceAction) -> &'static str {
+    match action {
+        FenceAction::Off => "power off",
+        FenceAction::On => "power on",
+    }
+}
+
+fn require_cause(
+    state: &ClusterState,
+    (node, name, session): (NodeId, &NodeName, Session),
+    action: FenceAction,
+    cause: &FenceCause,
+) -> Result<(), Refusal> {
+    let over = matches!(session, Session::Ended { .. });
+    match (action, cause) {
+        (FenceAction::Off, FenceCause::Orphans) if over && leaves_orphans(state, node) => Ok(()),
+        (FenceAction::Off, FenceCause::Orphans) => Err(Refusal::stale(
+            "NothingToFence",
+            format!("{name} has left nothing that needs proof of isolation"),
+        )),
+        (FenceAction::Off, FenceCause::Administrator { .. }) => Ok(()),
+        (FenceAction::On, FenceCause::Orphans) => Err(Refusal::invalid(
+            "PowerOnProvesNothing",
+            "orphans are not opened by power on",
+        )),
+        (FenceAction::On, FenceCause::Administrator { .. }) if leaves_orphans(state, node) => {
+            Err(Refusal::dangerous(
+                "NotYetIsolated",
+                format!("{name} has left resources that wait for proof of isolation"),
+            )
+            .fix(format!("haftctl why node/{name}")))
+        }
+        (FenceAction::On, FenceCause::Administrator { .. }) => Ok(()),
+    }
+}
+
+fn trim_closed_orders(state: &mut ClusterState) {
+    let closed: Vec<OrderId> = state
+        .orders
+        .values()
+        .filter(|order| !order.phase.is_open())
+        .map(|order| order.id)
+        .collect();
+    let surplus = (closed.len() + 1).saturating_sub(CLOSED_ORDERS_MAX);
+    for id in closed.into_iter().take(surplus) {
+        state.orders.remove(&id);
+    }
+}
+
+fn open_order(state: &mut ClusterState, id: OrderId) -> Result<&mut FenceOrder, Refusal> {
+    match state.orders.get_mut(&id) {
+        Some(order) if order.phase.is_open() => Ok(order),
+        Some(_) => Err(Refusal::stale(
+            "OrderClosed",
+            format!("fence order {id} is closed"),
+        )),
+        None => Err(Refusal::not_found(
+            "NoSuchOrder",
+            format!("there is no fence order {id}"),
+        )),
+    }
+}
+
+fn start(
+    state: &mut ClusterState,
+    at: At,
+    id: OrderId,
+    attempt: u32,
+    plan: FenceAttemptPlan,
+) -> Result<Outcome, Refusal> {
+    let order = open_order(state, id)?;
+    let (node, incarnation, next) = (order.node, order.incarnation, order.attempts + 1);
+    if attempt != next {
+        return Err(Refusal::stale(
+            "OtherAttempt",
+            format!("the next attempt of order {id} is {next}, not {attempt}"),
+        ));
+    }
+    if plan.deadline.is_zero() || plan.deadline > ATTEMPT_MAX {
+        return Err(Refusal::invalid(
+            "BadDeadline",
+            format!("a deadline of {:?} is out of bounds", plan.deadline),
+        ));
+    }
+    let (name, _) = require_newest(state, node, incarnation)?;
+    if !state.nodes.contains_key(&plan.executor) {
+        return Err(Refusal::not_found(
+            "NoSuchNode",
+            format!("no node {} is registered", plan.executor),
+        ));
+    }
+    let order = open_order(state, id)?;
+    order.attempts = attempt;
+    order.phase = OrderPhase::Running {
+        attempt,
+        executor: plan.executor,
+        level: plan.level,
+        deadline: plan.deadline,
+    };
+    let message = format!("order {id}: attempt {attempt} at level {}", plan.level);
+    event::note(state, at, "FenceAttempted", format!("node/{name}"), message);
+    Ok(Outcome::Done)
+}
+
+fn verdict_of(
+    state: &mut ClusterState,
+    at: At,
+    id: OrderId,
+    attempt: u32,
+    (verdict, detail): (Verdict, &str),
+) -> Result<Outcome, Refusal> {
+    let order = open_order(state, id)?;
+    let level = match order.phase {
+        OrderPhase::Running {
+            attempt: running,
+            level,
+            ..
+        } if running == attempt => level,
+        OrderPhase::Intended
+        | OrderPhase::Held(_)
+        | OrderPhase::Running { .. }
+        | OrderPhase::Waiting { .. }
+        | OrderPhase::Confirmed
+        | OrderPhase::Cancelled(_) => {
+            return Err(Refusal::stale(
+                "OtherAttempt",
+                format!("attempt {attempt} of order {id} is not running"),
+            ));
+        }
+    };
+    order.detail = bounded(detail);
+    let node = order.node;
+    let confirmed = match verdict {
+        Verdict::Confirmed => true,
+        Verdict::Unknown => plant::is(Bug::UnknownAsOff),
+        Verdict::Refused => false,
+    };
+    if confirmed {
+        return Ok(confirm(state, at, id));
+    }
+    order.phase = OrderPhase::Waiting {
+        last: verdict,
+        level,
+    };
+    let detail = order.detail.clone();
+    let message = format!("order {id}: attempt {attempt} proved nothing: {detail}");
+    warn_node(state, at, node, "FenceUnproven", message);
+    Ok(Outcome::Done)
+}
+
+fn warn_node(state: &mut ClusterState, at: At, node: NodeId, reason: &str, message: String) {
+    let subject = match state.nodes.get(&node) {
+        Some(node) => format!("node/{}", node.name),
+        None => format!("node/{node}"),
+    };
+    event::warn(state, at, reason, subject, message);
+}
+
+fn bounded(text: &str) -> String {
+    let mut end = text.len().min(DETAIL_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text[..end].to_owned()
+}
+
+/// The running attempt observed what it was asked for.
+fn confirm(state: &mut ClusterState, at: At, id: OrderId) -> Outcome {
+    let Some(order) = state.orders.get_mut(&id) else {
+        return Outcome::Done;
+    };
+    order.phase = OrderPhase::Confirmed;
+    let order = order.clone();
+    let message = format!("order {id}: {}", order.detail);
+    match order.action {
+        FenceAction::On => warn_node(state, at, order.node, "PowerOnConfirmed", message),
+        FenceAction::Off => {
+            warn_node(state, at, order.node, "FenceConfirmed", message);
+            let proof = Proof::Fenced {
+                order: id,
+                detail: order.detail,
+            };
+            isolated(state, at, (order.node, order.incarnation), &proof);
+            count_fence(state, at, order.node);
+        }
+    }
+    Outcome::Done
+}
+
+/// This life of this node is proven isolated: its session is over and its holdings are open.
+fn isolated(state: &mut ClusterState, at: At, life: (NodeId, Incarnation), proof: &Proof) {
+    let (id, incarnation) = life;
+    let newest = state.nodes.get(&id).map(newest_incarnation);
+    if newest != Some(incarnation) {
+        return;
+    }
+    if incarnation != Incarnation::default() {
+        session::end(state, id, incarnation, Ending::Fenced);
+    }
+    for resource in ownership::held_by(state, id) {
+        ownership::open(state, at, &resource, Proven::OrOrphan(proof.clone()));
+    }
+}
+
+fn count_fence(state: &mut ClusterState, at: At, id: NodeId) {
+    let Some(node) = state.nodes.get_mut(&id) else {
+        return;
+    };
+    let oldest = at.stamp_unix_ms.saturating_sub(QUARANTINE_WINDOW_MS);
+    node.fenced_at_ms.retain(|stamp| *stamp >= oldest);
+    // Bounded by the threshold: more stamps than that change nothing.
+    if node.fenced_at_ms.len() >= QUARANTINE_FENCES {
+        node.fenced_at_ms.remove(0);
+    }
+    node.fenced_at_ms.push(at.stamp_unix_ms);
+    if node.fenced_at_ms.len() >= QUARANTINE_FENCES && !node.quarantined {
+        node.quarantined = true;
+        let message = format!("fenced {QUARANTINE_FENCES} times within an hour; granted nothing");
+        warn_node(state, at, id, "NodeQuarantined", message);
+    }
+}
+
+fn held(
+    state: &mut ClusterState,
+    at: At,
+    id: OrderId,
+    reason: HoldReason,
+) -> Result<Outcome, Refusal> {
+    let order = open_order(state, id)?;
+    let node = order.node;
+    match order.phase {
+        OrderPhase::Running { .. } => {
+            return Err(Refusal::stale(
+                "AttemptRunning",
+                format!("an attempt of order {id} is running"),
+            ));
+        }
+        OrderPhase::Held(already) if already == reason => return Ok(Outcome::Done),
+        OrderPhase::Intended
+        | OrderPhase::Held(_)
+        | OrderPhase::Waiting { .. }
+        | OrderPhase::Confirmed
+        | OrderPhase::Cancelled(_) => order.phase = OrderPhase::Held(reason),
+    }
+    let why = match reason {
+        HoldReason::Quorum => "fewer live voters than quorum would be left",
+        HoldReason::NoDevice => "no fence device covers it",
+    };
+    warn_node(state, at, node, "FenceHeld", format!("order {id}: {why}"));
+    Ok(Outcome::Done)
+}
+
+fn cancelled(
+    state: &mut ClusterState,
+    at: At,
+    id: OrderId,
+    reason: &str,
+) -> Result<Outcome, Refusal> {
+    let order = open_order(state, id)?;
+    if matches!(order.phase, OrderPhase::Running { .. }) {
+        return Err(Refusal::stale(
+            "AttemptRunning",
+            format!("an attempt of order {id} is running and must be answered first"),
+        ));
+    }
+    close(state, at, id, reason);
+    Ok(Outcome::Done)
+}
+
+/// Closes an open order without a verdict.
+pub(super) fn close(state: &mut ClusterState, at: At, id: OrderId, reason: &str) {
+    let Some(order) = state.orders.get_mut(&id) else {
+        return;
+    };
+    order.phase = OrderPhase::Cancelled(bounded(reason));
+    let node = order.node;
+    let message = format!("order {id} ended without a verdict: {}", bounded(reason));
+    warn_node(state, at, node, "FenceCancelled", message);
+}
+
+fn confirm_off(
+    state: &mut ClusterState,
+    at: At,
+    (node, incarnation): (NodeId, Incarnation),
+    (by, reason): (&str, &str),
+) -> Result<Outcome, Refusal> {
+    let (name, session) = require_newest(state, node, incarnation)?;
+    if by.trim().is_empty() || reason.trim().is_empty() {
+        return Err(
+            Refusal::invalid("ReasonMissing", "a human's word needs a name and a reason")
+                .fix("say how you know that the machine is off"),
+        );
+    }
+    match session {
+        Session::Ended { .. } => {}
+        Session::Never | Session::Open { .. } | Session::Closing { .. } => {
+            return Err(Refusal::dangerous(
+                "SessionNotEnded",
+                format!("the session of {name} has not ended: it may be alive"),
+            )
+            .fix(format!("haftctl why node/{name}")));
+        }
+    }
+    let proof = Proof::ConfirmedByHuman {
+        by: bounded(by),
+        reason: bounded(reason),
+    };
+    let message = format!(
+        "{} vouches that {name} is off: {}",
+        bounded(by),
+        bounded(reason)
+    );
+    event::warn(state, at, "ConfirmedOff", format!("node/{name}"), message);
+    isolated(state, at, (node, incarnation), &proof);
+    // A running attempt is left to answer: until then a new life of the node must not be admitted.
+    let waiting: Vec<OrderId> = state
+        .orders
+        .values()
+        .filter(|order| order.node == node && order.phase.is_open())
+        .filter(|order| !matches!(order.phase, OrderPhase::Running { .. }))
+        .map(|order| order.id)
+        .collect();
+    for id in waiting {
+        close(state, at, id, "a human confirmed that the machine is off");
+    }
+    Ok(Outcome::Done)
+}

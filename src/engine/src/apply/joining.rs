@@ -1,0 +1,246 @@
+//! How a cluster begins and grows: bootstrap, one-time join tokens, registration, Raft's membership.
+//!
+//! Checks no certificate: the caller has verified that the key is the joining node's own.
+
+use super::{At, Outcome, Refusal, event};
+use crate::command::{Command, HeartbeatKey, Registration, VoterSets};
+use crate::ids::{BootId, ClusterId, Epoch, Generation, NodeId, NodeName};
+use crate::spec::NodeSpec;
+use crate::state::{ClusterState, JoinToken, Node, Session};
+
+/// The first coordinator's number, by construction.
+const FIRST_NODE: NodeId = NodeId(1);
+
+/// Most unspent join tokens: each is minted by an administrator for one node.
+const JOIN_TOKENS_MAX: usize = 256;
+
+/// Most registered nodes; beyond that, clusters are federated (design section 10).
+const NODES_MAX: usize = 4_096;
+
+/// Longest host text, as in RFC 1035 section 2.3.4.
+const HOST_MAX: usize = 255;
+
+/// Applies a command of this area.
+pub(super) fn apply(
+    state: &mut ClusterState,
+    at: At,
+    command: &Command,
+) -> Result<Outcome, Refusal> {
+    match command {
+        Command::Bootstrap {
+            cluster,
+            epoch,
+            first,
+            heartbeat_key,
+        } => bootstrap(state, at, (*cluster, *epoch), first, heartbeat_key),
+        Command::MintJoinToken {
+            sha256,
+            node,
+            expires_unix_ms,
+            ..
+        } => mint(state, at, *sha256, node, *expires_unix_ms),
+        Command::RegisterNode { node, token_sha256 } => register(state, at, node, token_sha256),
+        Command::Membership(sets) => membership(state, sets),
+        other => Err(Refusal::invalid("NotAJoiningCommand", format!("{other:?}"))),
+    }
+}
+
+/// Whether `name` can be a node's or an object's name: a DNS label (RFC 1123 section 2.1).
+pub(super) fn check_name(name: &str) -> Result<(), Refusal> {
+    let letters = name.bytes().all(|byte| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
+    });
+    let ends = name
+        .bytes()
+        .next()
+        .zip(name.bytes().last())
+        .is_some_and(|(first, last)| first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric());
+    if letters && ends && name.len() <= 63 {
+        return Ok(());
+    }
+    Err(
+        Refusal::invalid("BadName", format!("{name:?} is not a name")).fix(
+            "use 1 to 63 of a-z, 0-9, '-' and '.', beginning and ending with a letter or digit",
+        ),
+    )
+}
+
+fn node_of(id: NodeId, registration: &Registration) -> Node {
+    Node {
+        id,
+        name: registration.name.clone(),
+        role: registration.role,
+        host: registration.host.clone(),
+        key_sha256: registration.key_sha256,
+        spec: NodeSpec::default(),
+        generation: Generation(id.0),
+        session: Session::Never,
+        boot: BootId::default(),
+        fenced_at_ms: Vec::new(),
+        quarantined: false,
+    }
+}
+
+fn check_host(host: &str) -> Result<(), Refusal> {
+    let printable = host.bytes().all(|byte| byte.is_ascii_graphic());
+    if printable && !host.is_empty() && host.len() <= HOST_MAX {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "BadHost",
+        format!("{host:?} is not a host"),
+    ))
+}
+
+fn bootstrap(
+    state: &mut ClusterState,
+    at: At,
+    (cluster, epoch): (ClusterId, Epoch),
+    first: &Registration,
+    heartbeat_key: &HeartbeatKey,
+) -> Result<Outcome, Refusal> {
+    if !state.nodes.is_empty() {
+        return Err(Refusal::exists(
+            "AlreadyBootstrapped",
+            format!("this is cluster {}", state.cluster),
+        ));
+    }
+    check_name(first.name.as_str())?;
+    check_host(&first.host)?;
+    state.cluster = cluster;
+    state.epoch = epoch;
+    state.heartbeat_keys = vec![heartbeat_key.clone()];
+    state.nodes.insert(FIRST_NODE, node_of(FIRST_NODE, first));
+    let message = format!("cluster {cluster} begins with {}", first.name);
+    event::note(state, at, "ClusterBootstrapped", "cluster", message);
+    Ok(Outcome::Registered(FIRST_NODE))
+}
+
+fn mint(
+    state: &mut ClusterState,
+    at: At,
+    sha256: [u8; 32],
+    node: &NodeName,
+    expires_unix_ms: u64,
+) -> Result<Outcome, Refusal> {
+    check_name(node.as_str())?;
+    if state.node_named(node).is_some() {
+        return Err(
+            Refusal::exists("NodeExists", format!("a node called {node} is registered"))
+                .fix("choose another name, or delete the old node first"),
+        );
+    }
+    if expires_unix_ms <= at.stamp_unix_ms {
+        return Err(Refusal::invalid(
+            "TokenExpired",
+            "the token would be void at once",
+        ));
+    }
+    state
+        .join_tokens
+        .retain(|_, token| token.expires_unix_ms > at.stamp_unix_ms);
+    if state.join_tokens.len() >= JOIN_TOKENS_MAX {
+        return Err(Refusal::invalid(
+            "TooManyTokens",
+            format!("{JOIN_TOKENS_MAX} tokens are unspent"),
+        )
+        .fix("wait until some expire"));
+    }
+    let token = JoinToken {
+        node: node.clone(),
+        expires_unix_ms,
+    };
+    state.join_tokens.insert(sha256, token);
+    let message = format!("a join token for {node} was minted");
+    event::note(
+        state,
+        at,
+        "JoinTokenMinted",
+        format!("node/{node}"),
+        message,
+    );
+    Ok(Outcome::Done)
+}
+
+fn register(
+    state: &mut ClusterState,
+    at: At,
+    registration: &Registration,
+    token_sha256: &[u8; 32],
+) -> Result<Outcome, Refusal> {
+    let name = &registration.name;
+    if let Some(present) = state.node_named(name) {
+        // A retry of a join whose answer was lost.
+        if present.key_sha256 == registration.key_sha256 {
+            return Ok(Outcome::Registered(present.id));
+        }
+        return Err(
+            Refusal::exists("NodeExists", format!("a node called {name} is registered"))
+                .fix("choose another name, or delete the old node first"),
+        );
+    }
+    check_token(state, at, name, token_sha256)?;
+    check_name(name.as_str())?;
+    check_host(&registration.host)?;
+    let twin = state
+        .nodes
+        .values()
+        .find(|node| node.key_sha256 == registration.key_sha256);
+    if let Some(twin) = twin {
+        return Err(Refusal::exists(
+            "KeyInUse",
+            format!("{} has the same key: a cloned identity", twin.name),
+        )
+        .fix("remove the identity directory on this machine and join again"));
+    }
+    if state.nodes.len() >= NODES_MAX {
+        return Err(Refusal::invalid(
+            "TooManyNodes",
+            format!("{NODES_MAX} nodes are registered"),
+        ));
+    }
+    let id = NodeId(at.index.0);
+    if state.nodes.contains_key(&id) {
+        return Err(Refusal::stale(
+            "OneNodePerEntry",
+            "this entry has registered a node already",
+        ));
+    }
+    state.join_tokens.remove(token_sha256);
+    state.nodes.insert(id, node_of(id, registration));
+    let message = format!("{name} joined as node {id}");
+    event::note(state, at, "NodeRegistered", format!("node/{name}"), message);
+    Ok(Outcome::Registered(id))
+}
+
+fn check_token(
+    state: &ClusterState,
+    at: At,
+    name: &NodeName,
+    token_sha256: &[u8; 32],
+) -> Result<(), Refusal> {
+    // One answer for unknown, spent and expired: a guesser learns nothing.
+    let void = || {
+        Refusal::dangerous(
+            "TokenVoid",
+            format!("the join token is unknown, spent, expired or not for {name}"),
+        )
+        .fix("mint a new one with haftctl on a member")
+    };
+    let token = state.join_tokens.get(token_sha256).ok_or_else(void)?;
+    if token.node == *name && token.expires_unix_ms > at.stamp_unix_ms {
+        return Ok(());
+    }
+    Err(void())
+}
+
+fn membership(state: &mut ClusterState, sets: &VoterSets) -> Result<Outcome, Refusal> {
+    if sets.index < state.membership.index {
+        return Err(Refusal::stale(
+            "OlderMembership",
+            format!("membership {} is in force", state.membership.index),
+        ));
+    }
+    state.membership = sets.clone();
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,289 @@
+//! Sessions in the log: admitted, closing, reopened, expired (R2), and what their end does to holdings.
+//!
+//! ```text
+//! Never --Admit--> Open --Closing--> Closing --Expired--> Ended --Admit--> Open ...
+//!                   ^                   |                   ^
+//!                   +-----Reopened------+    verdict Confirmed, confirm-off
+//! ```
+//! Does not judge silence: the leader proposes, and here the statements are counted once more.
+
+use super::ownership::{self, Proven};
+use super::{At, Outcome, Refusal, event};
+use crate::command::{Command, FenceAction, Probe, StatedAge};
+use crate::evidence::{self, SPAN_MAX};
+use crate::ids::{BootId, Incarnation, LogIndex, NodeId, OrderId};
+use crate::state::{ClusterState, Ending, Node, OrderPhase, Proof, Session};
+use std::time::Duration;
+
+/// Applies a session command.
+pub(super) fn apply(
+    state: &mut ClusterState,
+    at: At,
+    command: &Command,
+) -> Result<Outcome, Refusal> {
+    match command {
+        Command::Admit {
+            node,
+            boot,
+            previous,
+            probe,
+        } => admit(state, at, (*node, *previous), *boot, *probe),
+        Command::Closing { node, incarnation } => closing(state, at, *node, *incarnation),
+        Command::Reopened {
+            node,
+            incarnation,
+            closing,
+        } => reopened(state, at, *node, *incarnation, *closing),
+        Command::Expired {
+            node,
+            incarnation,
+            closing,
+            ages,
+            ttl,
+        } => {
+            require_closing(state, *node, *incarnation, *closing)?;
+            expired(state, at, (*node, *incarnation), ages, *ttl)
+        }
+        other => Err(Refusal::invalid("NotASessionCommand", format!("{other:?}"))),
+    }
+}
+
+/// The newest life of `node`, whatever its session; 0 if it was never admitted.
+pub(crate) fn newest_incarnation(node: &Node) -> Incarnation {
+    match node.session {
+        Session::Never => Incarnation::default(),
+        Session::Open { incarnation }
+        | Session::Closing { incarnation, .. }
+        | Session::Ended { incarnation, .. } => incarnation,
+    }
+}
+
+fn node(state: &ClusterState, id: NodeId) -> Result<&Node, Refusal> {
+    state
+        .nodes
+        .get(&id)
+        .ok_or_else(|| Refusal::not_found("NoSuchNode", format!("no node {id} is registered")))
+}
+
+/// How an admission proves that the node's older lives have stopped.
+fn admission_proof(node: &Node, boot: BootId, probe: Probe) -> Result<Proof, Refusal> {
+    let same_boot = boot == node.boot;
+    match (node.session, probe) {
+        (Session::Never, Probe::Clean | Probe::Unclean) => Ok(Proof::ProbedClean),
+        // The agent restarted under a session that may still live: it has removed everything itself.
+        (Session::Open { .. } | Session::Closing { .. }, Probe::Clean) if same_boot => {
+            Ok(Proof::ProbedClean)
+        }
+        (Session::Open { .. } | Session::Closing { .. }, Probe::Clean | Probe::Unclean) => {
+            Err(Refusal::stale(
+                "SessionNotEnded",
+                format!("the session of {} has not ended yet", node.name),
+            )
+            .fix("ask again; the leader ends the old session first"))
+        }
+        (Session::Ended { .. }, Probe::Clean | Probe::Unclean) => Ok(if same_boot {
+            Proof::ProbedClean
+        } else {
+            Proof::Rebooted { boot }
+        }),
+    }
+}
+
+fn admit(
+    state: &mut ClusterState,
+    at: At,
+    (id, previous): (NodeId, Incarnation),
+    boot: BootId,
+    probe: Probe,
+) -> Result<Outcome, Refusal> {
+    let node = node(state, id)?;
+    let name = node.name.clone();
+    let newest = newest_incarnation(node);
+    if previous != newest {
+        return Err(Refusal::stale(
+            "OtherIncarnation",
+            format!("{name} stands at incarnation {newest}, not {previous}"),
+        ));
+    }
+    let incarnation = Incarnation(at.index.0);
+    if incarnation <= newest {
+        return Err(Refusal::stale(
+            "AlreadyAdmitted",
+            format!("{name} was admitted by this very entry"),
+        ));
+    }
+    let proof = admission_proof(node, boot, probe)?;
+    let held = ownership::held_by(state, id);
+    if probe == Probe::Unclean && !held.is_empty() {
+        return Err(Refusal::dangerous(
+            "ProbeUnclean",
+            format!("{name} could not release what its earlier life held"),
+        )
+        .fix("reboot the node, or let it be fenced"));
+    }
+    refuse_running_off(state, id)?;
+    close_orders(state, at, id, "its target joined anew");
+    for resource in held {
+        ownership::open(state, at, &resource, Proven::Whatever(proof.clone()));
+    }
+    if let Some(node) = state.nodes.get_mut(&id) {
+        node.session = Session::Open { incarnation };
+        node.boot = boot;
+    }
+    let message = format!("{name} was admitted as incarnation {incarnation}");
+    event::note(state, at, "NodeAdmitted", format!("node/{name}"), message);
+    Ok(Outcome::Admitted(incarnation))
+}
+
+/// R5: a new life is admitted once the executor has answered; an `off` that arrives late must not hit it.
+fn refuse_running_off(state: &ClusterState, node: NodeId) -> Result<(), Refusal> {
+    let running = state.orders.values().find(|order| {
+        order.node == node
+            && order.action == FenceAction::Off
+            && matches!(order.phase, OrderPhase::Running { .. })
+    });
+    match running {
+        None => Ok(()),
+        Some(order) => Err(Refusal::stale(
+            "FenceRunning",
+            format!(
+                "fence order {} against this node is being executed",
+                order.id
+            ),
+        )
+        .fix("ask again; the order has a deadline")),
+    }
+}
+
+/// Cancels every open order against `node`.
+pub(super) fn close_orders(state: &mut ClusterState, at: At, node: NodeId, why: &str) {
+    let open: Vec<OrderId> = state
+        .orders
+        .values()
+        .filter(|order| order.node == node && order.phase.is_open())
+        .map(|order| order.id)
+        .collect();
+    for id in open {
+        super::fence::close(state, at, id, why);
+    }
+}
+
+fn closing(
+    state: &mut ClusterState,
+    at: At,
+    id: NodeId,
+    incarnation: Incarnation,
+) -> Result<Outcome, Refusal> {
+    let node = node(state, id)?;
+    let name = node.name.clone();
+    match node.session {
+        Session::Open { incarnation: open } if open == incarnation => {}
+        Session::Never | Session::Open { .. } | Session::Closing { .. } | Session::Ended { .. } => {
+            return Err(Refusal::stale(
+                "SessionNotOpen",
+                format!("incarnation {incarnation} of {name} is not open"),
+            ));
+        }
+    }
+    if let Some(node) = state.nodes.get_mut(&id) {
+        node.session = Session::Closing {
+            incarnation,
+            closing: at.index,
+        };
+    }
+    let message = format!("{name} is silent; coordinators acknowledge it no more");
+    event::warn(state, at, "SessionClosing", format!("node/{name}"), message);
+    Ok(Outcome::Done)
+}
+
+fn require_closing(
+    state: &ClusterState,
+    id: NodeId,
+    incarnation: Incarnation,
+    closing: LogIndex,
+) -> Result<(), Refusal> {
+    let node = node(state, id)?;
+    let asked = Session::Closing {
+        incarnation,
+        closing,
+    };
+    if node.session == asked {
+        return Ok(());
+    }
+    Err(Refusal::stale(
+        "OtherClosing",
+        format!(
+            "closing {closing} of incarnation {incarnation} of {} is not in force",
+            node.name
+        ),
+    ))
+}
+
+fn reopened(
+    state: &mut ClusterState,
+    at: At,
+    id: NodeId,
+    incarnation: Incarnation,
+    closing: LogIndex,
+) -> Result<Outcome, Refusal> {
+    require_closing(state, id, incarnation, closing)?;
+    let Some(node) = state.nodes.get_mut(&id) else {
+        return Err(Refusal::not_found("NoSuchNode", "no such node"));
+    };
+    node.session = Session::Open { incarnation };
+    let name = node.name.clone();
+    let message = format!("a majority still hears {name}; its session goes on");
+    event::note(
+        state,
+        at,
+        "SessionReopened",
+        format!("node/{name}"),
+        message,
+    );
+    Ok(Outcome::Done)
+}
+
+fn expired(
+    state: &mut ClusterState,
+    at: At,
+    (id, incarnation): (NodeId, Incarnation),
+    ages: &[StatedAge],
+    ttl: Duration,
+) -> Result<Outcome, Refusal> {
+    if ttl.is_zero() || ttl > SPAN_MAX {
+        return Err(Refusal::invalid(
+            "BadTtl",
+            format!("a ttl of {ttl:?} is out of bounds"),
+        ));
+    }
+    if !evidence::majority_silent(ages, &state.membership, ttl) {
+        return Err(Refusal::dangerous(
+            "NoMajorityOfAges",
+            format!(
+                "the statements are not a majority of membership {} with ages of ttl or more",
+                state.membership.index
+            ),
+        ));
+    }
+    end(state, id, incarnation, Ending::Expired);
+    let name = node(state, id)?.name.clone();
+    let message = format!("a majority has acknowledged {name} no more for its whole lease");
+    event::warn(state, at, "SessionExpired", format!("node/{name}"), message);
+    let proof = Proof::LeaseExpired {
+        ages: ages.to_vec(),
+    };
+    for resource in ownership::held_by(state, id) {
+        ownership::open(state, at, &resource, Proven::OrOrphan(proof.clone()));
+    }
+    Ok(Outcome::Done)
+}
+
+/// Marks the session of this life as over.
+pub(super) fn end(state: &mut ClusterState, id: NodeId, incarnation: Incarnation, ending: Ending) {
+    if let Some(node) = state.nodes.get_mut(&id) {
+        node.session = Session::Ended {
+            incarnation,
+            ending,
+        };
+    }
+}
