@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The one configuration file, the manifests, and a node's identity on disk: read, checked, and turned
+//! into types that cannot hold a wrong value.
+//!
+//! Every refusal carries the place, the reason and the fix, and all of them are collected before any is
+//! reported. Nothing here changes the cluster, and nothing is applied from a file with a problem in it.
+
+pub mod config;
+mod fields;
+pub mod identity;
+pub mod manifest;
+mod names;
+pub mod problem;
+pub mod timing;
+mod yaml;
+
+pub use config::{Config, NodeConfig, NodeLookupError, Ports, TlsFiles};
+pub use problem::{Problem, Problems};

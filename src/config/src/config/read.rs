@@ -1,0 +1,285 @@
+//! From text to [`Config`]: every section, then what concerns several of them.
+
+use super::{Config, DEFAULT_AGENT_DIRS, DEFAULT_DATA_DIR, NodeConfig, Ports, nodes, tls};
+use crate::fields::{Fields, Reader, parse_span};
+use crate::manifest::{self, Placed};
+use crate::names::nearest;
+use crate::problem::Problems;
+use crate::timing::{Check, Failover, Interval, TimingRequest, checks};
+use crate::yaml::{self, Source, Value};
+use haft_engine::clock::Timing;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Whether the files that a configuration names are looked at.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Files {
+    Checked,
+    Untouched,
+}
+
+const SECTIONS: [&str; 8] = [
+    "cluster",
+    "timing",
+    "nodes",
+    "data_dir",
+    "ports",
+    "fence",
+    "tls",
+    "resources",
+];
+
+pub(super) fn read(file: &str, text: &str, files: Files) -> Result<Config, Problems> {
+    let source = Source { file, text };
+    let trees = yaml::parse(source)?;
+    let mut reader = Reader::new(source);
+    let Some(tree) = trees.first() else {
+        return Err(Problems::whole_file(
+            file,
+            "the file is empty".to_owned(),
+            "describe the cluster: at least `cluster: { name: demo }` and `nodes:`",
+        ));
+    };
+    if let Some(second) = trees.get(1) {
+        reader.refuse(
+            second.at,
+            "a configuration is one document, and here a second begins",
+            "remove the `---`, or keep manifests in files of their own",
+        );
+    }
+    let config = match reader.map(tree, "the configuration", &SECTIONS) {
+        None => None,
+        Some(top) => sections(&mut reader, top, files),
+    };
+    reader.finish(config)
+}
+
+fn sections(reader: &mut Reader<'_>, top: Fields<'_>, files: Files) -> Option<Config> {
+    let cluster_name = cluster_name(reader, top);
+    let timing = timing(reader, top);
+    let nodes = nodes::read(reader, top);
+    let data_dir = match top.get("data_dir") {
+        None => Some(PathBuf::from(DEFAULT_DATA_DIR)),
+        Some(tree) => tls::absolute_path(reader, tree, "data_dir"),
+    };
+    let ports = ports(reader, top);
+    let agent_dirs = agent_dirs(reader, top);
+    let tls = tls::read(reader, top, files);
+    let resources = resources(reader, top, nodes.as_deref().unwrap_or_default());
+    let (timing_request, timing) = timing?;
+    Some(Config {
+        cluster_name: cluster_name?,
+        timing,
+        timing_request,
+        nodes: nodes?,
+        data_dir: data_dir?,
+        ports: ports?,
+        agent_dirs: agent_dirs?,
+        tls,
+        resources: resources
+            .into_iter()
+            .map(|placed| placed.manifest)
+            .collect(),
+    })
+}
+
+fn cluster_name(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<String> {
+    let tree = reader.required(top, "cluster", "the configuration", "{ name: demo }")?;
+    let fields = reader.map(tree, "cluster", &["name"])?;
+    let name = reader.required(fields, "name", "cluster", "demo")?;
+    reader.name(name, "a cluster")
+}
+
+fn timing(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<(TimingRequest, Timing)> {
+    let Some(tree) = top.get("timing") else {
+        return Some((TimingRequest::default(), Timing::NORMAL));
+    };
+    let mut known = vec!["failover"];
+    known.extend(Interval::ALL.map(Interval::key));
+    let fields = reader.map(tree, "timing", &known)?;
+    let failover = failover(reader, fields);
+    let mut overrides = BTreeMap::new();
+    let mut complete = true;
+    for interval in Interval::ALL {
+        let Some(tree) = fields.get(interval.key()) else {
+            continue;
+        };
+        match reader.number(tree, interval.key(), 1..=3_600_000) {
+            Some(value) => {
+                overrides.insert(interval, Duration::from_millis(value));
+            }
+            None => complete = false,
+        }
+    }
+    let request = TimingRequest {
+        failover: failover?,
+        overrides,
+    };
+    let timing = match request.timing() {
+        Ok(timing) => timing,
+        Err(error) => {
+            reader.refuse(
+                fields.get("failover").map_or(fields.at, |tree| tree.at),
+                error.to_string(),
+                "choose a budget within the range, or a preset: fast, normal, relaxed",
+            );
+            return None;
+        }
+    };
+    if complete {
+        for check in checks(&timing).into_iter().filter(|check| !check.holds) {
+            refuse_sum(reader, fields, &request, &check);
+        }
+    }
+    Some((request, timing))
+}
+
+fn failover(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Failover> {
+    let Some(tree) = fields.get("failover") else {
+        return Some(Failover::Normal);
+    };
+    let presets = [
+        ("fast", Failover::Fast),
+        ("normal", Failover::Normal),
+        ("relaxed", Failover::Relaxed),
+    ];
+    if let Value::Text(text) = &tree.value {
+        if let Some(span) = parse_span(text) {
+            return Some(Failover::Budget(span));
+        }
+        if let Some((_, preset)) = presets.iter().find(|(word, _)| word == text) {
+            return Some(*preset);
+        }
+        let fix = match nearest(text, presets.iter().map(|(word, _)| *word)) {
+            Some(meant) => format!("did you mean `{meant}`?"),
+            None => "write fast, normal, relaxed, or a budget such as 2s or 800ms".to_owned(),
+        };
+        reader.refuse(tree.at, format!("failover cannot be `{text}`"), fix);
+        return None;
+    }
+    reader.refuse(
+        tree.at,
+        "failover must be a preset, or a budget with its unit",
+        "write fast, normal, relaxed, or a budget such as 2s or 800ms",
+    );
+    None
+}
+
+/// Points at the value that the user set and that the sum names first.
+fn refuse_sum(reader: &mut Reader<'_>, fields: Fields<'_>, request: &TimingRequest, check: &Check) {
+    let culprit = check
+        .involves
+        .iter()
+        .find(|interval| request.overrides.contains_key(interval));
+    let at = match culprit.and_then(|interval| fields.get(interval.key())) {
+        Some(tree) => tree.at,
+        None => fields.place("failover"),
+    };
+    reader.refuse(
+        at,
+        format!(
+            "impossible timing: {} must hold, but it is not so that {} (ms)\n  why: {}",
+            check.rule, check.sum, check.protects
+        ),
+        format!(
+            "{}; `haftctl explain timing --config {}` shows every sum",
+            check.fix,
+            reader.source().file
+        ),
+    );
+}
+
+fn ports(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<Ports> {
+    let Some(tree) = top.get("ports") else {
+        return Some(Ports::default());
+    };
+    let fields = reader.map(tree, "ports", &["api", "peer", "beat"])?;
+    let defaults = Ports::default();
+    let mut port = |name: &str, default: u16| match fields.get(name) {
+        None => Some(default),
+        Some(tree) => reader
+            .number(tree, &format!("ports.{name}"), 1..=65_535)
+            .and_then(|value| u16::try_from(value).ok()),
+    };
+    let ports = Ports {
+        api: port("api", defaults.api)?,
+        peer: port("peer", defaults.peer)?,
+        beat: port("beat", defaults.beat)?,
+    };
+    if ports.api == ports.peer {
+        reader.refuse(
+            fields.place("peer"),
+            format!(
+                "ports.api and ports.peer are both {}, and both are TCP",
+                ports.api
+            ),
+            "give each its own port",
+        );
+    }
+    Some(ports)
+}
+
+fn agent_dirs(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<Vec<PathBuf>> {
+    let defaults = || DEFAULT_AGENT_DIRS.iter().map(PathBuf::from).collect();
+    let Some(tree) = top.get("fence") else {
+        return Some(defaults());
+    };
+    let fields = reader.map(tree, "fence", &["agent_dirs"])?;
+    let Some(tree) = fields.get("agent_dirs") else {
+        return Some(defaults());
+    };
+    let items = reader.list(tree, "fence.agent_dirs", "[/usr/lib/haft/fence-agents]")?;
+    if items.is_empty() {
+        reader.refuse(
+            tree.at,
+            "without a directory no fence agent is found",
+            "name one, or remove `agent_dirs`",
+        );
+        return None;
+    }
+    let dirs: Vec<PathBuf> = items
+        .iter()
+        .filter_map(|item| tls::absolute_path(reader, item, "fence.agent_dirs"))
+        .collect();
+    (dirs.len() == items.len()).then_some(dirs)
+}
+
+fn resources(reader: &mut Reader<'_>, top: Fields<'_>, nodes: &[NodeConfig]) -> Vec<Placed> {
+    let Some(tree) = top.get("resources") else {
+        return Vec::new();
+    };
+    let items = reader
+        .list(tree, "resources", "a list of manifests")
+        .unwrap_or_default();
+    let placed: Vec<Placed> = items
+        .iter()
+        .filter_map(|item| manifest::read(reader, item))
+        .collect();
+    manifest::refuse_duplicates(reader, &placed);
+    if nodes.is_empty() {
+        return placed;
+    }
+    for one in &placed {
+        if let Some((at, address)) = one.address
+            && let Some(node) = nodes.iter().find(|node| node.addresses.contains(&address))
+        {
+            reader.refuse(
+                at,
+                format!("{address} is the node `{}`'s own address", node.name),
+                "give the VirtualIP an address that no machine has",
+            );
+        }
+        for (at, name) in &one.nodes {
+            if nodes.iter().any(|node| node.name == *name) {
+                continue;
+            }
+            let fix = match nearest(name.as_str(), nodes.iter().map(|node| node.name.as_str())) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => "name a node of this file".to_owned(),
+            };
+            reader.refuse(*at, format!("there is no node `{name}`"), fix);
+        }
+    }
+    placed
+}

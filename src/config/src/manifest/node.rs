@@ -1,0 +1,30 @@
+//! The spec of a Node: the administrator's part; the node itself exists by joining.
+
+use crate::fields::Reader;
+use crate::yaml::Tree;
+use haft_engine::spec::{NodeSpec, Scheduling};
+use std::collections::BTreeMap;
+
+pub(super) fn read(
+    reader: &mut Reader<'_>,
+    tree: Option<&Tree>,
+    labels: BTreeMap<String, String>,
+) -> Option<NodeSpec> {
+    let Some(tree) = tree else {
+        return Some(NodeSpec {
+            scheduling: Scheduling::Open,
+            labels,
+        });
+    };
+    let fields = reader.map(tree, "the spec of a Node", &["scheduling"])?;
+    let known = [
+        ("open", Scheduling::Open),
+        ("cordoned", Scheduling::Cordoned),
+        ("standby", Scheduling::Standby),
+    ];
+    let scheduling = match fields.get("scheduling") {
+        None => Scheduling::Open,
+        Some(tree) => reader.word(tree, "scheduling", &known)?,
+    };
+    Some(NodeSpec { scheduling, labels })
+}

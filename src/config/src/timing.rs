@@ -1,0 +1,205 @@
+//! Every interval of a cluster from one knob, and the sums that must hold between them.
+//!
+//! Pure arithmetic: no file, no clock. The presets and their reasons are in `haft_engine::clock` and
+//! ARCHITECTURE.md; here a budget becomes intervals, single values are overridden, and a set that cannot
+//! keep the promise is refused with the sum shown.
+
+mod checks;
+mod explain;
+
+pub use checks::{Check, checks};
+pub use explain::explain;
+
+use haft_engine::clock::{RHO_PPM, Timing};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The knob.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Failover {
+    /// Preset `fast`: a lost owner's address answers elsewhere in about a third of a second.
+    Fast,
+    /// Preset `normal`.
+    #[default]
+    Normal,
+    /// Preset `relaxed`.
+    Relaxed,
+    /// From the loss of an owner to the next owner's first announcement, under `lease`.
+    Budget(Duration),
+}
+
+/// The smallest budget: nothing has been measured below preset `fast`.
+pub const BUDGET_MIN: Duration = Duration::from_millis(320);
+/// The largest budget: more is no failover.
+pub const BUDGET_MAX: Duration = Duration::from_secs(600);
+
+/// A budget outside [`BUDGET_MIN`] to [`BUDGET_MAX`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("a failover budget of {} ms is outside {} ms to {} ms", .0.as_millis(), BUDGET_MIN.as_millis(), BUDGET_MAX.as_millis())]
+pub struct BudgetOutOfRange(pub Duration);
+
+/// One interval of [`Timing`], so that it can be named, overridden and shown.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Interval {
+    /// `beat_ms`
+    Beat,
+    /// `ttl_ms`
+    Ttl,
+    /// `guard_life_ms`
+    GuardLife,
+    /// `guard_renewal_ms`
+    GuardRenewal,
+    /// `closing_after_ms`
+    ClosingAfter,
+    /// `raft_heartbeat_ms`
+    RaftHeartbeat,
+    /// `election_min_ms`
+    ElectionMin,
+    /// `election_max_ms`
+    ElectionMax,
+    /// `address_life_ms`
+    AddressLife,
+}
+
+impl Interval {
+    /// All of them, in the order in which they are shown.
+    pub const ALL: [Interval; 9] = [
+        Interval::Beat,
+        Interval::Ttl,
+        Interval::GuardLife,
+        Interval::GuardRenewal,
+        Interval::ClosingAfter,
+        Interval::RaftHeartbeat,
+        Interval::ElectionMin,
+        Interval::ElectionMax,
+        Interval::AddressLife,
+    ];
+
+    /// The key that overrides it in the configuration.
+    pub fn key(self) -> &'static str {
+        match self {
+            Interval::Beat => "beat_ms",
+            Interval::Ttl => "ttl_ms",
+            Interval::GuardLife => "guard_life_ms",
+            Interval::GuardRenewal => "guard_renewal_ms",
+            Interval::ClosingAfter => "closing_after_ms",
+            Interval::RaftHeartbeat => "raft_heartbeat_ms",
+            Interval::ElectionMin => "election_min_ms",
+            Interval::ElectionMax => "election_max_ms",
+            Interval::AddressLife => "address_life_ms",
+        }
+    }
+
+    /// What it is, in a few words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Interval::Beat => "a node's beat to every coordinator",
+            Interval::Ttl => "life of a session after the newest beat that a majority acknowledged",
+            Interval::GuardLife => "W: the kernel goes silent this long after the last renewal",
+            Interval::GuardRenewal => "the guard is renewed this often",
+            Interval::ClosingAfter => "a leader that heard nothing this long commits Closing",
+            Interval::RaftHeartbeat => "Raft heartbeat",
+            Interval::ElectionMin => "Raft election timeout, lower bound",
+            Interval::ElectionMax => "Raft election timeout, upper bound, and the leader's lease",
+            Interval::AddressLife => "valid_lft of an address behind its guard, whole seconds",
+        }
+    }
+
+    /// Its value in a timing.
+    pub fn of(self, timing: &Timing) -> Duration {
+        match self {
+            Interval::Beat => timing.beat,
+            Interval::Ttl => timing.ttl,
+            Interval::GuardLife => timing.guard_life,
+            Interval::GuardRenewal => timing.guard_renewal,
+            Interval::ClosingAfter => timing.closing_after,
+            Interval::RaftHeartbeat => timing.raft_heartbeat,
+            Interval::ElectionMin => timing.election_min,
+            Interval::ElectionMax => timing.election_max,
+            Interval::AddressLife => timing.address_life,
+        }
+    }
+
+    fn put(self, timing: &mut Timing, value: Duration) {
+        let slot = match self {
+            Interval::Beat => &mut timing.beat,
+            Interval::Ttl => &mut timing.ttl,
+            Interval::GuardLife => &mut timing.guard_life,
+            Interval::GuardRenewal => &mut timing.guard_renewal,
+            Interval::ClosingAfter => &mut timing.closing_after,
+            Interval::RaftHeartbeat => &mut timing.raft_heartbeat,
+            Interval::ElectionMin => &mut timing.election_min,
+            Interval::ElectionMax => &mut timing.election_max,
+            Interval::AddressLife => &mut timing.address_life,
+        };
+        *slot = value;
+    }
+}
+
+/// The knob and the single values that the user set beside it.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct TimingRequest {
+    /// The knob.
+    pub failover: Failover,
+    /// Values that replace derived ones. Nothing else is derived from them.
+    pub overrides: BTreeMap<Interval, Duration>,
+}
+
+impl TimingRequest {
+    /// The derived timing with the overrides in place; not yet checked against [`checks()`].
+    pub fn timing(&self) -> Result<Timing, BudgetOutOfRange> {
+        let mut timing = derive(&self.failover)?;
+        for (interval, value) in &self.overrides {
+            interval.put(&mut timing, *value);
+        }
+        Ok(timing)
+    }
+}
+
+/// The part of a budget set aside for two commits, the grant's way to the node and the announcement.
+pub fn commit_allowance(budget: Duration) -> Duration {
+    Duration::from_millis(50) + budget / 20
+}
+
+/// Intervals for a preset, or from a budget B:
+///
+/// - ttl = (B − (50 ms + B/20)) / (1+ρ), down to 10 ms: the age that a majority must state is ttl·(1+ρ),
+///   counted from a beat that was sent before the loss;
+/// - beat = ttl/6, W = ttl/4, renewed every W/3, Closing after ttl − beat: the ratios of preset `normal`;
+/// - Raft heartbeat = ttl/6 within 100 to 500 ms, election 4 and 8 heartbeats;
+/// - `valid_lft` = ttl + 1 s, up to a whole second.
+pub fn derive(failover: &Failover) -> Result<Timing, BudgetOutOfRange> {
+    let budget = match failover {
+        Failover::Fast => return Ok(Timing::FAST),
+        Failover::Normal => return Ok(Timing::NORMAL),
+        Failover::Relaxed => return Ok(Timing::RELAXED),
+        Failover::Budget(budget) => *budget,
+    };
+    if !(BUDGET_MIN..=BUDGET_MAX).contains(&budget) {
+        return Err(BudgetOutOfRange(budget));
+    }
+    let left = budget - commit_allowance(budget);
+    let ttl_ms = millis(left) * 1_000_000 / u64::from(1_000_000 + RHO_PPM) / 10 * 10;
+    let ttl = Duration::from_millis(ttl_ms);
+    let beat = Duration::from_millis(ttl_ms / 6);
+    let guard_life = Duration::from_millis(ttl_ms / 4);
+    let heartbeat = Duration::from_millis((ttl_ms / 6).clamp(100, 500));
+    Ok(Timing {
+        beat,
+        ttl,
+        guard_life,
+        guard_renewal: Duration::from_millis(ttl_ms / 12),
+        closing_after: ttl - beat,
+        raft_heartbeat: heartbeat,
+        election_min: heartbeat * 4,
+        election_max: heartbeat * 8,
+        address_life: Duration::from_secs(ttl_ms.div_ceil(1_000) + 1),
+    })
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,166 @@
+//! The text of `haftctl explain timing`.
+//!
+//! Only words; the numbers come from [`super::derive`] and [`super::checks()`].
+
+use super::checks::{LOST_BEATS, REPLY, ms};
+use super::{Failover, Interval, TimingRequest, checks, commit_allowance};
+use haft_engine::clock::{RHO_PPM, Timing, lengthened};
+use std::fmt::Write;
+use std::time::Duration;
+
+/// The knob, the intervals that follow from it, the sums that must hold, and what to expect.
+pub fn explain(request: &TimingRequest) -> String {
+    let timing = match request.timing() {
+        Ok(timing) => timing,
+        Err(error) => return format!("{error}\n"),
+    };
+    let mut out = String::new();
+    origin(&mut out, request, &timing);
+    intervals(&mut out, request, &timing);
+    sums(&mut out, &timing);
+    expectation(&mut out, &timing);
+    out
+}
+
+/// Writing to a String cannot fail; the sections below rely on it.
+fn line(out: &mut String, text: std::fmt::Arguments<'_>) {
+    out.write_fmt(text).expect("a String accepts every write");
+    out.push('\n');
+}
+
+fn origin(out: &mut String, request: &TimingRequest, timing: &Timing) {
+    match request.failover {
+        Failover::Fast => line(out, format_args!("failover: fast (a measured preset)")),
+        Failover::Normal => line(out, format_args!("failover: normal (a measured preset)")),
+        Failover::Relaxed => line(out, format_args!("failover: relaxed (a measured preset)")),
+        Failover::Budget(budget) => {
+            let spare = commit_allowance(budget);
+            line(
+                out,
+                format_args!(
+                    "failover: {} ms (a budget, from the loss of an owner to the next one's announcement)",
+                    ms(budget)
+                ),
+            );
+            line(
+                out,
+                format_args!("  for commits     50 + {}/20 = {}", ms(budget), ms(spare)),
+            );
+            line(
+                out,
+                format_args!(
+                    "  ttl             ({} - {}) / (1+rho) = {}, down to 10 ms; rho = {RHO_PPM} ppm",
+                    ms(budget),
+                    ms(spare),
+                    ms(timing.ttl)
+                ),
+            );
+            line(out, format_args!("  beat            ttl/6"));
+            line(
+                out,
+                format_args!("  W               ttl/4, renewed every W/3"),
+            );
+            line(out, format_args!("  closing_after   ttl - beat"));
+            line(
+                out,
+                format_args!(
+                    "  raft_heartbeat  ttl/6 within 100..500; election 4 and 8 heartbeats"
+                ),
+            );
+            line(
+                out,
+                format_args!("  address_life    ttl + 1000, up to whole seconds"),
+            );
+        }
+    }
+}
+
+fn intervals(out: &mut String, request: &TimingRequest, timing: &Timing) {
+    line(out, format_args!("\nIntervals (ms):"));
+    for interval in Interval::ALL {
+        let mark = if request.overrides.contains_key(&interval) {
+            "*"
+        } else {
+            " "
+        };
+        line(
+            out,
+            format_args!(
+                "{mark} {:<18}{:>8}  {}",
+                interval.key(),
+                ms(interval.of(timing)),
+                interval.meaning()
+            ),
+        );
+    }
+    if !request.overrides.is_empty() {
+        line(
+            out,
+            format_args!(
+                "* set in the configuration; the others are derived from `failover` alone"
+            ),
+        );
+    }
+}
+
+fn sums(out: &mut String, timing: &Timing) {
+    line(
+        out,
+        format_args!(
+            "\nWhat must hold (ms; reply = {}, lost beats survived = {LOST_BEATS}):",
+            ms(REPLY)
+        ),
+    );
+    let bounds: Vec<&str> = Interval::ALL
+        .iter()
+        .map(|interval| interval.key())
+        .collect();
+    for check in checks(timing) {
+        let mark = if check.holds { "ok " } else { "NO " };
+        if check.holds && bounds.contains(&check.rule) {
+            continue;
+        }
+        line(out, format_args!("{mark} {:<44} {}", check.rule, check.sum));
+        line(out, format_args!("      {}", check.protects));
+    }
+}
+
+fn expectation(out: &mut String, timing: &Timing) {
+    let expired = lengthened(timing.ttl);
+    let silent = timing.ttl;
+    let lifetime = timing.address_life + Duration::from_secs(1);
+    line(out, format_args!("\nWhat to expect:"));
+    line(
+        out,
+        format_args!(
+            "  a lost owner has fallen silent by itself at most {} ms after its last acknowledged beat",
+            ms(silent)
+        ),
+    );
+    line(
+        out,
+        format_args!(
+            "  a majority states its age and the next owner is granted from {} ms after it (ttl*(1+rho)), plus two commits",
+            ms(expired)
+        ),
+    );
+    line(
+        out,
+        format_args!(
+            "  without an attested guard the address's lifetime is waited out instead: {} ms",
+            ms(lifetime)
+        ),
+    );
+    line(
+        out,
+        format_args!("  a `stonith` address waits for its fence device as well"),
+    );
+    line(
+        out,
+        format_args!(
+            "  a lost leader is replaced after {} to {} ms (election_max + election_min..election_max); no session depends on it",
+            ms(timing.election_max + timing.election_min),
+            ms(timing.election_max * 2)
+        ),
+    );
+}

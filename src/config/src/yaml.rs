@@ -1,0 +1,278 @@
+//! YAML as a tree in which every node knows its place.
+//!
+//! Parsing is bounded (size, depth, nodes, aliases) so that a hostile file costs little. Knows no schema:
+//! [`crate::fields`] reads trees into values.
+
+use crate::problem::{Problem, Problems};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::{Location, Spanned};
+use std::fmt;
+
+/// Largest file read; a configuration of a thousand nodes is a tenth of it.
+pub(crate) const MAX_BYTES: usize = 1 << 20;
+/// Deepest nesting; the schema needs five.
+const MAX_DEPTH: usize = 24;
+/// Most nodes, including those that aliases repeat.
+const MAX_NODES: usize = 50_000;
+/// Most aliases; enough to share a list of nodes, too few for a bomb.
+const MAX_ALIASES: usize = 100;
+/// Most documents in one file.
+const MAX_DOCUMENTS: usize = 1_000;
+
+/// A place in a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct At {
+    pub(crate) line: u64,
+    pub(crate) column: u64,
+    pub(crate) width: u64,
+}
+
+/// A node of the tree.
+#[derive(Clone, Debug)]
+pub(crate) struct Tree {
+    pub(crate) at: At,
+    pub(crate) value: Value,
+}
+
+/// What a node is.
+#[derive(Clone, Debug)]
+pub(crate) enum Value {
+    Null,
+    Bool(bool),
+    /// Any number, as it is written.
+    Number(String),
+    Text(String),
+    List(Vec<Tree>),
+    Map(Vec<(Key, Tree)>),
+}
+
+/// A key of a map.
+#[derive(Clone, Debug)]
+pub(crate) struct Key {
+    pub(crate) at: At,
+    pub(crate) text: String,
+}
+
+impl Value {
+    /// What to call it in a message.
+    pub(crate) fn noun(&self) -> &'static str {
+        match self {
+            Value::Null => "nothing",
+            Value::Bool(_) => "true or false",
+            Value::Number(_) => "a number",
+            Value::Text(_) => "text",
+            Value::List(_) => "a list",
+            Value::Map(_) => "a map",
+        }
+    }
+}
+
+/// The text of a file beside its name, for excerpts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source<'a> {
+    pub(crate) file: &'a str,
+    pub(crate) text: &'a str,
+}
+
+impl Source<'_> {
+    /// A problem at a place in this file.
+    pub(crate) fn problem(&self, at: At, reason: String, fix: String) -> Problem {
+        let excerpt = usize::try_from(at.line.saturating_sub(1))
+            .ok()
+            .filter(|_| at.line > 0)
+            .and_then(|index| self.text.lines().nth(index))
+            .unwrap_or_default()
+            .to_owned();
+        Problem {
+            file: self.file.to_owned(),
+            line: at.line,
+            column: at.column,
+            width: at.width.max(1),
+            excerpt,
+            reason,
+            fix,
+        }
+    }
+}
+
+/// Parses every document of a text; empty documents are left out.
+pub(crate) fn parse(source: Source<'_>) -> Result<Vec<Tree>, Problems> {
+    if source.text.len() > MAX_BYTES {
+        return Err(Problems::whole_file(
+            source.file,
+            format!(
+                "the file has {} bytes; at most {MAX_BYTES} are read",
+                source.text.len()
+            ),
+            "split it, or remove what does not belong in it",
+        ));
+    }
+    let options = serde_saphyr::options! {
+        budget: serde_saphyr::budget! {
+            max_depth: MAX_DEPTH,
+            max_nodes: MAX_NODES,
+            max_events: 4 * MAX_NODES,
+            max_aliases: MAX_ALIASES,
+            max_anchors: MAX_ALIASES,
+            max_documents: MAX_DOCUMENTS,
+            max_total_scalar_bytes: 4 * MAX_BYTES,
+            flow_nesting_limit: MAX_DEPTH,
+        },
+        strict_booleans: true,
+        with_snippet: false,
+    };
+    let parsed: Vec<Spanned<Raw>> = serde_saphyr::from_multiple_with_options(source.text, options)
+        .map_err(|error| syntax_problem(source, &error))?;
+    Ok(parsed
+        .into_iter()
+        .map(|raw| raw.lift(source))
+        .filter(|tree| !matches!(tree.value, Value::Null))
+        .collect())
+}
+
+fn syntax_problem(source: Source<'_>, error: &serde_saphyr::Error) -> Problems {
+    let text = error.without_snippet().to_string();
+    let reason = match text.rfind(" at line ") {
+        Some(cut) => text[..cut].to_owned(),
+        None => text,
+    };
+    let at = error.location().map(|at| place(&at)).unwrap_or_default();
+    let fix = if reason.contains("duplicate") {
+        "keep one of the two"
+    } else if reason.contains("budget") || reason.contains("limit") || reason.contains("max") {
+        "write the values out; files are bounded in size, depth and aliases"
+    } else {
+        "correct the YAML here: check indentation, quotes, and the colon followed by a space"
+    };
+    let problem = source.problem(
+        at,
+        format!("this is not valid YAML: {reason}"),
+        fix.to_owned(),
+    );
+    match Problems::or_ok(vec![problem]) {
+        Err(problems) => problems,
+        Ok(()) => unreachable!("a list of one problem is not empty"),
+    }
+}
+
+fn place(location: &Location) -> At {
+    At {
+        line: location.line(),
+        column: location.column(),
+        width: location.span().len().max(1),
+    }
+}
+
+/// A node as the deserializer hands it over, before numbers get their written form back.
+enum Raw {
+    Null,
+    Bool(bool),
+    Number(String),
+    Text(String),
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+}
+
+/// What is done with each node once its place is known.
+trait Lift {
+    fn lift(self, source: Source<'_>) -> Tree;
+}
+
+impl Lift for Spanned<Raw> {
+    fn lift(self, source: Source<'_>) -> Tree {
+        let at = place(&self.referenced);
+        let value = match self.value {
+            Raw::Null => Value::Null,
+            Raw::Bool(value) => Value::Bool(value),
+            Raw::Number(parsed) => {
+                Value::Number(as_written(source, &self.defined).unwrap_or(parsed))
+            }
+            Raw::Text(text) => Value::Text(text),
+            Raw::List(items) => {
+                Value::List(items.into_iter().map(|item| item.lift(source)).collect())
+            }
+            Raw::Map(entries) => Value::Map(
+                entries
+                    .into_iter()
+                    .map(|(key, value)| {
+                        let key = Key {
+                            at: place(&key.referenced),
+                            text: key.value,
+                        };
+                        (key, value.lift(source))
+                    })
+                    .collect(),
+            ),
+        };
+        Tree { at, value }
+    }
+}
+
+/// The scalar as it stands in the file: `0623` is not `623` to a fence agent.
+fn as_written(source: Source<'_>, location: &Location) -> Option<String> {
+    let span = location.span();
+    let from = usize::try_from(span.byte_offset()?).ok()?;
+    let len = usize::try_from(span.byte_len()?).ok()?;
+    let text = source.text.get(from..from.checked_add(len)?)?.trim();
+    (!text.is_empty()).then(|| text.to_owned())
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any YAML value")
+    }
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Bool(value))
+    }
+    fn visit_i64<E>(self, value: i64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.to_string()))
+    }
+    fn visit_u64<E>(self, value: u64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.to_string()))
+    }
+    fn visit_i128<E>(self, value: i128) -> Result<Raw, E> {
+        Ok(Raw::Number(value.to_string()))
+    }
+    fn visit_u128<E>(self, value: u128) -> Result<Raw, E> {
+        Ok(Raw::Number(value.to_string()))
+    }
+    fn visit_f64<E>(self, value: f64) -> Result<Raw, E> {
+        Ok(Raw::Number(value.to_string()))
+    }
+    fn visit_str<E>(self, value: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(value.to_owned()))
+    }
+    fn visit_string<E>(self, value: String) -> Result<Raw, E> {
+        Ok(Raw::Text(value))
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Raw, A::Error> {
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element()? {
+            items.push(item);
+        }
+        Ok(Raw::List(items))
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Raw, A::Error> {
+        let mut entries = Vec::new();
+        while let Some(entry) = map.next_entry()? {
+            entries.push(entry);
+        }
+        Ok(Raw::Map(entries))
+    }
+}
