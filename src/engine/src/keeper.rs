@@ -3,17 +3,43 @@
 //! Level-triggered: the leader sends the whole assignment, the keeper compares it with what it holds and
 //! says which kernel operations to do. Every permission to act is computed here from the lease's end;
 //! the driver only executes and reports back. A release is final.
+//!
+//! The life of one holding ([`held`] has the table of its phases):
+//!
+//! ```text
+//! Waiting -> Arming -> Installing -> Adding -> Acting -> Stopping -> (released)
+//!    ^__________|__________|___________|_________|  lapsed or failed: by the install path again
+//! ```
+//!
+//! What the driver owes: it carries out operations one at a time in the order given, answers each with
+//! `Input::Done`, and just before each kernel write reads the clock anew and asks [`Keeper::may_still`];
+//! if the answer is no it drops the write and answers [`OperationResult::Lapsed`].
+//!
+//! Choices where the design is silent. A link that loses its carrier, and an address that cannot be
+//! installed, are handed back after some patience (one ttl, doubled each time up to 64 times, reset by
+//! success): an owner that cannot serve is worth less than a move, and the patience keeps a cluster whose
+//! every node fails from granting in a tight loop. A holding whose removal fails keeps its guard lapsed;
+//! for `lease` isolation with an intact guard that lapse is the proof (R7) and the release is said, for
+//! anything stronger it is not said until the removal has succeeded.
+//! Does not decide what to own, and does not know how the kernel does it.
 
 use crate::clock::{Moment, Timing};
 use crate::command::Attestation;
-use crate::ids::{Incarnation, ResourceId, Token};
+use crate::ids::{Incarnation, LogIndex, ResourceId, Token};
+use crate::keeper::held::{Held, Phase};
+use crate::keeper::history::{History, Link};
 use crate::spec::ResourceSpec;
+use std::collections::BTreeMap;
+
+mod held;
+mod history;
+mod reconcile;
 
 /// Everything that the log says this node should do, as of one revision.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Assignment {
     /// Applied index at the leader that sent it; older ones are ignored.
-    pub revision: crate::ids::LogIndex,
+    pub revision: LogIndex,
     /// The life it is for; others are ignored.
     pub incarnation: Incarnation,
     /// Each resource granted to this incarnation.
@@ -60,7 +86,8 @@ pub enum Input {
         /// How.
         result: OperationResult,
     },
-    /// The kernel's guard state changed outside our hands and was repaired or not.
+    /// The kernel's guard state changed outside our hands. `Broken` puts every holding through the
+    /// install path again; a driver that has repaired the tables says `Broken` and then `Intact`.
     GuardsAttested(Attestation),
     /// Something else removed the address.
     AddressVanished(ResourceId),
@@ -84,7 +111,8 @@ pub enum Carrier {
 pub enum OperationResult {
     /// As asked.
     Done,
-    /// The guard element had lapsed, so the transaction failed as it must.
+    /// The guard element had lapsed, so the transaction failed as it must; or [`Keeper::may_still`]
+    /// said no and nothing was sent.
     Lapsed,
     /// The kernel refused.
     Failed(String),
@@ -145,26 +173,274 @@ pub enum Output {
 
 /// The keeper's machine.
 #[derive(Clone, Debug)]
-pub struct Keeper;
+pub struct Keeper {
+    incarnation: Incarnation,
+    timing: Timing,
+    lease_end: Option<Moment>,
+    mode: Mode,
+    revision: LogIndex,
+    /// The latest assignment, level-triggered.
+    assigned: BTreeMap<ResourceId, AssignedItem>,
+    held: BTreeMap<ResourceId, Held>,
+    history: BTreeMap<ResourceId, History>,
+    attested: Attestation,
+    renewal: Renewal,
+    lapses: u64,
+    wake: Moment,
+}
+
+/// Whether this keeper still acts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Mode {
+    Keeping,
+    /// Shut down or over: releases everything, acts on nothing.
+    Ending,
+    /// As `Ending`, and `Idle` has been said.
+    Ended,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Renewal {
+    Due(Moment),
+    /// Sent; the next one is due then, but not before the answer.
+    InFlight(Moment),
+}
 
 impl Keeper {
     /// A keeper that holds nothing.
     pub fn new(incarnation: Incarnation, timing: Timing) -> Keeper {
-        let _ = (incarnation, timing);
-        todo!()
+        Keeper {
+            incarnation,
+            timing,
+            lease_end: None,
+            mode: Mode::Keeping,
+            revision: LogIndex(0),
+            assigned: BTreeMap::new(),
+            held: BTreeMap::new(),
+            history: BTreeMap::new(),
+            attested: Attestation::Unknown,
+            renewal: Renewal::Due(Moment(0)),
+            lapses: 0,
+            wake: Moment(u64::MAX),
+        }
     }
+
     /// One step.
     pub fn step(&mut self, now: Moment, input: Input) -> Vec<Output> {
-        let _ = (now, input);
-        todo!()
+        let mut outputs = Vec::new();
+        match input {
+            Input::Tick => {}
+            Input::Assigned(assignment) => self.on_assigned(assignment),
+            Input::LeaseEnds(end) => self.lease_end = self.lease_end.max(Some(end)),
+            Input::SessionOver => {
+                self.lease_end = None;
+                self.end_keeping();
+            }
+            Input::Done { operation, result } => {
+                self.on_done(now, operation, result, &mut outputs);
+            }
+            Input::GuardsAttested(attestation) => self.on_attested(now, attestation),
+            Input::AddressVanished(resource) => self.on_vanished(now, &resource, &mut outputs),
+            Input::Carrier(resource, carrier) => {
+                self.on_carrier(now, resource, carrier, &mut outputs);
+            }
+            Input::Shutdown => self.end_keeping(),
+        }
+        self.reconcile(now, &mut outputs);
+        outputs
     }
-    /// Just before the driver sends a decided guard write: is it still allowed at `now`?
+
+    /// Just before the driver sends a decided kernel write: is it still allowed at `now`?
     pub fn may_still(&self, now: Moment, operation: &Operation) -> bool {
-        let _ = (now, operation);
-        todo!()
+        match operation {
+            Operation::Remove(..) => true,
+            Operation::Arm(resource, token)
+            | Operation::Install(resource, token)
+            | Operation::AddAddress(resource, token)
+            | Operation::RefreshAddress(resource, token)
+            | Operation::Announce(resource, token) => {
+                self.permitted(now) && self.keeps(resource, *token)
+            }
+            Operation::Renew(list) => {
+                self.permitted(now)
+                    && list
+                        .iter()
+                        .all(|(resource, token)| self.keeps(resource, *token))
+            }
+        }
     }
+
     /// When to step with `Tick` at the latest.
     pub fn next_wake(&self) -> Moment {
-        todo!()
+        self.wake
+    }
+
+    /// How often a guard element lapsed, or a write came too late, while the lease was live. Counted,
+    /// not a release.
+    pub fn lapses(&self) -> u64 {
+        self.lapses
+    }
+
+    /// Everything that the leader must know and may have missed, for a stream that was attached anew:
+    /// what is acted on, and every release that the assignment does not reflect yet.
+    pub fn standing_reports(&self) -> Vec<Output> {
+        let active =
+            self.held
+                .iter()
+                .filter(|(_, held)| held.is_active())
+                .map(|(resource, held)| Output::ReportActive {
+                    resource: resource.clone(),
+                    token: held.token,
+                    guard: self.attested,
+                });
+        let released = self.history.iter().filter_map(|(resource, history)| {
+            let named = self.assigned.get(resource)?.token;
+            history.has_released(named).then(|| Output::ReportReleased {
+                resource: resource.clone(),
+                token: named,
+            })
+        });
+        active.chain(released).collect()
+    }
+
+    /// Resources and tokens whose addresses may be installed now, for status displays.
+    pub fn holdings(&self) -> Vec<(ResourceId, Token)> {
+        self.held
+            .iter()
+            .filter(|(_, held)| held.is_touched())
+            .map(|(resource, held)| (resource.clone(), held.token))
+            .collect()
+    }
+
+    /// `now + 2W ≤ E`: a write decided now takes effect within W (an older element of W must still
+    /// live for it), and what it writes lives W more.
+    fn permitted(&self, now: Moment) -> bool {
+        self.lease_end
+            .is_some_and(|end| now + self.timing.guard_life * 2 <= end)
+    }
+
+    /// One more ttl after the end of the lease: nobody will extend it under these tokens.
+    fn expired(&self, now: Moment) -> bool {
+        self.lease_end
+            .is_some_and(|end| now >= end + self.timing.ttl)
+    }
+
+    fn keeps(&self, resource: &ResourceId, token: Token) -> bool {
+        self.held
+            .get(resource)
+            .is_some_and(|held| held.token == token && !held.is_stopping())
+    }
+
+    fn end_keeping(&mut self) {
+        match self.mode {
+            Mode::Keeping => self.mode = Mode::Ending,
+            Mode::Ending | Mode::Ended => {}
+        }
+    }
+
+    fn on_assigned(&mut self, assignment: Assignment) {
+        if assignment.incarnation != self.incarnation || assignment.revision < self.revision {
+            return;
+        }
+        self.revision = assignment.revision;
+        self.assigned = assignment
+            .items
+            .into_iter()
+            .map(|item| (item.resource.clone(), item))
+            .collect();
+    }
+
+    fn on_attested(&mut self, now: Moment, attestation: Attestation) {
+        self.attested = attestation;
+        match attestation {
+            Attestation::Broken => {
+                for held in self.held.values_mut() {
+                    held.reinstall(now);
+                }
+            }
+            Attestation::Intact | Attestation::Unknown => {}
+        }
+    }
+
+    fn on_vanished(&mut self, now: Moment, resource: &ResourceId, outputs: &mut Vec<Output>) {
+        let permitted = self.permitted(now);
+        let Some(held) = self.held.get_mut(resource) else {
+            return;
+        };
+        held.lose_address();
+        if permitted && held.phase == Phase::Acting {
+            held.phase = Phase::Adding;
+            outputs.push(Output::Do(Operation::AddAddress(
+                resource.clone(),
+                held.token,
+            )));
+        }
+    }
+
+    fn on_carrier(
+        &mut self,
+        now: Moment,
+        resource: ResourceId,
+        carrier: Carrier,
+        outputs: &mut Vec<Output>,
+    ) {
+        let held = self.held.get(&resource).map(|held| held.token);
+        let history = self.history.entry(resource.clone()).or_default();
+        match carrier {
+            Carrier::Up => {
+                history.link = Link::Up;
+                history.patience = 0;
+            }
+            Carrier::Down => {
+                if history.link == Link::Up
+                    && let Some(token) = held
+                {
+                    outputs.push(Output::ReportFailed {
+                        resource,
+                        token,
+                        why: "its link has no carrier".to_owned(),
+                    });
+                }
+                history.link = history.link.down(now);
+            }
+        }
+    }
+
+    fn on_done(
+        &mut self,
+        now: Moment,
+        operation: Operation,
+        result: OperationResult,
+        outputs: &mut Vec<Output>,
+    ) {
+        match operation {
+            Operation::Renew(list) => self.on_renewed(now, &list, &result, outputs),
+            Operation::Arm(resource, token) => {
+                self.on_armed(now, &resource, token, result, outputs);
+            }
+            Operation::Install(resource, token) => {
+                self.on_installed(now, &resource, token, result, outputs);
+            }
+            Operation::AddAddress(resource, token) => {
+                self.on_added(now, &resource, token, result, outputs);
+            }
+            Operation::RefreshAddress(resource, token) => match result {
+                OperationResult::Done | OperationResult::Lapsed => {}
+                OperationResult::Failed(why) => {
+                    if let Some(held) = self.held.get_mut(&resource) {
+                        held.lose_address();
+                    }
+                    self.on_failed(now, &resource, token, why, outputs);
+                }
+            },
+            Operation::Remove(resource, token) => {
+                self.on_removed(now, &resource, token, result, outputs);
+            }
+            // Announcing is a courtesy to neighbours; the next one comes by its own schedule.
+            Operation::Announce(..) => {}
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -55,7 +55,7 @@ pub enum AnswerKind {
     Ended,
     /// The beat names another membership than the effective one.
     OtherMembership,
-    /// Silent after a restart (R8a), or not a voter.
+    /// Silent after a restart (R8a), not a voter, or asked about a beat it has heard before (a replay).
     NotReady,
 }
 

@@ -1,17 +1,118 @@
 //! The coordinator's side of sessions: acknowledges beats, seals what is closing, states ages.
 //!
 //! Lives under the lock that the log store's append takes, so that no beat is acknowledged after a
-//! `Closing` is appended. Does not decide that anybody is lost.
+//! `Closing` is appended. Does not decide that anybody is lost, and keeps nothing on disk: seals are
+//! rebuilt from the retained log and the applied state, receipts are forgotten by a restart, which
+//! is why an age never reaches back before the coordinator's own start.
+//!
+//! Memory is bounded: receipts exist only for incarnations that the log admits, at most a live and a
+//! not yet applied one for each node.
 
-use crate::clock::{Moment, Timing};
-use crate::command::{Entry, StatedAge, VoterSets};
+use crate::clock::{Moment, Timing, lengthened};
+use crate::command::{Attestation, Command, Entry, StatedAge, VoterSets};
 use crate::ids::{Incarnation, LogIndex, NodeId};
-use crate::session::{Answer, Beat};
-use crate::state::ClusterState;
+use crate::plant;
+use crate::session::{Answer, AnswerKind, Beat};
+use crate::state::{ClusterState, Session};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// One coordinator's receipts and seals.
 #[derive(Clone, Debug)]
-pub struct Responder;
+pub struct Responder {
+    own: NodeId,
+    restart: Restart,
+    /// Start of this process: no age reaches back further.
+    started: Moment,
+    /// Until then silent (R8a).
+    ready: Moment,
+    /// Since when beats have been listened for without a gap.
+    listening: Moment,
+    /// Latest appended, perhaps joint.
+    membership: VoterSets,
+    /// When `membership` took effect here.
+    membership_since: Moment,
+    applied: LogIndex,
+    /// Newest incarnation of each node in the applied state.
+    lives: BTreeMap<NodeId, Life>,
+    /// `Admit` entries appended and not yet applied.
+    admits: BTreeSet<(LogIndex, NodeId)>,
+    /// `Closing` entries in force here: appended and not yet applied, or applied and unanswered.
+    seals: BTreeSet<(LogIndex, NodeId, Incarnation)>,
+    receipts: BTreeMap<(NodeId, Incarnation), Receipts>,
+}
+
+/// A node's newest incarnation, as applied here.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    incarnation: Incarnation,
+    standing: Standing,
+    known_since: Moment,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Standing {
+    Live,
+    Ended,
+}
+
+/// What has been received of one incarnation since this coordinator started.
+#[derive(Clone, Copy, Debug)]
+struct Receipts {
+    heard: Moment,
+    acknowledged: Option<Moment>,
+    guards: Attestation,
+    replay: ReplayWindow,
+}
+
+/// Which of the newest 64 sequences have been seen.
+#[derive(Clone, Copy, Debug, Default)]
+struct ReplayWindow {
+    highest: u64,
+    seen: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Novelty {
+    New,
+    Repeated,
+}
+
+impl ReplayWindow {
+    fn novelty(self, sequence: u64) -> Novelty {
+        let seen = match self.highest.checked_sub(sequence) {
+            None => false,
+            Some(back @ 0..64) => self.seen >> back & 1 == 1,
+            Some(_) => true,
+        };
+        if seen || sequence == 0 {
+            Novelty::Repeated
+        } else {
+            Novelty::New
+        }
+    }
+
+    fn record(&mut self, sequence: u64) {
+        match self.highest.checked_sub(sequence) {
+            None => {
+                let ahead = sequence - self.highest;
+                self.seen = if ahead < 64 { self.seen << ahead } else { 0 };
+                self.seen |= 1;
+                self.highest = sequence;
+            }
+            Some(back @ 0..64) => self.seen |= 1 << back,
+            Some(_) => {}
+        }
+    }
+}
+
+/// How an incarnation stands in this coordinator's log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Known {
+    Admitted,
+    Ended,
+    No,
+}
 
 /// Why no age is stated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,39 +124,171 @@ pub enum NoAge {
 }
 
 impl Responder {
-    /// A coordinator that started at `now`; `restarted` if its log was not empty (then silent for
-    /// one Raft lease, R8a).
+    /// A coordinator that started at `now`; `restart` says whether its log was empty. If it was not,
+    /// it is silent for one Raft lease (R8a) and at least one lengthened ttl: then whatever an
+    /// earlier life of it stated or acknowledged concerns beats whose leases have run out.
     pub fn new(own: NodeId, timing: Timing, now: Moment, restart: Restart) -> Responder {
-        let _ = (own, timing, now, restart);
-        todo!()
+        let silence = match restart {
+            Restart::Fresh => Duration::ZERO,
+            Restart::Returned => timing.election_max.max(lengthened(timing.ttl)),
+        };
+        Responder {
+            own,
+            restart,
+            started: now,
+            ready: now + silence,
+            listening: now,
+            membership: VoterSets::default(),
+            membership_since: now,
+            applied: LogIndex(0),
+            lives: BTreeMap::new(),
+            admits: BTreeSet::new(),
+            seals: BTreeSet::new(),
+            receipts: BTreeMap::new(),
+        }
     }
+
     /// Entry appended (not yet durable or committed), under the append lock; also replayed for every
     /// retained entry at start. `membership` entries come through `on_membership`.
     pub fn on_appended(&mut self, now: Moment, index: LogIndex, entry: &Entry) {
-        let _ = (now, index, entry);
-        todo!()
+        if index <= self.applied {
+            return;
+        }
+        for command in &entry.commands {
+            if let Command::Admit { node, .. } = command {
+                self.admits.insert((index, *node));
+            } else if let Command::Closing { node, incarnation } = command {
+                let forgets = plant::is(plant::Bug::ForgetSealAcrossRestart)
+                    && self.restart == Restart::Returned
+                    && now < self.ready;
+                if !forgets {
+                    self.seals.insert((index, *node, *incarnation));
+                }
+            }
+        }
     }
-    /// Entries from `from` on were truncated.
-    pub fn on_truncated(&mut self, now: Moment, from: LogIndex) {
-        let _ = (now, from);
-        todo!()
+
+    /// Entries from `from` on were truncated: what they sealed is open again.
+    pub fn on_truncated(&mut self, _now: Moment, from: LogIndex) {
+        self.admits.retain(|(index, _)| *index < from);
+        self.seals.retain(|(index, _, _)| *index < from);
     }
-    /// The effective membership (latest appended, perhaps joint) changed.
+
+    /// The effective membership (latest appended, perhaps joint) changed, also back by truncation.
     pub fn on_membership(&mut self, now: Moment, effective: VoterSets) {
-        let _ = (now, effective);
-        todo!()
+        if self.membership != effective {
+            self.membership = effective;
+            self.membership_since = now;
+        }
     }
+
     /// The state machine applied entries up to `state.applied` (also after a snapshot was installed).
     pub fn on_applied(&mut self, now: Moment, state: &ClusterState) {
-        let _ = (now, state);
-        todo!()
+        let applied = state.applied;
+        self.applied = applied;
+        self.admits.retain(|(index, _)| *index > applied);
+        // The state answers for every applied entry: a Closing in force is in it, one that was
+        // refused, reopened or followed by the end is not.
+        self.seals.retain(|(index, _, _)| *index > applied);
+        self.lives.retain(|node, _| state.nodes.contains_key(node));
+        for (node, row) in &state.nodes {
+            let (incarnation, standing) = match row.session {
+                Session::Never => continue,
+                Session::Open { incarnation } => (incarnation, Standing::Live),
+                Session::Closing {
+                    incarnation,
+                    closing,
+                } => {
+                    let forgets = plant::is(plant::Bug::ForgetSealAcrossRestart)
+                        && self.restart == Restart::Returned;
+                    if !forgets {
+                        self.seals.insert((closing, *node, incarnation));
+                    }
+                    (incarnation, Standing::Live)
+                }
+                Session::Ended { incarnation, .. } => (incarnation, Standing::Ended),
+            };
+            let life = self.lives.entry(*node).or_insert(Life {
+                incarnation,
+                standing,
+                known_since: now,
+            });
+            if life.incarnation != incarnation {
+                life.known_since = now;
+            }
+            life.incarnation = incarnation;
+            life.standing = standing;
+        }
+        let lives = &self.lives;
+        self.receipts.retain(|(node, incarnation), _| {
+            lives.get(node).is_none_or(|life| match life.standing {
+                Standing::Live => *incarnation >= life.incarnation,
+                Standing::Ended => *incarnation > life.incarnation,
+            })
+        });
     }
-    /// An authentic beat. Records the receipt before it answers.
+
+    /// An authentic beat. Records the receipt before it answers. A repeated sequence (a replayed
+    /// datagram) leaves no trace and is answered `NotReady`.
     pub fn on_beat(&mut self, now: Moment, beat: &Beat) -> Answer {
-        let _ = (now, beat);
-        todo!()
+        let kind = match self.known(beat.node, beat.incarnation) {
+            Known::Ended => AnswerKind::Ended,
+            Known::No => AnswerKind::NotAdmitted,
+            Known::Admitted => self.on_known_beat(now, beat),
+        };
+        Answer {
+            from: self.own,
+            incarnation: beat.incarnation,
+            sequence: beat.sequence,
+            membership: self.membership.clone(),
+            kind,
+        }
     }
+
+    fn on_known_beat(&mut self, now: Moment, beat: &Beat) -> AnswerKind {
+        let sealed = self.is_sealed(beat.node, beat.incarnation);
+        let ready = self.is_ready(now);
+        let same_membership = beat.membership == self.membership.index;
+        let receipts = self
+            .receipts
+            .entry((beat.node, beat.incarnation))
+            .or_insert(Receipts {
+                heard: now,
+                acknowledged: None,
+                guards: Attestation::Unknown,
+                replay: ReplayWindow::default(),
+            });
+        if receipts.replay.novelty(beat.sequence) == Novelty::Repeated {
+            return AnswerKind::NotReady;
+        }
+        receipts.replay.record(beat.sequence);
+        receipts.heard = receipts.heard.max(now);
+        // A refused beat tells the truth about the guards, too, and may tell of a broken one.
+        if receipts.replay.highest == beat.sequence {
+            receipts.guards = beat.guards;
+        }
+        if !ready {
+            return AnswerKind::NotReady;
+        }
+        if sealed && !plant::is(plant::Bug::AcknowledgeAfterClosing) {
+            return AnswerKind::Sealed;
+        }
+        if !same_membership {
+            return AnswerKind::OtherMembership;
+        }
+        receipts.acknowledged = receipts.acknowledged.max(Some(now));
+        AnswerKind::Acknowledged
+    }
+
+    /// Whether this authentic beat repeats one already heard; the driver counts such datagrams.
+    pub fn is_replay(&self, beat: &Beat) -> bool {
+        self.receipts
+            .get(&(beat.node, beat.incarnation))
+            .is_some_and(|receipts| receipts.replay.novelty(beat.sequence) == Novelty::Repeated)
+    }
+
     /// States the silence of an incarnation whose `Closing` at `closing` this coordinator holds.
+    /// The caller asks only about a `Closing` that it knows to be committed.
     pub fn state_age(
         &self,
         now: Moment,
@@ -63,18 +296,90 @@ impl Responder {
         incarnation: Incarnation,
         closing: LogIndex,
     ) -> Result<StatedAge, NoAge> {
-        let _ = (now, node, incarnation, closing);
-        todo!()
+        // Planted: answers at once after a restart, as if it had listened all along.
+        let claims_past = plant::is(plant::Bug::StateAgeAcrossRestart);
+        let ready = self.is_ready(now) || (claims_past && self.membership.contains(self.own));
+        if !ready {
+            return Err(NoAge::NotReady);
+        }
+        if !self.seals.contains(&(closing, node, incarnation)) {
+            return Err(NoAge::ClosingNotHeld);
+        }
+        let receipts = self.receipts.get(&(node, incarnation));
+        let receipt = receipts.and_then(|receipts| receipts.acknowledged);
+        let since = if claims_past {
+            receipt.unwrap_or_default()
+        } else {
+            self.started
+                .max(self.membership_since)
+                .max(receipt.unwrap_or_default())
+        };
+        let heard = receipts.map_or(self.started, |receipts| receipts.heard);
+        Ok(StatedAge {
+            by: self.own,
+            membership: self.membership.index,
+            age: now.since(since),
+            heard: now.since(heard),
+            guards: receipts.map_or(Attestation::Unknown, |receipts| receipts.guards),
+        })
     }
-    /// Since the last authentic beat of the node's newest incarnation, or since listening began without a gap.
-    pub fn silence(&self, now: Moment, node: NodeId) -> std::time::Duration {
-        let _ = (now, node);
-        todo!()
+
+    /// Since the last authentic beat of the node's newest incarnation, since that incarnation became
+    /// known here, or since listening began without a gap, whichever is latest.
+    pub fn silence(&self, now: Moment, node: NodeId) -> Duration {
+        let Some(life) = self.lives.get(&node) else {
+            return now.since(self.listening);
+        };
+        let heard = self
+            .receipts
+            .get(&(node, life.incarnation))
+            .map_or(life.known_since, |receipts| receipts.heard);
+        now.since(heard.max(life.known_since).max(self.listening))
     }
-    /// The loop was late by a beat: sockets were drained, every silence timer starts anew.
+
+    /// The loop was late by a beat: sockets were drained, every silence timer starts anew. Ages do
+    /// not: they state what was acknowledged, and nothing was meanwhile.
     pub fn on_late(&mut self, now: Moment) {
-        let _ = now;
-        todo!()
+        self.listening = self.listening.max(now);
+    }
+
+    /// The effective membership here (latest appended, perhaps joint).
+    pub fn membership(&self) -> &VoterSets {
+        &self.membership
+    }
+
+    /// Until when this coordinator neither acknowledges nor states ages (R8a).
+    pub fn silent_until(&self) -> Moment {
+        self.ready
+    }
+
+    fn is_ready(&self, now: Moment) -> bool {
+        now >= self.ready && self.membership.contains(self.own)
+    }
+
+    fn is_sealed(&self, node: NodeId, incarnation: Incarnation) -> bool {
+        self.seals
+            .iter()
+            .any(|(_, sealed, life)| *sealed == node && *life == incarnation)
+    }
+
+    fn known(&self, node: NodeId, incarnation: Incarnation) -> Known {
+        if let Some(life) = self.lives.get(&node) {
+            if incarnation < life.incarnation {
+                return Known::Ended;
+            }
+            if incarnation == life.incarnation {
+                return match life.standing {
+                    Standing::Live => Known::Admitted,
+                    Standing::Ended => Known::Ended,
+                };
+            }
+        }
+        if self.admits.contains(&(LogIndex(incarnation.0), node)) {
+            Known::Admitted
+        } else {
+            Known::No
+        }
     }
 }
 
@@ -86,3 +391,6 @@ pub enum Restart {
     /// It lived before.
     Returned,
 }
+
+#[cfg(test)]
+mod tests;
