@@ -19,6 +19,10 @@
 //!
 //! It deliberately does not judge: no thresholds for gaps, no pass or fail. The lab does that.
 
+use std::io::{self, BufRead, Write};
+
+use anyhow::Context;
+
 pub mod frame;
 pub mod probe;
 pub mod protocol;
@@ -29,3 +33,22 @@ pub mod sys;
 /// longer prove simultaneity. A handover needs at least one process wake-up and one netlink call, measured at several
 /// hundred microseconds at the very least; sending takes some tens.
 pub const SMEAR_LIMIT_US: u64 = 1_000;
+
+/// The judge's process: reads its setup from the first line of stdin, says that it is ready, then ticks and answers
+/// orders until stdin ends. It must already be inside the client's network namespace.
+///
+/// # Errors
+/// A setup that cannot be read or met, a socket or stdout that fails.
+pub fn run() -> anyhow::Result<()> {
+    let mut line = String::new();
+    io::stdin().lock().read_line(&mut line)?;
+    let setup =
+        serde_json::from_str(&line).context("the first line is the setup as one JSON object")?;
+    let mut probe = probe::Probe::open(setup)?;
+    sys::become_realtime();
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(b"{\"answer\":\"done\",\"at_ms\":0.0}\n")?;
+    stdout.flush()?;
+    drop(stdout);
+    probe.run()
+}

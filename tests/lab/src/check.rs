@@ -1,7 +1,6 @@
 //! `haft-lab check`: the lab proves its own parts, without haft. BMCs tell the truth about power, a power cycle gives
 //! a fresh boot id, the judge sees one owner as one and, when Keepalived's owner is cut from its peers, two as two.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -50,9 +49,22 @@ pub fn run() -> anyhow::Result<Findings> {
     for node in &site.nodes {
         node.power_on()?;
     }
-    let targets = BTreeMap::from([("vip".to_owned(), IpAddr::V4(vip))]);
-    let mut judge = site.judge(targets)?;
+    let hand = [
+        IpAddr::V4(site.address(120)),
+        IpAddr::V6(site.address6(0x120)),
+    ];
+    let targets = [
+        ("vip", IpAddr::V4(vip)),
+        ("hand4", hand[0]),
+        ("hand6", hand[1]),
+    ];
+    let mut judge = site.judge(
+        targets
+            .map(|(name, address)| (name.to_owned(), address))
+            .into(),
+    )?;
     let quiet_gap_ms = check_quiet(&mut judge)?;
+    check_by_hand(&site, &mut judge, hand)?;
     let (isolated_two_owners_ms, worst_stall_ms) = check_isolated(&site, &mut judge)?;
     Ok(Findings {
         power_off_ms,
@@ -147,6 +159,55 @@ fn check_quiet(judge: &mut Judge) -> anyhow::Result<f64> {
         vip.longest_gap_ms, report.worst_stall_ms
     ));
     Ok(vip.longest_gap_ms)
+}
+
+/// Addresses put on by hand, IPv4 and IPv6: nobody, one owner, two owners, the other alone.
+fn check_by_hand(site: &Site, judge: &mut Judge, addresses: [IpAddr; 2]) -> anyhow::Result<()> {
+    let set = |verb: &str, node: usize| -> anyhow::Result<()> {
+        for address in addresses {
+            let prefix = if address.is_ipv4() { 32 } else { 128 };
+            let mut command = site.nodes[node].network_command("ip")?;
+            command.args(["addr", verb, &format!("{address}/{prefix}"), "dev", "eth0"]);
+            if address.is_ipv6() && verb == "add" {
+                command.arg("nodad");
+            }
+            shell::run(&mut command)?;
+        }
+        Ok(())
+    };
+    for (change, owners) in [
+        (None, &[][..]),
+        (Some(("add", 0)), &["k1"]),
+        (Some(("add", 1)), &["k1", "k2"]),
+        (Some(("del", 0)), &["k2"]),
+        (Some(("del", 1)), &[]),
+    ] {
+        if let Some((verb, node)) = change {
+            set(verb, node)?;
+        }
+        shell::wait_for(
+            &format!("{owners:?} to answer after {change:?}"),
+            PATIENCE,
+            || {
+                let now = judge.now()?;
+                Ok(["hand4", "hand6"]
+                    .iter()
+                    .all(|t| now.owners[*t] == *owners)
+                    .then_some(()))
+            },
+        )?;
+    }
+    let report = judge.report()?;
+    for target in ["hand4", "hand6"] {
+        ensure!(
+            report.targets[target].two_owners_ticks > 0,
+            "two owners of {target} were not seen"
+        );
+    }
+    say(
+        "addresses put on by hand: nobody, one, two and the other one were all seen, IPv4 and IPv6",
+    );
+    Ok(())
 }
 
 fn check_isolated(site: &Site, judge: &mut Judge) -> anyhow::Result<(f64, f64)> {

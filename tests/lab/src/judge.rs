@@ -35,8 +35,9 @@ impl Judge {
     /// # Errors
     /// It does not start, or refuses its setup.
     pub fn start(client: &Machine, setup: &Setup) -> anyhow::Result<Self> {
-        let mut command = client.network_command(&format!("{LAB}/bin/haft-judge"))?;
+        let mut command = client.network_command(&format!("{LAB}/bin/haft-lab"))?;
         let mut child = command
+            .arg("judge")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;

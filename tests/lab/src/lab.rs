@@ -24,7 +24,7 @@ impl Lab {
     pub fn open(directory: &Path, programs: &[&str]) -> anyhow::Result<Self> {
         let bin = PathBuf::from(format!("{LAB}/bin"));
         std::fs::create_dir_all(&bin)?;
-        for program in ["haft-lab", "haft-judge"].iter().chain(programs) {
+        for program in ["haft-lab"].iter().chain(programs) {
             let source = directory.join(program);
             std::fs::copy(&source, bin.join(program))
                 .with_context(|| format!("{} is not built", source.display()))?;

@@ -43,12 +43,25 @@ enum What {
     /// PID 1 of a machine.
     #[command(hide = true)]
     NodeInit { plan: PathBuf },
+    /// The judge itself; the lab's one binary carries it.
+    #[command(hide = true)]
+    Judge,
     /// What a BMC runs to read or switch power.
     #[command(hide = true)]
     BmcPower { words: Vec<String> },
 }
 
-fn main() -> anyhow::Result<ExitCode> {
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            say::say(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
     let contained = std::env::var_os(jail::INSIDE).is_some();
     match Arguments::parse().what {
         What::LabInit { args } => jail::init(&args),
@@ -57,6 +70,7 @@ fn main() -> anyhow::Result<ExitCode> {
             say::print(&bmc::ask_power(&words)?);
             Ok(ExitCode::SUCCESS)
         }
+        What::Judge => haft_judge::run().map(|()| ExitCode::SUCCESS),
         What::Down => jail::take_down().map(|()| ExitCode::SUCCESS),
         What::Check | What::BenchFailover { .. } if !contained => jail::run_contained(),
         What::Check => {
