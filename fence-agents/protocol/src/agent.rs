@@ -12,3 +12,9 @@ pub mod report;
 pub use input::{Input, InputError, read_argv, read_stdin};
 pub use options::{AgentSpec, Kind, Need, OptionSpec};
 pub use report::Report;
+
+/// Keeps the password of this process out of core dumps and away from other users' debuggers
+/// (hazard R40). A kernel that refuses leaves things as they are, which is no reason not to fence.
+pub fn forbid_core_dumps() {
+    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+}

@@ -1,0 +1,146 @@
+//! The agent's actions: from options to exit code and words.
+//!
+//! It puts settings, driver and plans together and words the result as the field expects. Reboot is
+//! off, proven, then on; as the contract has it, the off part alone decides.
+
+use haft_fence_protocol::Action;
+use haft_fence_protocol::agent::{Input, Report, metadata};
+
+use crate::driver::{Driver, DriverError, tell};
+use crate::power::{Power, SwitchEnd, SwitchPlan};
+use crate::settings::{Settings, Talk, talk};
+use crate::spec::AGENT;
+
+/// Runs what the input asks for.
+pub fn run(input: &Input) -> Report {
+    let mut report = decide(input);
+    // Pacemaker sends parameters of its own making and a hundred configurations carry stale ones.
+    if talk(input) != Ok(Talk::Quiet) {
+        let mut lines: Vec<String> = input
+            .warnings
+            .iter()
+            .map(|line| format!("WARNING: {line}"))
+            .collect();
+        if !report.stderr.is_empty() {
+            lines.push(std::mem::take(&mut report.stderr));
+        }
+        report.stderr = lines.join("\n");
+    }
+    report
+}
+
+fn decide(input: &Input) -> Report {
+    if input.flag("help") == Ok(true) {
+        return Report::text(metadata::help(&AGENT));
+    }
+    if input.flag("version") == Ok(true) {
+        return Report::text(format!("{} {}\n", AGENT.name, env!("CARGO_PKG_VERSION")));
+    }
+    let action = match input.action() {
+        Ok(action) => action,
+        Err(error) => return Report::failed(&error.to_string()),
+    };
+    if action == Action::Metadata {
+        return Report::text(metadata::xml(&AGENT));
+    }
+    let settings = match Settings::read(input) {
+        Ok(settings) => settings,
+        Err(error) => return Report::failed(&error.to_string()),
+    };
+    act(action, &settings).unwrap_or_else(|error| failed(&error))
+}
+
+fn act(action: Action, settings: &Settings) -> Result<Report, DriverError> {
+    match action {
+        // Checked already, and metadata was answered before.
+        Action::ValidateAll | Action::Metadata => Ok(Report::success("parameters are valid")),
+        // One machine, which has no name: what the field's library prints.
+        Action::List | Action::ListStatus => Ok(Report::text("N/A\n".to_owned())),
+        Action::Status => with_driver(settings, |driver| {
+            Ok(match driver.read_power()? {
+                Power::On => Report::status_on(),
+                Power::Off => Report::status_off(),
+            })
+        }),
+        // Reachable is all that is asked. The library answers 0 for a machine that is off, too, and
+        // Pacemaker would take anything else for a broken device.
+        Action::Monitor => with_driver(settings, |driver| {
+            driver.read_power()?;
+            Ok(Report::text(String::new()))
+        }),
+        Action::Off => with_driver(settings, |driver| Ok(off(driver, settings)?.0)),
+        Action::On => with_driver(settings, |driver| on(driver, settings)),
+        Action::Reboot => with_driver(settings, |driver| reboot(driver, settings)),
+    }
+}
+
+fn with_driver(
+    settings: &Settings,
+    act: impl FnOnce(&mut Driver<'_>) -> Result<Report, DriverError>,
+) -> Result<Report, DriverError> {
+    let mut driver = Driver::open(settings)?;
+    driver.delay()?;
+    let answer = act(&mut driver);
+    driver.close();
+    answer
+}
+
+/// Whether the machine was proven off.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum OffProven {
+    Yes,
+    No,
+}
+
+fn off(driver: &mut Driver<'_>, settings: &Settings) -> Result<(Report, OffProven), DriverError> {
+    Ok(
+        match driver.carry_out(SwitchPlan::new(Power::Off, settings.off_pace))? {
+            SwitchEnd::Already => (Report::success("Already OFF"), OffProven::Yes),
+            SwitchEnd::Switched => (Report::success("Powered OFF"), OffProven::Yes),
+            SwitchEnd::StillOther => (
+                Report::failed("Timed out waiting to power OFF"),
+                OffProven::No,
+            ),
+        },
+    )
+}
+
+fn on(driver: &mut Driver<'_>, settings: &Settings) -> Result<Report, DriverError> {
+    Ok(
+        match driver.carry_out(SwitchPlan::new(Power::On, settings.on_pace))? {
+            SwitchEnd::Already => Report::success("Already ON"),
+            SwitchEnd::Switched => Report::success("Powered ON"),
+            SwitchEnd::StillOther => Report::failed("Timed out waiting to power ON"),
+        },
+    )
+}
+
+fn reboot(driver: &mut Driver<'_>, settings: &Settings) -> Result<Report, DriverError> {
+    let (report, proven) = off(driver, settings)?;
+    if proven == OffProven::No {
+        return Ok(report);
+    }
+    tell(settings.talk, "off is proven, powering on");
+    let trouble = match on(driver, settings) {
+        Ok(report) => report.stderr,
+        Err(error) => failed(&error).stderr,
+    };
+    // The machine was fenced: that it does not come back is worth a line, not a failure.
+    let mut report = Report::success("Rebooted");
+    if !trouble.is_empty() {
+        report.stderr =
+            format!("WARNING: the machine is off but was not powered on again: {trouble}");
+    }
+    Ok(report)
+}
+
+/// The whole chain of an error in one line.
+fn failed(error: &DriverError) -> Report {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        text = format!("{text}: {inner}");
+        source = inner.source();
+    }
+    Report::failed(&text)
+}

@@ -1,0 +1,342 @@
+//! The agent's options, checked, as types that the driver can rely on.
+//!
+//! What would be unsafe to ignore is refused by name. The password may come from stdin, a file or a
+//! program; the last two are read here and nowhere else. No device is touched.
+
+use std::io::Read as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use thiserror::Error;
+use zeroize::{Zeroize as _, Zeroizing};
+
+use haft_fence_protocol::Secret;
+use haft_fence_protocol::agent::{Input, InputError};
+
+use crate::cipher::Suite;
+use crate::power::PowerPace;
+use crate::session::Pace;
+use crate::wire::setup::{Privilege, USER_MAX};
+
+/// Longest password of RMCP+, in bytes (section 22.30).
+const PASSWORD_MAX: usize = 20;
+/// Time for a password program. Contracts give logins five seconds.
+const SCRIPT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Everything that the driver needs to know.
+pub struct Settings {
+    /// Address or hostname.
+    pub host: String,
+    /// UDP port.
+    pub port: u16,
+    /// User name, at most 16 bytes.
+    pub user: String,
+    /// Password, at most 20 bytes.
+    pub password: Secret,
+    /// Kg.
+    pub bmc_key: Option<Zeroizing<Vec<u8>>>,
+    /// Cipher suite.
+    pub suite: Suite,
+    /// Privilege asked for.
+    pub privilege: Privilege,
+    /// The whole action.
+    pub timeout: Duration,
+    /// Establishing one session, with all its attempts.
+    pub login_timeout: Duration,
+    /// One command.
+    pub command_timeout: Duration,
+    /// Before anything is sent.
+    pub delay: Duration,
+    /// Packets.
+    pub pace: Pace,
+    /// Reads and commands towards off.
+    pub off_pace: PowerPace,
+    /// Reads and commands towards on.
+    pub on_pace: PowerPace,
+    /// Whether steps are told.
+    pub talk: Talk,
+}
+
+/// How much goes to stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Talk {
+    /// Only the reason of a failure.
+    Quiet,
+    /// Warnings, too.
+    Normal,
+    /// Every step.
+    Verbose,
+}
+
+/// Why the options cannot be used.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// An option of the wrong kind.
+    #[error(transparent)]
+    Input(#[from] InputError),
+    /// No address.
+    #[error("no address of the BMC given; set ip (or plug together with port_as_ip)")]
+    NoHost,
+    /// A name longer than IPMI takes.
+    #[error("username is longer than the {USER_MAX} bytes that IPMI takes")]
+    LongUser,
+    /// A password longer than IPMI takes.
+    #[error("password is longer than the {PASSWORD_MAX} bytes that IPMI takes")]
+    LongPassword,
+    /// Several sources of the password.
+    #[error("give only one of password, password_file and password_script")]
+    SeveralPasswords,
+    /// The password file cannot be used.
+    #[error("password_file {path} cannot be used: {why}")]
+    PasswordFile {
+        /// The file.
+        path: String,
+        /// For people.
+        why: String,
+    },
+    /// The password program failed.
+    #[error("password_script {path} cannot be used: {why}")]
+    PasswordScript {
+        /// The program.
+        path: String,
+        /// For people.
+        why: String,
+    },
+    /// `method=cycle`.
+    #[error("method must be onoff: cycle reports success before the machine is off")]
+    Cycle,
+    /// `target`.
+    #[error(
+        "target is not supported: a request meant for another controller would power off this one"
+    )]
+    Target,
+}
+
+impl Settings {
+    /// Checks the options.
+    ///
+    /// # Errors
+    /// See [`SettingsError`]; no message holds a secret.
+    pub fn read(input: &Input) -> Result<Self, SettingsError> {
+        refuse_unsafe(input)?;
+        let user = input.text("username").unwrap_or("").to_owned();
+        if user.len() > USER_MAX {
+            return Err(SettingsError::LongUser);
+        }
+        let password = read_password(input)?;
+        if password.expose().len() > PASSWORD_MAX {
+            return Err(SettingsError::LongPassword);
+        }
+        let repeat_after =
+            Duration::from_millis(input.integer("retry_interval_ms", 10..=60_000, 500)?);
+        let off_pace = PowerPace {
+            read_spacing: Duration::from_millis(input.integer(
+                "off_read_interval_ms",
+                0..=60_000,
+                50,
+            )?),
+            wait: input.seconds("power_wait", Duration::ZERO)?,
+            change_timeout: input.seconds("power_timeout", Duration::from_secs(20))?,
+            commands_max: 1,
+        };
+        let attempts = input.integer("retry_on", 1..=100, 1)?;
+        let port = input.integer("ipport", 1..=65_535, 623)?;
+        Ok(Self {
+            host: host(input)?,
+            port: u16::try_from(port).expect("checked to be at most 65535"),
+            user,
+            password,
+            bmc_key: bmc_key(input)?,
+            suite: suite(input)?,
+            privilege: privilege(input)?,
+            timeout: input.seconds("timeout", Duration::from_secs(60))?,
+            login_timeout: input.seconds("login_timeout", Duration::from_secs(5))?,
+            command_timeout: input.seconds("shell_timeout", Duration::from_secs(3))?,
+            delay: input.seconds("delay", Duration::ZERO)?,
+            pace: Pace {
+                repeat_after,
+                sends_max: 4,
+            },
+            off_pace,
+            on_pace: PowerPace {
+                commands_max: u32::try_from(attempts).expect("checked to be at most 100"),
+                ..off_pace
+            },
+            talk: talk(input)?,
+        })
+    }
+}
+
+/// How much to say, also when the rest of the options is not readable.
+///
+/// # Errors
+/// A boolean that is none.
+pub fn talk(input: &Input) -> Result<Talk, InputError> {
+    Ok(match (input.flag("verbose")?, input.flag("quiet")?) {
+        (true, _) => Talk::Verbose,
+        (false, true) => Talk::Quiet,
+        (false, false) => Talk::Normal,
+    })
+}
+
+fn refuse_unsafe(input: &Input) -> Result<(), SettingsError> {
+    // Old configurations say so because ipmitool needed telling; either answer is fine.
+    input.flag("lanplus")?;
+    if input.text("target").is_some() {
+        return Err(SettingsError::Target);
+    }
+    match input.text("method") {
+        None | Some("onoff") => Ok(()),
+        Some(_) => Err(SettingsError::Cycle),
+    }
+}
+
+fn host(input: &Input) -> Result<String, SettingsError> {
+    let name = if input.flag("port_as_ip")? {
+        "plug"
+    } else {
+        "ip"
+    };
+    input
+        .text(name)
+        .or(input.text("ip"))
+        .map(str::to_owned)
+        .ok_or(SettingsError::NoHost)
+}
+
+fn suite(input: &Input) -> Result<Suite, InputError> {
+    match input.text("cipher") {
+        None | Some("3") => Ok(Suite::Three),
+        Some("17") => Ok(Suite::Seventeen),
+        Some(_) => Err(bad("cipher", "3 or 17")),
+    }
+}
+
+fn privilege(input: &Input) -> Result<Privilege, InputError> {
+    let Some(name) = input.text("privlvl") else {
+        return Ok(Privilege::Administrator);
+    };
+    [
+        Privilege::Callback,
+        Privilege::User,
+        Privilege::Operator,
+        Privilege::Administrator,
+    ]
+    .into_iter()
+    .find(|privilege| privilege.name().eq_ignore_ascii_case(name))
+    .ok_or_else(|| bad("privlvl", "callback, user, operator or administrator"))
+}
+
+fn bmc_key(input: &Input) -> Result<Option<Zeroizing<Vec<u8>>>, InputError> {
+    let Some(text) = input.text("hexadecimal_kg") else {
+        return Ok(None);
+    };
+    let digits = text.strip_prefix("0x").unwrap_or(text).as_bytes();
+    let key: Option<Vec<u8>> = digits
+        .chunks(2)
+        .map(|pair| {
+            let pair = std::str::from_utf8(pair)
+                .ok()
+                .filter(|pair| pair.len() == 2)?;
+            u8::from_str_radix(pair, 16).ok()
+        })
+        .collect();
+    match key {
+        Some(key) if key.len() <= PASSWORD_MAX => Ok(Some(Zeroizing::new(key))),
+        Some(_) | None => Err(bad("hexadecimal_kg", "up to 40 hexadecimal digits")),
+    }
+}
+
+fn bad(name: &'static str, expected: &str) -> InputError {
+    InputError::BadValue {
+        name,
+        expected: expected.to_owned(),
+    }
+}
+
+fn read_password(input: &Input) -> Result<Secret, SettingsError> {
+    let sources = (
+        input.secret("password"),
+        input.text("password_file"),
+        input.text("password_script"),
+    );
+    match sources {
+        (Some(password), None, None) => Ok(password),
+        (None, Some(path), None) => {
+            password_from_file(path).map_err(|why| SettingsError::PasswordFile {
+                path: path.to_owned(),
+                why,
+            })
+        }
+        (None, None, Some(path)) => {
+            password_from_script(path).map_err(|why| SettingsError::PasswordScript {
+                path: path.to_owned(),
+                why,
+            })
+        }
+        (None, None, None) => Ok(Secret::default()),
+        (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
+            Err(SettingsError::SeveralPasswords)
+        }
+    }
+}
+
+fn password_from_file(path: &str) -> Result<Secret, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mode = file
+        .metadata()
+        .map_err(|error| error.to_string())?
+        .permissions()
+        .mode();
+    if mode & 0o077 != 0 {
+        return Err(format!(
+            "it is open to others (mode {:o}); chmod 600 it",
+            mode & 0o7777
+        ));
+    }
+    first_line(file)
+}
+
+/// Runs the program without a shell and without arguments. Its time is bounded; when it hangs, this
+/// process ends and leaves it to whoever killed or waited for us.
+fn password_from_script(path: &str) -> Result<Secret, String> {
+    let (tell, hear) = mpsc::sync_channel(1);
+    let program = path.to_owned();
+    std::thread::spawn(move || {
+        let _ = tell.send(run_script(&program));
+    });
+    hear.recv_timeout(SCRIPT_TIMEOUT)
+        .unwrap_or_else(|_| Err("it takes too long".to_owned()))
+}
+
+fn run_script(program: &str) -> Result<Secret, String> {
+    let mut output = Command::new(program)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    let answer = if output.status.success() {
+        first_line(output.stdout.as_slice())
+    } else {
+        Err(format!("it ended with {}", output.status))
+    };
+    output.stdout.zeroize();
+    answer
+}
+
+fn first_line(source: impl std::io::Read) -> Result<Secret, String> {
+    let mut text = Zeroizing::new(String::with_capacity(4096));
+    source
+        .take(4096)
+        .read_to_string(&mut text)
+        .map_err(|error| error.to_string())?;
+    match text.lines().next() {
+        Some(line) if !line.is_empty() => Ok(Secret::new(line.to_owned())),
+        Some(_) | None => Err("its first line is empty".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
