@@ -21,6 +21,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         ".haft.v1.BeatKey",
         ".haft.v1.CreateJoinTokenResponse",
         ".haft.v1.JoinRequest",
+        ".haft.v1.ShareCaKeyResponse",
         ".haft.log.v1.HeartbeatKey",
     ];
     let mut files: Vec<&str> = API.to_vec();

@@ -4,6 +4,7 @@
 //! guess. Does not store anything; haft-store does.
 
 use crate::pb::log as pb;
+use haft_engine::apply::Outcome;
 use haft_engine::command::Entry;
 use haft_engine::state::ClusterState;
 use prost::Message;
@@ -59,6 +60,23 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, PersistedError> {
         stamp_unix_ms: form.stamp_unix_ms,
         commands,
     })
+}
+
+/// Bytes of what an entry's commands did, for the proposer.
+pub fn encode_outcomes(outcomes: &[Outcome]) -> Vec<u8> {
+    pb::Outcomes {
+        outcomes: outcomes.iter().map(state_into::outcome).collect(),
+    }
+    .encode_to_vec()
+}
+
+/// What an entry's commands did.
+pub fn decode_outcomes(bytes: &[u8]) -> Result<Vec<Outcome>, PersistedError> {
+    let form = pb::Outcomes::decode(bytes).map_err(|source| PersistedError::Malformed {
+        what: "outcomes",
+        source,
+    })?;
+    form.outcomes.into_iter().map(state_from::outcome).collect()
 }
 
 /// Bytes of the whole replicated state.

@@ -17,5 +17,6 @@ redacted! {
     v1::BeatKey => "BeatKey",
     v1::CreateJoinTokenResponse => "CreateJoinTokenResponse",
     v1::JoinRequest => "JoinRequest",
+    v1::ShareCaKeyResponse => "ShareCaKeyResponse",
     log::HeartbeatKey => "HeartbeatKey",
 }

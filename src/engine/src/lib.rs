@@ -15,6 +15,7 @@
 //! - [`why`]: the reason for every state, also of inaction.
 
 pub mod apply;
+pub mod assignment;
 pub mod clock;
 pub mod command;
 pub mod evidence;

@@ -2,7 +2,7 @@
 
 use super::{FieldError, resource_from, token_of, vip_spec_from, vip_spec_into, wrong};
 use crate::pb::v1;
-use haft_engine::command::{Attestation, Command, VoterSets};
+use haft_engine::command::{Attestation, Command, StatedAge, VoterSets};
 use haft_engine::ids::{Incarnation, LogIndex, NodeId, ResourceId, Token};
 use haft_engine::keeper::{AssignedItem, Assignment, Want};
 use haft_engine::spec::ResourceSpec;
@@ -115,6 +115,37 @@ pub fn report_released(
         epoch: token.epoch.0,
         token_index: token.index.0,
         incarnation: incarnation.0,
+    }
+}
+
+/// A coordinator's statement.
+pub fn age_into(age: &StatedAge) -> v1::StateAgeResponse {
+    let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    v1::StateAgeResponse {
+        by: age.by.0,
+        membership: age.membership.0,
+        age_ns: nanos(age.age),
+        heard_ns: nanos(age.heard),
+        guards: match age.guards {
+            Attestation::Unknown => 0,
+            Attestation::Broken => 1,
+            Attestation::Intact => 2,
+        },
+    }
+}
+
+/// A coordinator's statement. An unknown attestation number is `Unknown`, which opens nothing.
+pub fn age_from(form: &v1::StateAgeResponse) -> StatedAge {
+    StatedAge {
+        by: NodeId(form.by),
+        membership: LogIndex(form.membership),
+        age: Duration::from_nanos(form.age_ns),
+        heard: Duration::from_nanos(form.heard_ns),
+        guards: match form.guards {
+            1 => Attestation::Broken,
+            2 => Attestation::Intact,
+            _ => Attestation::Unknown,
+        },
     }
 }
 

@@ -218,7 +218,7 @@ fn request(form: pb::RememberedRequest) -> Decoded<RememberedRequest> {
     })
 }
 
-fn outcome(form: pb::Outcome) -> Decoded<Outcome> {
+pub(super) fn outcome(form: pb::Outcome) -> Decoded<Outcome> {
     use pb::outcome::Outcome as Form;
     Ok(match required(form.outcome, "outcome")? {
         Form::Done(_) => Outcome::Done,

@@ -204,7 +204,7 @@ fn request(request: &RememberedRequest) -> pb::RememberedRequest {
     }
 }
 
-fn outcome(outcome: &Outcome) -> pb::Outcome {
+pub(super) fn outcome(outcome: &Outcome) -> pb::Outcome {
     use pb::outcome::Outcome as Form;
     let form = match outcome {
         Outcome::Done => Form::Done(pb::Nothing {}),
