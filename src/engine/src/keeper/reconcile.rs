@@ -293,6 +293,8 @@ impl Keeper {
             return;
         };
         match result {
+            // Installed, but too late for the address: the element lapses by itself.
+            OperationResult::Done if !permitted => held.reinstall(now),
             OperationResult::Done => {
                 if held.has_address() {
                     held.act(now, &timing);
@@ -451,14 +453,14 @@ impl Keeper {
     fn wake_after(&self, now: Moment) -> Moment {
         let guarded = self.held.values().any(Held::is_guarded);
         let renewal = match self.renewal {
-            Renewal::Due(at) if guarded => self.when_permitted(at.max(now)),
+            Renewal::Due(at) if guarded => self.when_permitted(now, at),
             Renewal::Due(_) | Renewal::InFlight(_) => None,
         };
         let lease = self.lease_end.map(|end| end + self.timing.ttl);
         let holdings = self.held.iter().flat_map(|(resource, held)| {
             let own = match held.phase {
-                Phase::Waiting(until) => self.when_permitted(until),
-                Phase::Acting => self.when_permitted(held.refresh_at),
+                Phase::Waiting(until) => self.when_permitted(now, until),
+                Phase::Acting => self.when_permitted(now, held.refresh_at),
                 Phase::Stopping(Removal::Retry(at, _)) => Some(at),
                 Phase::Arming
                 | Phase::Installing
@@ -486,8 +488,9 @@ impl Keeper {
             .unwrap_or(Moment(u64::MAX))
     }
 
-    /// `at`, if a write would still be permitted then.
-    fn when_permitted(&self, at: Moment) -> Option<Moment> {
+    /// `at` or `now`, whichever is later, if a write would still be permitted then.
+    fn when_permitted(&self, now: Moment, at: Moment) -> Option<Moment> {
+        let at = at.max(now);
         self.permitted(at).then_some(at)
     }
 }
