@@ -187,7 +187,8 @@ pub fn open_beat(key: &BeatKey, bytes: &[u8]) -> Result<OpenedBeat, Dropped> {
     })
 }
 
-/// Bytes of an answer. Voters travel only with `OtherMembership`, and only if they fit.
+/// Bytes of an answer. The voters travel with every one, if they fit: two leaders' uncommitted membership
+/// entries may share an index, so a node counts an acknowledgement only under the very sets it named.
 pub fn seal_answer(key: &BeatKey, to: NodeId, answer: &Answer) -> Vec<u8> {
     let code = match answer.kind {
         AnswerKind::Acknowledged => 1,
@@ -197,14 +198,7 @@ pub fn seal_answer(key: &BeatKey, to: NodeId, answer: &Answer) -> Vec<u8> {
         AnswerKind::OtherMembership => 5,
         AnswerKind::NotReady => 6,
     };
-    let voters = match answer.kind {
-        AnswerKind::OtherMembership => voters_into(&answer.membership),
-        AnswerKind::Acknowledged
-        | AnswerKind::Sealed
-        | AnswerKind::NotAdmitted
-        | AnswerKind::Ended
-        | AnswerKind::NotReady => Vec::new(),
-    };
+    let voters = voters_into(&answer.membership);
     let mut bytes = head(
         key,
         2,
