@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::power::{Power, Step, SwitchEnd, SwitchPlan};
 use crate::session::{Credentials, Progress, Reply, Seeds, Session, SessionError};
 use crate::settings::{Settings, Talk};
-use crate::wire::message::{Request, power_is_on};
+use crate::wire::message::{Control, Request, power_is_on};
 
 /// Longest datagram looked at, in bytes; an answer to us has under a hundred.
 const DATAGRAM_MAX: usize = 2048;
@@ -115,14 +115,26 @@ impl<'a> Driver<'a> {
                     plan.on_read(Instant::now(), power);
                 }
                 Step::Command(control) => {
-                    self.request(Request::ChassisControl(control))?;
-                    self.tell(&format!("commanded {control:?}"));
+                    self.command(control)?;
                     plan.on_commanded(Instant::now());
                 }
                 Step::PauseUntil(at) => self.pause_until(at)?,
                 Step::Finished(end) => return Ok(end),
             }
         }
+    }
+
+    /// Gives a command. An acknowledgement proves nothing and its absence proves nothing either: after
+    /// a command without answer the reads decide (hazard R24: ask for status, do not send off again).
+    fn command(&mut self, control: Control) -> Result<(), DriverError> {
+        match self.request(Request::ChassisControl(control)) {
+            Ok(_) => self.tell(&format!("commanded {control:?}")),
+            Err(DriverError::Session(error @ SessionError::NoAnswer { .. })) => {
+                self.tell(&format!("commanded {control:?}, but: {error}"));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Ends the session politely, so that the BMC has it free for the next caller. What happens here
@@ -163,23 +175,26 @@ impl<'a> Driver<'a> {
                         return Err(DriverError::Session(error));
                     }
                 }
+                Progress::Waiting | Progress::Ready if Instant::now() >= self.deadline => {
+                    return Err(DriverError::TimeOver);
+                }
                 Progress::Waiting | Progress::Ready => {
+                    let error = self.unanswered();
                     self.session = None;
-                    return Err(self.unanswered(request));
+                    return Err(DriverError::Session(error));
                 }
             }
         }
     }
 
-    fn unanswered(&self, request: Request) -> DriverError {
-        if Instant::now() >= self.deadline {
-            return DriverError::TimeOver;
-        }
-        DriverError::Session(SessionError::NoAnswer {
-            question: request.name(),
-            sends: self.settings.pace.sends_max,
+    /// The session's own account of the question that its time did not suffice for.
+    fn unanswered(&self) -> SessionError {
+        let none = SessionError::NoAnswer {
+            question: "anything",
+            sends: 0,
             dropped: 0,
-        })
+        };
+        self.session.as_ref().map_or(none, Session::no_answer)
     }
 
     /// Establishes a session unless there is one, beginning anew as long as that may help.
@@ -204,11 +219,7 @@ impl<'a> Driver<'a> {
                     return Ok(());
                 }
                 Progress::Failed(error) => error,
-                Progress::Waiting | Progress::Answered(_) => SessionError::NoAnswer {
-                    question: "session set-up",
-                    sends: self.settings.pace.sends_max,
-                    dropped: self.session.as_ref().map_or(0, Session::dropped),
-                },
+                Progress::Waiting | Progress::Answered(_) => self.unanswered(),
             };
             self.session = None;
             self.tell(&format!("session failed: {error}"));

@@ -89,7 +89,7 @@ pub enum Progress {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum SessionError {
     /// Every send of a question went unanswered.
-    #[error("no answer to {question} after {sends} tries ({dropped} other datagrams dropped)")]
+    #[error("no answer to {question} (sent {sends} times; {dropped} other datagrams dropped)")]
     NoAnswer {
         /// What was asked.
         question: &'static str,
@@ -288,9 +288,13 @@ impl Session {
         }
     }
 
-    /// Datagrams dropped so far.
-    pub fn dropped(&self) -> u32 {
-        self.dropped
+    /// The question under way as an unanswered one, for a driver whose own time is over.
+    pub fn no_answer(&self) -> SessionError {
+        SessionError::NoAnswer {
+            question: self.question_name(),
+            sends: self.question.sends,
+            dropped: self.dropped,
+        }
     }
 
     /// Time has passed: repeat the question, or give it up.
@@ -300,11 +304,7 @@ impl Session {
             Some(_) | None => return,
         }
         if self.question.sends >= self.pace.sends_max {
-            self.phase = Phase::Failed(SessionError::NoAnswer {
-                question: self.question_name(),
-                sends: self.question.sends,
-                dropped: self.dropped,
-            });
+            self.phase = Phase::Failed(self.no_answer());
             return;
         }
         self.send(now);

@@ -267,7 +267,7 @@ fn an_answer_with_another_tag_or_session_is_dropped() {
             Phase::SettingUp(Handshake::Opening)
         ));
     }
-    assert_eq!(desk.session.dropped(), 2);
+    assert_eq!(desk.session.dropped, 2);
 }
 
 #[test]
