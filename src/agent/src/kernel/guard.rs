@@ -143,8 +143,20 @@ pub enum GuardWriteError {
 struct Slot {
     /// The guard's write count after the address's last write.
     last_write: u64,
-    /// Elements of it may be in a timed set.
-    touched: bool,
+    /// Its elements may be in the `held` sets.
+    held: bool,
+    /// Its element may be in the `armed` set.
+    armed: bool,
+}
+
+/// How elements that may have lapsed are removed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Erasure {
+    /// All in one transaction that minds no absence.
+    Destroy,
+    /// Before Linux 6.3: all in one transaction, and where that fails each by itself. A failed
+    /// transaction costs the kernel a grace period, milliseconds.
+    Delete,
 }
 
 /// The guard of one network namespace. Readable (`AsFd`) when somebody else has changed nftables.
@@ -153,6 +165,7 @@ pub struct Guard {
     commands: Port,
     events: Port,
     custody: Custody,
+    erasure: Erasure,
     slots: BTreeMap<IpAddr, Slot>,
     /// Interfaces with an egress chain.
     ports: BTreeSet<LinkIndex>,
@@ -233,21 +246,20 @@ impl Guard {
     /// When an address is not managed or the kernel refuses.
     pub fn arm(&mut self, addresses: &[IpAddr], life: Life) -> Result<Turn, GuardWriteError> {
         self.check(addresses)?;
-        self.release(addresses)?;
         let mut batch = Batch::new();
+        match self.erasure {
+            Erasure::Destroy => encode_erasure(&mut batch, addresses),
+            Erasure::Delete => self.release(addresses)?,
+        }
         for address in addresses {
             let armed = ruleset::places(*address).armed;
+            let key = ruleset::key(*address);
             let time = ElementChange::Time(life.span());
-            ruleset::element(
-                &mut batch,
-                Family::Inet,
-                armed,
-                &ruleset::key(*address),
-                time,
-            );
+            ruleset::element(&mut batch, Family::Inet, armed, &key, time);
         }
-        self.touch(addresses);
+        self.note(addresses, |slot| slot.armed = true);
         self.commit(&batch.seal())?;
+        self.note(addresses, |slot| slot.held = false);
         Ok(self.turn())
     }
 
@@ -294,11 +306,14 @@ impl Guard {
         }
         match write.sealed.send(&mut self.commands)? {
             Verdict::Committed => {
-                self.touch(&write.addresses);
+                self.note(&write.addresses, |slot| {
+                    slot.held = true;
+                    slot.armed = false;
+                });
                 Ok(())
             }
             Verdict::Unclear => {
-                self.touch(&write.addresses);
+                self.note(&write.addresses, |slot| slot.held = true);
                 Err(GuardWriteError::Unclear)
             }
             Verdict::Refused(refusals) => Err(self.explain_write(write, &refusals)),
@@ -311,29 +326,56 @@ impl Guard {
     /// # Errors
     /// When the kernel refuses: the elements still end by themselves.
     pub fn release(&mut self, addresses: &[IpAddr]) -> Result<(), GuardWriteError> {
-        for address in addresses {
-            let Some(slot) = self.slots.get_mut(address) else {
-                continue;
-            };
-            self.writes += 1;
-            slot.last_write = self.writes;
-            if slot.touched {
-                self.clear(*address)?;
-                self.slots.entry(*address).or_default().touched = false;
+        self.note(addresses, |_| {});
+        let mut present: Vec<IpAddr> = addresses.to_vec();
+        present.retain(|a| {
+            self.slots
+                .get(a)
+                .is_some_and(|slot| slot.held || slot.armed)
+        });
+        for chunk in present.chunks(MAX_BATCH) {
+            match self.erasure {
+                Erasure::Destroy => {
+                    let mut batch = Batch::new();
+                    encode_erasure(&mut batch, chunk);
+                    self.commit(&batch.seal())?;
+                }
+                Erasure::Delete => self.delete(chunk)?,
             }
+            self.note(chunk, |slot| (slot.held, slot.armed) = (false, false));
         }
         Ok(())
     }
 
-    /// Deletes every element of an address, each by itself, for each may have lapsed.
-    fn clear(&mut self, address: IpAddr) -> Result<(), GuardWriteError> {
-        let places = ruleset::places(address);
-        let key = ruleset::key(address);
-        let held = places.families.iter().map(|family| (*family, places.held));
-        for (family, set) in held.chain([(Family::Inet, places.armed)]) {
-            let mut batch = Batch::new();
-            ruleset::element(&mut batch, family, set, &key, ElementChange::Take);
-            match self.commit(&batch.seal()) {
+    /// Deletes the elements that should be there, in one transaction; if some have lapsed, each by
+    /// itself.
+    fn delete(&mut self, addresses: &[IpAddr]) -> Result<(), GuardWriteError> {
+        let mut elements = Vec::new();
+        for address in addresses {
+            let places = ruleset::places(*address);
+            let slot = self.slots.get(address).copied().unwrap_or_default();
+            let key = ruleset::key(*address);
+            if slot.held {
+                for family in places.families {
+                    elements.push((*family, places.held, key.clone()));
+                }
+            }
+            if slot.armed {
+                elements.push((Family::Inet, places.armed, key));
+            }
+        }
+        let mut whole = Batch::new();
+        for (family, set, key) in &elements {
+            ruleset::element(&mut whole, *family, set, key, ElementChange::Take);
+        }
+        match self.commit(&whole.seal()) {
+            Err(GuardWriteError::Missing) => {}
+            outcome => return outcome,
+        }
+        for (family, set, key) in &elements {
+            let mut single = Batch::new();
+            ruleset::element(&mut single, *family, set, key, ElementChange::Take);
+            match self.commit(&single.seal()) {
                 Ok(()) | Err(GuardWriteError::Missing) => {}
                 Err(other) => return Err(other),
             }
@@ -353,12 +395,13 @@ impl Guard {
         }
     }
 
-    fn touch(&mut self, addresses: &[IpAddr]) {
+    /// Counts a write and notes what it did to these addresses.
+    fn note(&mut self, addresses: &[IpAddr], change: impl Fn(&mut Slot)) {
         self.writes += 1;
         for address in addresses {
             if let Some(slot) = self.slots.get_mut(address) {
                 slot.last_write = self.writes;
-                slot.touched = true;
+                change(slot);
             }
         }
     }
@@ -427,5 +470,16 @@ fn encode_managed(batch: &mut Batch, address: IpAddr, change: ElementChange) {
             &ruleset::key(address),
             change,
         );
+    }
+}
+
+fn encode_erasure(batch: &mut Batch, addresses: &[IpAddr]) {
+    for address in addresses {
+        let places = ruleset::places(*address);
+        let key = ruleset::key(*address);
+        let held = places.families.iter().map(|family| (*family, places.held));
+        for (family, set) in held.chain([(Family::Inet, places.armed)]) {
+            ruleset::element(batch, family, set, &key, ElementChange::Destroy);
+        }
     }
 }

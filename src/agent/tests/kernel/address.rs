@@ -52,7 +52,7 @@ fn an_address_is_a_host_address_without_route_duplicate_check_or_preference() {
             assert!(valid <= Duration::from_secs(30) && valid > Duration::from_secs(20));
         }
     });
-    let shown = wire.owner.ip("-d addr show dev own0");
+    let shown = wire.owner.ip("-d addr show dev own0 scope global");
     assert!(
         !shown.contains("tentative") && !shown.contains("dadfailed"),
         "{shown}"

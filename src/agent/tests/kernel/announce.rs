@@ -115,11 +115,11 @@ fn a_rival_is_heard_counted_and_told_from_others() {
 }
 
 #[test]
-fn many_addresses_still_fit_the_kernels_filter() {
+fn any_number_of_addresses_can_be_watched() {
     let wire = Wire::new();
     let probe = wire.client.run(|| Probe::open("cli0"));
     let link = own_link(&wire);
-    for count in [255_u16, 400, 500] {
+    for count in [64_u16, 65, 256] {
         let last = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 8, count);
         let many: Vec<IpAddr> = (1..=count)
             .map(|n| Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 8, n).into())

@@ -2,6 +2,11 @@
 //!
 //! Needs root, iproute2 and nft; fails with a clear message without them, and skips nothing.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "test code throughout; clippy only knows functions marked as tests"
+)]
+
 mod address;
 mod announce;
 mod guard;

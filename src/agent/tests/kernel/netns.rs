@@ -113,6 +113,13 @@ impl Wire {
         wire.client.ip("addr add 10.9.0.2/24 dev cli0");
         wire.client.ip("addr add fd09::2/64 dev cli0 nodad");
         wire.client.ip("link set cli0 up");
+        // The kernel tells its queues about a carrier a little later.
+        for (side, name) in [(&wire.owner, "own0"), (&wire.client, "cli0")] {
+            eventually("the wire is up", || {
+                side.ip(&format!("link show dev {name}"))
+                    .contains("state UP")
+            });
+        }
         wire
     }
 }

@@ -11,6 +11,8 @@ pub(crate) const OWNER_MAC: [u8; 6] = [2, 0, 0, 0, 9, 1];
 pub(crate) const CLIENT_MAC: [u8; 6] = [2, 0, 0, 0, 9, 2];
 const CLIENT4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 2);
 const CLIENT6: Ipv6Addr = Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 2);
+/// ETH_P_ALL, and AF_PACKET is 17 (linux/if_packet.h).
+const ALL_PROTOCOLS: u16 = 3;
 /// How long one question waits for its answer; the wire is a function call.
 const ANSWER: Duration = Duration::from_millis(150);
 
@@ -21,7 +23,7 @@ pub(crate) struct Probe {
 
 impl Probe {
     pub(crate) fn open(interface: &str) -> Probe {
-        let all = i32::from((libc::ETH_P_ALL as u16).to_be());
+        let all = i32::from(ALL_PROTOCOLS.to_be());
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(all)))
             .expect("root may open a packet socket");
         let index = rustix::net::netdevice::name_to_index(&socket, interface)
@@ -108,11 +110,11 @@ fn packet_address(index: u32) -> SockAddr {
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: sockaddr_ll is the address structure of the family it names.
     let address = unsafe { storage.view_as::<libc::sockaddr_ll>() };
-    address.sll_family = libc::AF_PACKET as u16;
-    address.sll_protocol = (libc::ETH_P_ALL as u16).to_be();
-    address.sll_ifindex = index as i32;
+    address.sll_family = 17;
+    address.sll_protocol = ALL_PROTOCOLS.to_be();
+    address.sll_ifindex = i32::try_from(index).unwrap();
     // SAFETY: family and length belong to the structure filled above.
-    unsafe { SockAddr::new(storage, size_of::<libc::sockaddr_ll>() as u32) }
+    unsafe { SockAddr::new(storage, 20) }
 }
 
 /// An ARP claim of `address` with this operation (1 request, 2 reply).
@@ -189,13 +191,14 @@ fn echo6(target: Ipv6Addr) -> Vec<u8> {
 }
 
 fn icmp6(to: [u8; 6], from: [u8; 6], src: Ipv6Addr, dst: Ipv6Addr, mut body: Vec<u8>) -> Vec<u8> {
+    let length = u8::try_from(body.len()).unwrap();
     let mut pseudo = [src.octets(), dst.octets()].concat();
-    pseudo.extend([0, 0, 0, body.len() as u8, 0, 0, 0, 58]);
+    pseudo.extend([0, 0, 0, length, 0, 0, 0, 58]);
     pseudo.extend(&body);
     let sum = checksum(&pseudo);
     body[2..4].copy_from_slice(&sum);
     let mut frame = [to, from].concat();
-    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, body.len() as u8, 58, 255]);
+    frame.extend([0x86, 0xdd, 0x60, 0, 0, 0, 0, length, 58, 255]);
     frame.extend(src.octets());
     frame.extend(dst.octets());
     frame.extend(body);
@@ -227,5 +230,5 @@ fn checksum(bytes: &[u8]) -> [u8; 2] {
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }
-    (!(sum as u16)).to_be_bytes()
+    (!(u16::try_from(sum).unwrap())).to_be_bytes()
 }

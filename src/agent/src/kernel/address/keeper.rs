@@ -121,26 +121,26 @@ impl Keeper {
     /// When the reports or the kernel's list cannot be read.
     pub fn tend(&mut self, now: Moment) -> Result<Tended, ReadKernelError> {
         let mut tended = Tended::default();
+        // Reports are hints: after a loss of reports older ones still wait behind it, and our own
+        // removals are among them. What is missing is asked of the kernel.
+        let mut suspicious = false;
         for change in self.watch.read()? {
             match change {
-                Change::AddressGone { address, link } => {
-                    if self.kept.get(&address).is_some_and(|k| k.link == link) {
-                        self.missing.insert(address);
-                    }
+                Change::AddressGone { address, .. } => {
+                    suspicious |= self.kept.contains_key(&address);
                 }
-                Change::AddressSeen { address, link } => {
-                    if self.kept.get(&address).is_some_and(|k| k.link == link) {
-                        self.missing.remove(&address);
-                    }
-                }
+                Change::AddressSeen { .. } => {}
                 Change::Link(_) | Change::LinkGone(_) => tended.links.push(change),
                 Change::Resync => {
-                    self.compare_everything()?;
+                    suspicious = true;
                     let links = self.addresses.links()?;
                     tended.links.push(Change::Resync);
                     tended.links.extend(links.into_iter().map(Change::Link));
                 }
             }
+        }
+        if suspicious {
+            self.compare_everything()?;
         }
         for address in std::mem::take(&mut self.missing) {
             if self.restore(address, now) {

@@ -14,9 +14,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 /// Frames taken by one read, so that a storm of claims cannot hold the caller for ever.
 const READ_LIMIT: usize = 256;
-/// More addresses than this do not fit a filter (4096 instructions, nine each at most); then every
-/// claim is passed up and sorted out here.
-const FILTER_LIMIT: usize = 400;
+/// Nine instructions of eight bytes each at most, within the 20 KiB that older kernels allow a
+/// socket's filter. With more addresses every claim is passed up and sorted out here.
+const FILTER_LIMIT: usize = 64;
 
 /// A claim by another machine.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

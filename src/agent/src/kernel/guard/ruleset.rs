@@ -36,6 +36,8 @@ pub(super) const NEWSETELEM: u16 = 12;
 pub(super) const GETSETELEM: u16 = 13;
 pub(super) const DELSETELEM: u16 = 14;
 pub(super) const NEWGEN: u16 = 15;
+/// Removal that does not mind absence (Linux 6.3).
+pub(super) const DESTROYSETELEM: u16 = 30;
 
 const CREATE: u16 = NLM_F_CREATE;
 
@@ -407,6 +409,8 @@ pub(super) enum ElementChange {
     Time(Duration),
     /// Removed; the transaction fails where it is absent or has lapsed.
     Take,
+    /// Removed if it is there; refused by kernels before 6.3.
+    Destroy,
 }
 
 /// Adds one element's change.
@@ -420,6 +424,7 @@ pub(super) fn element(
     let (kind, flags) = match change {
         ElementChange::Keep | ElementChange::Time(_) => (NEWSETELEM, CREATE),
         ElementChange::Take => (DELSETELEM, 0),
+        ElementChange::Destroy => (DESTROYSETELEM, 0),
     };
     batch.add("a set element", (kind, flags), family, |m| {
         m.name(1, TABLE).name(2, set).nest(3, |list| {

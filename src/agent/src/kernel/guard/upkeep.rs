@@ -9,8 +9,8 @@ use super::attest::{self, Record};
 use super::batch::{Batch, Family, SUBSYSTEM, Verdict};
 use super::ruleset::{self, ElementChange};
 use super::{
-    Attestation, Custody, Guard, GuardWriteError, OpenGuardError, Slot, Upkeep, encode_managed,
-    encode_port,
+    Attestation, Custody, Erasure, Guard, GuardWriteError, OpenGuardError, Slot, Upkeep,
+    encode_erasure, encode_managed, encode_port,
 };
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use socket2::{SockFilter, SockRef};
@@ -43,6 +43,7 @@ impl Guard {
             commands,
             events,
             custody: preference,
+            erasure: Erasure::Destroy,
             slots: BTreeMap::new(),
             ports: BTreeSet::new(),
             writes: 0,
@@ -50,7 +51,20 @@ impl Guard {
             suspicious: true,
         };
         guard.build()?;
+        guard.erasure = guard.probe_erasure()?;
         Ok(guard)
+    }
+
+    /// Whether this kernel can remove elements without minding their absence: asks it to remove
+    /// one that is never there.
+    fn probe_erasure(&mut self) -> io::Result<Erasure> {
+        let mut batch = Batch::new();
+        let nowhere = IpAddr::from([0, 0, 0, 0]);
+        encode_erasure(&mut batch, &[nowhere]);
+        Ok(match batch.seal().send(&mut self.commands)? {
+            Verdict::Committed => Erasure::Destroy,
+            Verdict::Refused(_) | Verdict::Unclear => Erasure::Delete,
+        })
     }
 
     /// Whether the tables are as installed. Costs one empty read unless somebody else has
@@ -216,7 +230,7 @@ impl Guard {
         self.writes += 1;
         let fresh = Slot {
             last_write: self.writes,
-            touched: false,
+            ..Slot::default()
         };
         self.slots.values_mut().for_each(|slot| *slot = fresh);
     }
