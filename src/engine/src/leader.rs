@@ -2,12 +2,31 @@
 //!
 //! One machine: inputs with the time, outputs as values, and the moment of its next wake. A new leader
 //! starts a new machine and restarts every timer. Proposes only; `apply` decides.
+//!
+//! Each step works on a draft: the applied state plus what this machine has proposed and not yet seen
+//! applied. Every plan is a command that the draft accepts, and is applied to it, so that later plans of
+//! the same step see its effect and travel in the same entry: `Expired`, `FenceIntent` and the `Grant`s
+//! that they open are one commit, `FenceVerdict` and its `Grant`s another. Nothing is proposed twice, since
+//! the draft shows it done; a proposal that came to nothing leaves the draft and is planned anew.
+//!
+//! - `judge`: silence, closings, ages (R2); who may join anew (R5, R10).
+//! - `placement`: who should own what, and who should let go.
+//! - `fencing`: orders, attempts, adoption (R5).
+//! - `steering`: leadership away from owners (R9).
+
+mod draft;
+mod fencing;
+mod judge;
+pub mod placement;
+mod reports;
+mod steering;
 
 use crate::apply::Outcome;
 use crate::clock::{Moment, Timing};
 use crate::command::{Entry, FenceAction, Probe, StatedAge, Verdict, VoterSets};
 use crate::ids::{BootId, DeviceName, Incarnation, LogIndex, NodeId, OrderId};
-use crate::state::ClusterState;
+use crate::state::{ClusterState, Session};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// What happens to the leader.
@@ -125,16 +144,109 @@ pub enum StatusFirst {
     Yes,
 }
 
+/// Most proposals in flight; beyond that the machine waits for one to apply.
+const IN_FLIGHT_MAX: usize = 32;
+
+/// A proposal that this machine has not yet seen applied.
+#[derive(Clone, Debug)]
+struct InFlight {
+    entry: Entry,
+    proposed: Moment,
+}
+
 /// The leader's machine.
 #[derive(Clone, Debug)]
-pub struct Leader;
+pub struct Leader {
+    own: NodeId,
+    timing: Timing,
+    started: Moment,
+    in_flight: VecDeque<InFlight>,
+    /// Nothing is proposed before this moment, after a proposal came to nothing known.
+    pause: Moment,
+    /// When each life was first seen open; lives that were open when this machine started are absent.
+    opened: BTreeMap<NodeId, (Incarnation, Moment)>,
+    inherited: BTreeMap<NodeId, Incarnation>,
+    /// Live, caught-up voters as Raft sees them; `None` if nobody has said.
+    peers: Option<BTreeSet<NodeId>>,
+    judge: judge::Judge,
+    placement: placement::Placement,
+    fencing: fencing::Fencing,
+    steering: steering::Steering,
+    reports: reports::Reports,
+    next_wake: Moment,
+}
+
+/// What every part sees in one step.
+#[derive(Debug)]
+struct View<'a> {
+    now: Moment,
+    own: NodeId,
+    timing: &'a Timing,
+    started: Moment,
+    state: &'a ClusterState,
+    /// Own silence from each node with a live session, never longer than its life has been open.
+    silences: BTreeMap<NodeId, Duration>,
+    /// For how long this machine has seen the present life of a node open.
+    open_for: BTreeMap<NodeId, Duration>,
+    peers: Option<&'a BTreeSet<NodeId>>,
+}
+
+impl View<'_> {
+    fn silence(&self, node: NodeId) -> Duration {
+        self.silences.get(&node).copied().unwrap_or_default()
+    }
+    /// Silent for longer than lost beats explain: granted nothing, and nothing is steered meanwhile.
+    fn is_suspect(&self, node: NodeId) -> bool {
+        self.silence(node) >= self.timing.beat * 3
+    }
+    /// Whether the order with this intent, the life or the closing is applied, not only drafted.
+    fn knows(&self, index: u64) -> bool {
+        index <= self.state.applied.0
+    }
+}
+
+/// Collects the earliest moment at which something is due.
+#[derive(Debug)]
+struct Wake(Moment);
+
+impl Wake {
+    fn at(&mut self, moment: Moment) {
+        self.0 = self.0.min(moment);
+    }
+}
 
 impl Leader {
     /// This coordinator became leader at `now`.
     pub fn new(own: NodeId, timing: Timing, now: Moment, state: &ClusterState) -> Leader {
-        let _ = (own, timing, now, state);
-        todo!()
+        let inherited = state
+            .nodes
+            .keys()
+            .filter_map(|id| Some((*id, state.live_incarnation(*id)?)))
+            .collect();
+        Leader {
+            own,
+            timing,
+            started: now,
+            in_flight: VecDeque::new(),
+            pause: now,
+            opened: BTreeMap::new(),
+            inherited,
+            peers: None,
+            judge: judge::Judge::default(),
+            placement: placement::Placement::default(),
+            fencing: fencing::Fencing::default(),
+            steering: steering::Steering::default(),
+            reports: reports::Reports::default(),
+            next_wake: now,
+        }
     }
+
+    /// Tells which voters Raft knows to be live and caught up (without this coordinator). Optional: without
+    /// it, a voter counts as live while its node's session is open or it has just stated an age.
+    pub fn set_peers(&mut self, live: BTreeSet<NodeId>) {
+        self.peers = Some(live);
+    }
+
     /// One step. `silences` holds an entry for every node with a live session. `stamp_unix_ms` goes
     /// into entries unchanged.
     pub fn step(
@@ -145,11 +257,149 @@ impl Leader {
         silences: &[Silence],
         input: Input,
     ) -> Vec<Output> {
-        let _ = (now, stamp_unix_ms, state, silences, input);
-        todo!()
+        self.note_lives(now, state);
+        self.take(now, state, input);
+        let patience = self.timing.election_max;
+        self.in_flight
+            .retain(|flight| now.since(flight.proposed) < patience);
+        let peers = self.peers.clone();
+        let timing = self.timing;
+        let view = View {
+            now,
+            own: self.own,
+            timing: &timing,
+            started: self.started,
+            state,
+            silences: self.effective(now, silences),
+            open_for: self.open_for(now, state),
+            peers: peers.as_ref(),
+        };
+        let mut wake = Wake(now + timing.beat * 4);
+        let mut outputs = Vec::new();
+        self.judge.ask(&view, &mut outputs, &mut wake);
+        self.fencing.run(&view, &mut outputs, &mut wake);
+        if now < self.pause {
+            wake.at(self.pause);
+        } else if self.in_flight.len() < IN_FLIGHT_MAX {
+            self.plan(&view, stamp_unix_ms, &mut outputs, &mut wake);
+        }
+        self.next_wake = wake.0.max(now + Duration::from_millis(1));
+        outputs
     }
+
     /// When to step with `Tick` at the latest.
     pub fn next_wake(&self) -> Moment {
-        todo!()
+        self.next_wake
+    }
+
+    /// Everything this machine would have the log say now, as one entry.
+    fn plan(&mut self, view: &View<'_>, stamp: u64, outputs: &mut Vec<Output>, wake: &mut Wake) {
+        let entries = self.in_flight.iter().map(|flight| &flight.entry);
+        let mut draft = draft::Draft::new(view.state, stamp, entries);
+        let busy = !self.in_flight.is_empty();
+        self.reports
+            .plan(view, &mut draft, busy, &mut self.placement);
+        self.judge.plan(view, &mut draft, &self.fencing, wake);
+        self.fencing.plan(view, &mut draft, &self.judge, wake);
+        self.placement.plan(view, &mut draft, wake);
+        let entry = draft.into_entry();
+        if entry.commands.is_empty() {
+            if !busy {
+                let aim = self.fencing.aims_at(view);
+                self.steering.plan(view, aim, outputs, wake);
+            }
+            return;
+        }
+        self.fencing.proposed(&entry);
+        self.in_flight.push_back(InFlight {
+            entry: entry.clone(),
+            proposed: view.now,
+        });
+        outputs.push(Output::Propose(entry));
+    }
+
+    fn take(&mut self, now: Moment, state: &ClusterState, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::Applied { index: _, outcomes } => self.on_applied(&outcomes),
+            Input::ProposalUnknown => {
+                // It may commit yet; a second proposal of the same is then refused and does no harm. The
+                // pause keeps a coordinator that is no longer leader from proposing in a tight loop.
+                self.in_flight.clear();
+                self.pause = now + self.timing.beat;
+            }
+            Input::Membership(_) => self.judge.on_membership(now),
+            Input::AgeStated { closing, age } => self.judge.on_age(now, closing, age),
+            Input::AttachRequested { node, boot, probe } => {
+                self.judge.on_attach(now, state, node, (boot, probe));
+            }
+            Input::Reported(report) => self.reports.on_report(report),
+            Input::FenceAnswered {
+                order,
+                attempt,
+                verdict,
+                detail,
+            } => self
+                .fencing
+                .on_answer(order, fencing::Answer::new(attempt, verdict, detail)),
+        }
+    }
+
+    /// One of our entries was applied: it and whatever was proposed before it is no longer in flight.
+    fn on_applied(&mut self, outcomes: &[Outcome]) {
+        if outcomes.is_empty() {
+            return;
+        }
+        let applied = self
+            .in_flight
+            .iter()
+            .position(|flight| flight.entry.commands.len() == outcomes.len());
+        if let Some(position) = applied {
+            self.in_flight.drain(..=position);
+        }
+    }
+
+    fn note_lives(&mut self, now: Moment, state: &ClusterState) {
+        for (id, node) in &state.nodes {
+            match node.session {
+                Session::Open { incarnation } => {
+                    let seen = self.opened.get(id).map(|(seen, _)| *seen);
+                    if seen != Some(incarnation) && self.inherited.get(id) != Some(&incarnation) {
+                        self.opened.insert(*id, (incarnation, now));
+                    }
+                }
+                Session::Never | Session::Closing { .. } | Session::Ended { .. } => {}
+            }
+        }
+    }
+
+    /// A node just admitted has not been silent for longer than it has been admitted. Lives that were open
+    /// when this machine started keep the silence that this coordinator heard as a follower.
+    fn effective(&self, now: Moment, silences: &[Silence]) -> BTreeMap<NodeId, Duration> {
+        silences
+            .iter()
+            .map(|silence| {
+                let age = self
+                    .opened
+                    .get(&silence.node)
+                    .map(|(_, opened)| now.since(*opened));
+                let silent = age.map_or(silence.silent, |age| silence.silent.min(age));
+                (silence.node, silent)
+            })
+            .collect()
+    }
+
+    fn open_for(&self, now: Moment, state: &ClusterState) -> BTreeMap<NodeId, Duration> {
+        state
+            .nodes
+            .keys()
+            .map(|id| {
+                let since = self.opened.get(id).map_or(self.started, |(_, at)| *at);
+                (*id, now.since(since))
+            })
+            .collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

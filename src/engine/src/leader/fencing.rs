@@ -1,0 +1,523 @@
+//! Fence orders, as the leader drives them (R5): intent before act, one attempt at a time, adoption.
+//!
+//! ```text
+//! orphans left -> FenceIntent + first attempt -> Fence (driver) -> FenceAnswered -> FenceVerdict (+ Grants)
+//!                       |                                              | Unknown, Refused
+//!                     Held: quorum, no device                next level at once; first level after a pause
+//! ```
+//! An attempt that this machine did not propose belongs to an earlier leader, whose `off` may still be in
+//! flight: it is superseded by an own attempt that asks for status first, and the target is not admitted
+//! anew before the old deadline has passed on this clock.
+
+use super::draft::Draft;
+use super::judge::Judge;
+use super::steering::Aim;
+use super::{FenceRun, Output, StatusFirst, View, Wake};
+use crate::apply::Outcome;
+use crate::clock::{Moment, lengthened};
+use crate::command::{
+    Command, Entry, FenceAction, FenceAttemptPlan, FenceCause, HoldReason, Verdict,
+};
+use crate::ids::{DeviceName, Incarnation, NodeId, OrderId, RequestId};
+use crate::spec::Isolation;
+use crate::state::{ClusterState, FenceOrder, OrderPhase, Ownership, Session};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Pause before the first level is tried again; doubled each time.
+const RETRY_MIN: Duration = Duration::from_secs(1);
+/// Longest pause: a repaired device is noticed within this.
+const RETRY_MAX: Duration = Duration::from_secs(30);
+/// Longest total time for one attempt (the same bound as in `apply`).
+const ATTEMPT_MAX: Duration = Duration::from_secs(600);
+/// What the driver gets beyond the deadline to say that it has killed the agent.
+const ANSWER_GRACE: Duration = Duration::from_secs(2);
+/// An administrator's order that could not be carried out for so long is dropped: nobody expects it by then.
+const ADMINISTRATOR_ORDER_LIFE: Duration = Duration::from_secs(900);
+
+/// What an attempt proved.
+#[derive(Clone, Debug)]
+pub(super) struct Answer {
+    attempt: u32,
+    verdict: Verdict,
+    detail: String,
+}
+
+impl Answer {
+    /// As the driver said it.
+    pub(super) fn new(attempt: u32, verdict: Verdict, detail: String) -> Answer {
+        Answer {
+            attempt,
+            verdict,
+            detail,
+        }
+    }
+}
+
+/// An attempt handed to the driver.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    attempt: u32,
+    deadline: Moment,
+}
+
+/// When an order is tried again.
+#[derive(Clone, Copy, Debug)]
+struct Retry {
+    after_attempt: u32,
+    at: Moment,
+    pause: Duration,
+}
+
+/// The fencing memory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fencing {
+    /// Lives against which this machine has proposed an intent with a first attempt.
+    intents: BTreeSet<(NodeId, Incarnation)>,
+    /// Attempts that this machine has proposed by themselves.
+    attempts: BTreeSet<(OrderId, u32)>,
+    runs: BTreeMap<OrderId, Run>,
+    answers: BTreeMap<OrderId, Answer>,
+    retries: BTreeMap<OrderId, Retry>,
+    seen: BTreeMap<OrderId, Moment>,
+    strays: BTreeMap<NodeId, Moment>,
+}
+
+impl Fencing {
+    /// The driver has answered an attempt.
+    pub(super) fn on_answer(&mut self, order: OrderId, answer: Answer) {
+        self.answers.insert(order, answer);
+    }
+
+    /// Until when an earlier executor may still act on this machine.
+    pub(super) fn stray_until(&self, node: NodeId) -> Option<Moment> {
+        self.strays.get(&node).copied()
+    }
+
+    /// Remembers what this machine has proposed, so that it knows its own attempts.
+    pub(super) fn proposed(&mut self, entry: &Entry) {
+        for command in &entry.commands {
+            if let Command::FenceAttempt { order, attempt, .. } = command {
+                self.attempts.insert((*order, *attempt));
+            }
+            if let Command::FenceIntent {
+                node,
+                incarnation,
+                first: Some(_),
+                ..
+            } = command
+            {
+                self.intents.insert((*node, *incarnation));
+            }
+        }
+    }
+
+    /// Whether an open order to power off aims at the machine of this leader.
+    pub(super) fn aims_at(&self, view: &View<'_>) -> Aim {
+        let own = view.state.orders.values().any(|order| {
+            order.phase.is_open() && order.action == FenceAction::Off && order.node == view.own
+        });
+        if own { Aim::OwnMachine } else { Aim::Elsewhere }
+    }
+
+    fn is_mine(&self, order: &FenceOrder, attempt: u32) -> bool {
+        let by_intent = attempt == 1
+            && order.cause == FenceCause::Orphans
+            && self.intents.contains(&(order.node, order.incarnation));
+        by_intent || self.attempts.contains(&(order.id, attempt))
+    }
+
+    /// Hands committed attempts of this machine to the driver; forgets what is over.
+    pub(super) fn run(&mut self, view: &View<'_>, outputs: &mut Vec<Output>, wake: &mut Wake) {
+        self.forget(view);
+        for order in view.state.orders.values() {
+            let OrderPhase::Running {
+                attempt,
+                executor,
+                level,
+                deadline,
+            } = order.phase
+            else {
+                continue;
+            };
+            if executor != view.own || !self.is_mine(order, attempt) {
+                // Somebody else's; counted from now, the time at which this machine first sees it.
+                self.strays
+                    .entry(order.node)
+                    .or_insert(view.now + lengthened(deadline) + ANSWER_GRACE);
+                continue;
+            }
+            let running = self.runs.get(&order.id).map(|run| run.attempt);
+            if running == Some(attempt) {
+                continue;
+            }
+            let deadline = view.now + deadline;
+            self.runs.insert(order.id, Run { attempt, deadline });
+            wake.at(deadline + ANSWER_GRACE);
+            let fresh = attempt == 1 && order.attempts == 1;
+            outputs.push(Output::Fence(FenceRun {
+                order: order.id,
+                attempt,
+                node: order.node,
+                incarnation: order.incarnation,
+                action: order.action,
+                devices: devices_at(view.state, order.node, level),
+                status: if fresh {
+                    StatusFirst::No
+                } else {
+                    StatusFirst::Yes
+                },
+                deadline,
+            }));
+        }
+    }
+
+    fn forget(&mut self, view: &View<'_>) {
+        let orders = &view.state.orders;
+        let open = |id: &OrderId| orders.get(id).is_some_and(|order| order.phase.is_open());
+        let coming = |id: &OrderId| id.0 > view.state.applied.0;
+        self.attempts.retain(|(id, _)| open(id) || coming(id));
+        self.runs.retain(|id, _| open(id));
+        self.answers.retain(|id, _| open(id));
+        self.retries.retain(|id, _| open(id));
+        self.seen.retain(|id, _| open(id));
+        self.strays.retain(|_, until| *until > view.now);
+        self.intents.retain(|(node, incarnation)| {
+            view.state
+                .nodes
+                .get(node)
+                .is_some_and(|node| match node.session {
+                    Session::Never => false,
+                    Session::Open {
+                        incarnation: newest,
+                    }
+                    | Session::Closing {
+                        incarnation: newest,
+                        ..
+                    }
+                    | Session::Ended {
+                        incarnation: newest,
+                        ..
+                    } => newest == *incarnation,
+                })
+        });
+    }
+
+    /// Proposes verdicts, cancellations, holds, attempts and intents.
+    pub(super) fn plan(
+        &mut self,
+        view: &View<'_>,
+        draft: &mut Draft<'_>,
+        judge: &Judge,
+        wake: &mut Wake,
+    ) {
+        let live = live_voters(view, judge);
+        self.conclude(view, draft, wake);
+        let orders: Vec<FenceOrder> = draft
+            .state()
+            .orders
+            .values()
+            .filter(|order| order.phase.is_open() && view.knows(order.id.0))
+            .cloned()
+            .collect();
+        for order in &orders {
+            self.pursue(view, draft, order, &live, wake);
+        }
+        intend(view, draft, &live);
+    }
+
+    /// Commits what attempts have proved; an executor that says nothing has proved nothing.
+    fn conclude(&mut self, view: &View<'_>, draft: &mut Draft<'_>, wake: &mut Wake) {
+        let overdue: Vec<(OrderId, u32)> = self
+            .runs
+            .iter()
+            .filter(|(_, run)| view.now >= run.deadline + ANSWER_GRACE)
+            .map(|(id, run)| (*id, run.attempt))
+            .collect();
+        for (id, attempt) in overdue {
+            self.answers.entry(id).or_insert_with(|| {
+                let detail = "the executor did not answer in time".to_owned();
+                Answer::new(attempt, Verdict::Unknown, detail)
+            });
+        }
+        for run in self.runs.values() {
+            if view.now < run.deadline + ANSWER_GRACE {
+                wake.at(run.deadline + ANSWER_GRACE);
+            }
+        }
+        let state = view.state;
+        self.answers
+            .retain(|id, answer| is_running(state, *id, answer.attempt));
+        for (id, answer) in &self.answers {
+            draft.propose(Command::FenceVerdict {
+                order: *id,
+                attempt: answer.attempt,
+                verdict: answer.verdict,
+                detail: answer.detail.clone(),
+            });
+        }
+    }
+
+    /// One open order, one step further.
+    fn pursue(
+        &mut self,
+        view: &View<'_>,
+        draft: &mut Draft<'_>,
+        order: &FenceOrder,
+        live: &BTreeSet<NodeId>,
+        wake: &mut Wake,
+    ) {
+        let seen = *self.seen.entry(order.id).or_insert(view.now);
+        if let Some(reason) = void_reason(view, draft.state(), order, seen)
+            && draft.propose(Command::FenceCancelled {
+                order: order.id,
+                reason: reason.to_owned(),
+            }) == Outcome::Done
+        {
+            return;
+        }
+        let level = match order.phase {
+            OrderPhase::Running {
+                attempt,
+                executor,
+                level,
+                ..
+            } => {
+                if executor == view.own && self.is_mine(order, attempt) {
+                    return;
+                }
+                Some(level)
+            }
+            OrderPhase::Intended | OrderPhase::Held(_) => first_level(draft.state(), order.node),
+            OrderPhase::Waiting { level, .. } => {
+                if self.must_pause(view, draft.state(), order, level, wake) {
+                    return;
+                }
+                next_level(draft.state(), order.node, level)
+            }
+            OrderPhase::Confirmed | OrderPhase::Cancelled(_) => return,
+        };
+        match plan_attempt(view, draft.state(), order.node, order.action, level, live) {
+            // An order against the leader's own machine is left to another leader for a while.
+            Ok(_) if spares_itself(view, order, seen, wake) => {}
+            Ok(plan) => {
+                draft.propose(Command::FenceAttempt {
+                    order: order.id,
+                    attempt: order.attempts + 1,
+                    executor: plan.executor,
+                    level: plan.level,
+                    deadline: plan.deadline,
+                });
+            }
+            Err(reason) if order.phase != OrderPhase::Held(reason) => {
+                draft.propose(Command::FenceHeld {
+                    order: order.id,
+                    reason,
+                });
+            }
+            Err(_) => {}
+        }
+    }
+
+    /// Whether the pause after the last level has still to pass.
+    fn must_pause(
+        &mut self,
+        view: &View<'_>,
+        state: &ClusterState,
+        order: &FenceOrder,
+        level: u8,
+        wake: &mut Wake,
+    ) -> bool {
+        let next = next_level(state, order.node, level);
+        if next.is_some_and(|next| next > level) {
+            return false;
+        }
+        let earlier = self.retries.get(&order.id).copied();
+        let retry = match earlier {
+            Some(retry) if retry.after_attempt == order.attempts => retry,
+            Some(_) | None => {
+                let pause = earlier.map_or(RETRY_MIN, |retry| (retry.pause * 2).min(RETRY_MAX));
+                Retry {
+                    after_attempt: order.attempts,
+                    at: view.now + pause,
+                    pause,
+                }
+            }
+        };
+        self.retries.insert(order.id, retry);
+        if view.now < retry.at {
+            wake.at(retry.at);
+        }
+        view.now < retry.at
+    }
+}
+
+fn is_running(state: &ClusterState, id: OrderId, answered: u32) -> bool {
+    state
+        .orders
+        .get(&id)
+        .is_some_and(|order| match order.phase {
+            OrderPhase::Running { attempt, .. } => attempt == answered,
+            OrderPhase::Intended
+            | OrderPhase::Held(_)
+            | OrderPhase::Waiting { .. }
+            | OrderPhase::Confirmed
+            | OrderPhase::Cancelled(_) => false,
+        })
+}
+
+/// Why an order has no purpose any more.
+fn void_reason(
+    view: &View<'_>,
+    state: &ClusterState,
+    order: &FenceOrder,
+    seen: Moment,
+) -> Option<&'static str> {
+    match &order.cause {
+        FenceCause::Orphans if !leaves_orphans(state, order.node) => {
+            Some("nothing is left that needs proof of isolation")
+        }
+        FenceCause::Orphans => None,
+        FenceCause::Administrator { .. } => (view.now.since(seen) >= ADMINISTRATOR_ORDER_LIFE)
+            .then_some("it could not be carried out in time"),
+    }
+}
+
+/// Gives steering the time to hand leadership to another executor first.
+fn spares_itself(view: &View<'_>, order: &FenceOrder, seen: Moment, wake: &mut Wake) -> bool {
+    let until = seen + view.timing.election_max * 3;
+    let spares = order.node == view.own && view.now < until;
+    if spares {
+        wake.at(until);
+    }
+    spares
+}
+
+fn leaves_orphans(state: &ClusterState, node: NodeId) -> bool {
+    state
+        .resources
+        .values()
+        .any(|resource| match &resource.ownership {
+            Ownership::Orphaned(holding) => {
+                holding.node == node && holding.isolation != Isolation::Lease
+            }
+            Ownership::Unowned
+            | Ownership::Granted(_)
+            | Ownership::Active(_)
+            | Ownership::Releasing(..) => false,
+        })
+}
+
+/// Opens an order for each lost life that left orphans, with its first attempt if that may start.
+fn intend(view: &View<'_>, draft: &mut Draft<'_>, live: &BTreeSet<NodeId>) {
+    let lost: Vec<(NodeId, Incarnation)> = draft
+        .state()
+        .nodes
+        .values()
+        .filter_map(|node| match node.session {
+            Session::Ended { incarnation, .. } => Some((node.id, incarnation)),
+            Session::Never | Session::Open { .. } | Session::Closing { .. } => None,
+        })
+        .filter(|(node, _)| leaves_orphans(draft.state(), *node))
+        .filter(|(node, _)| {
+            !draft
+                .state()
+                .orders
+                .values()
+                .any(|order| order.node == *node && order.phase.is_open())
+        })
+        .collect();
+    for (node, incarnation) in lost {
+        let level = first_level(draft.state(), node);
+        let first = plan_attempt(view, draft.state(), node, FenceAction::Off, level, live).ok();
+        draft.propose(Command::FenceIntent {
+            node,
+            incarnation,
+            action: FenceAction::Off,
+            cause: FenceCause::Orphans,
+            request: RequestId::default(),
+            first: first.filter(|_| node != view.own),
+        });
+    }
+}
+
+/// Who tries, at which level and for how long; or why nobody may.
+fn plan_attempt(
+    view: &View<'_>,
+    state: &ClusterState,
+    node: NodeId,
+    action: FenceAction,
+    level: Option<u8>,
+    live: &BTreeSet<NodeId>,
+) -> Result<FenceAttemptPlan, HoldReason> {
+    let level = level.ok_or(HoldReason::NoDevice)?;
+    let devices = devices_at(state, node, level);
+    if devices.is_empty() {
+        return Err(HoldReason::NoDevice);
+    }
+    let mut survivors = live.clone();
+    survivors.remove(&node);
+    match action {
+        FenceAction::Off if !state.membership.majority(&survivors) => {
+            return Err(HoldReason::Quorum);
+        }
+        FenceAction::Off | FenceAction::On => {}
+    }
+    // The devices of a level may be worked one after the other.
+    let total: Duration = devices
+        .iter()
+        .filter_map(|name| state.devices.get(name))
+        .map(|device| device.spec.deadline)
+        .sum();
+    Ok(FenceAttemptPlan {
+        executor: view.own,
+        level,
+        deadline: total.min(ATTEMPT_MAX),
+    })
+}
+
+/// Voters that are known to be up: by Raft if it has said; else by their node's session or a statement.
+fn live_voters(view: &View<'_>, judge: &Judge) -> BTreeSet<NodeId> {
+    let mut live = BTreeSet::from([view.own]);
+    if let Some(peers) = view.peers {
+        live.extend(peers);
+        return live;
+    }
+    live.extend(judge.heard_from(view.now));
+    let beating = view.state.nodes.values().filter(|node| match node.session {
+        Session::Open { .. } => view.silence(node.id) < view.timing.closing_after,
+        Session::Never | Session::Closing { .. } | Session::Ended { .. } => false,
+    });
+    live.extend(beating.map(|node| node.id));
+    live
+}
+
+/// The devices of one level that isolate `node`, in order.
+fn devices_at(state: &ClusterState, node: NodeId, level: u8) -> Vec<DeviceName> {
+    covering(state, node)
+        .filter(|(_, at)| *at == level)
+        .map(|(name, _)| name.clone())
+        .collect()
+}
+
+fn covering(state: &ClusterState, node: NodeId) -> impl Iterator<Item = (&DeviceName, u8)> {
+    let name = state.nodes.get(&node).map(|node| &node.name);
+    state
+        .devices
+        .iter()
+        .filter(move |(_, device)| name.is_some_and(|name| device.spec.targets.contains_key(name)))
+        .map(|(device_name, device)| (device_name, device.spec.level))
+}
+
+fn first_level(state: &ClusterState, node: NodeId) -> Option<u8> {
+    covering(state, node).map(|(_, level)| level).min()
+}
+
+/// The level after `level`, or the first again.
+fn next_level(state: &ClusterState, node: NodeId, level: u8) -> Option<u8> {
+    covering(state, node)
+        .map(|(_, at)| at)
+        .filter(|at| *at > level)
+        .min()
+        .or_else(|| first_level(state, node))
+}

@@ -1,0 +1,333 @@
+//! The judge of sessions (R2): closes what is silent, asks for ages, and lets the majority decide.
+//!
+//! Its own silence only makes it ask: `Expired` rests on the statements of a majority, so a leader that
+//! is deaf by itself ends nobody's session. It asks again at the moment at which a majority can have
+//! reached `ttl·(1+ρ)`. A node whose agent stands at the door with another life is closed at once, since
+//! nobody beats for the old one; a probe that is clean on the same boot needs no closing at all (R10).
+//!
+//! A new leader that has led for less than a ttl closes only on a silence of a whole ttl: that much was
+//! heard without a gap, as follower or as leader, whenever listening began.
+
+use super::draft::Draft;
+use super::fencing::Fencing;
+use super::{Output, View, Wake};
+use crate::apply::Outcome;
+use crate::clock::{Moment, Timing, lengthened};
+use crate::command::{Command, Probe, StatedAge};
+use crate::evidence;
+use crate::ids::{BootId, Incarnation, LogIndex, NodeId};
+use crate::state::{ClusterState, Node, Session};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long an agent's request is kept; it repeats it much more often.
+const ATTACH_PATIENCE: Duration = Duration::from_secs(5);
+
+/// For how long a stated age shows that the coordinator which stated it is up.
+const STATEMENT_SHOWS_LIFE: Duration = Duration::from_secs(60);
+
+/// Reopenings in a row after which the pause before the next closing grows no more (8 ttl).
+const REOPENINGS_MAX: u32 = 3;
+
+/// What one closing has brought to light.
+#[derive(Clone, Debug)]
+struct Inquiry {
+    node: NodeId,
+    incarnation: Incarnation,
+    statements: BTreeMap<NodeId, (Moment, StatedAge)>,
+    asked: Option<Moment>,
+}
+
+/// An agent that asks to be admitted.
+#[derive(Clone, Copy, Debug)]
+struct Attach {
+    boot: BootId,
+    probe: Probe,
+    /// The newest life when it first asked: it is served once another stands.
+    replaces: Incarnation,
+    asked: Moment,
+}
+
+/// A node that a majority hears and this coordinator does not.
+#[derive(Clone, Copy, Debug)]
+struct Reopening {
+    count: u32,
+    at: Moment,
+}
+
+/// The judge's memory.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Judge {
+    inquiries: BTreeMap<LogIndex, Inquiry>,
+    attaches: BTreeMap<NodeId, Attach>,
+    reopenings: BTreeMap<NodeId, Reopening>,
+    /// When each coordinator last stated an age.
+    heard_from: BTreeMap<NodeId, Moment>,
+}
+
+fn newest(node: &Node) -> Incarnation {
+    match node.session {
+        Session::Never => Incarnation::default(),
+        Session::Open { incarnation }
+        | Session::Closing { incarnation, .. }
+        | Session::Ended { incarnation, .. } => incarnation,
+    }
+}
+
+impl Judge {
+    /// The voters changed: every statement names the old membership, so ask again.
+    pub(super) fn on_membership(&mut self, _now: Moment) {
+        for inquiry in self.inquiries.values_mut() {
+            inquiry.statements.clear();
+            inquiry.asked = None;
+        }
+    }
+
+    /// A coordinator stated an age.
+    pub(super) fn on_age(&mut self, now: Moment, closing: LogIndex, age: StatedAge) {
+        self.heard_from.insert(age.by, now);
+        if let Some(inquiry) = self.inquiries.get_mut(&closing) {
+            inquiry.statements.insert(age.by, (now, age));
+        }
+    }
+
+    /// An agent asks to be admitted.
+    pub(super) fn on_attach(
+        &mut self,
+        now: Moment,
+        state: &ClusterState,
+        id: NodeId,
+        (boot, probe): (BootId, Probe),
+    ) {
+        let Some(node) = state.nodes.get(&id) else {
+            return;
+        };
+        let attach = Attach {
+            boot,
+            probe,
+            replaces: newest(node),
+            asked: now,
+        };
+        self.attaches.insert(id, attach);
+    }
+
+    /// Coordinators that have lately stated an age.
+    pub(super) fn heard_from(&self, now: Moment) -> BTreeSet<NodeId> {
+        self.heard_from
+            .iter()
+            .filter(|(_, at)| now.since(**at) < STATEMENT_SHOWS_LIFE)
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
+    /// Opens an inquiry for every committed closing, and asks when an answer can be new.
+    pub(super) fn ask(&mut self, view: &View<'_>, outputs: &mut Vec<Output>, wake: &mut Wake) {
+        let mut in_force = BTreeSet::new();
+        for (id, node) in &view.state.nodes {
+            let Session::Closing {
+                incarnation,
+                closing,
+            } = node.session
+            else {
+                continue;
+            };
+            in_force.insert(closing);
+            let inquiry = self.inquiries.entry(closing).or_insert_with(|| Inquiry {
+                node: *id,
+                incarnation,
+                statements: BTreeMap::new(),
+                asked: None,
+            });
+            let due = inquiry.due(view);
+            if due > view.now {
+                wake.at(due);
+                continue;
+            }
+            inquiry.asked = Some(view.now);
+            outputs.push(Output::AskAges {
+                node: inquiry.node,
+                incarnation: inquiry.incarnation,
+                closing,
+            });
+            wake.at(view.now + retry(view.timing));
+        }
+        self.inquiries
+            .retain(|closing, _| in_force.contains(closing));
+    }
+
+    /// Proposes closings, reopenings, expiries and admissions.
+    pub(super) fn plan(
+        &mut self,
+        view: &View<'_>,
+        draft: &mut Draft<'_>,
+        fencing: &Fencing,
+        wake: &mut Wake,
+    ) {
+        self.forget_served(view);
+        self.decide(view, draft);
+        self.admit(view, draft, fencing, wake);
+        self.close_silent(view, draft, wake);
+    }
+
+    fn forget_served(&mut self, view: &View<'_>) {
+        self.attaches.retain(|id, attach| {
+            let stands = view.state.nodes.get(id).map(newest);
+            stands == Some(attach.replaces) && view.now.since(attach.asked) < ATTACH_PATIENCE
+        });
+        self.reopenings.retain(|id, reopening| {
+            let heard = view.silence(*id) < view.timing.closing_after;
+            let quiet = view.now.since(reopening.at) >= hold(view.timing, reopening.count);
+            view.state.nodes.contains_key(id) && !(heard && quiet)
+        });
+    }
+
+    /// Lets the statements decide each committed closing.
+    fn decide(&mut self, view: &View<'_>, draft: &mut Draft<'_>) {
+        let membership = &view.state.membership;
+        for (closing, inquiry) in &self.inquiries {
+            let ages: Vec<StatedAge> = inquiry
+                .statements
+                .values()
+                .map(|(_, age)| *age)
+                .filter(|age| age.membership == membership.index)
+                .collect();
+            let (node, incarnation) = (inquiry.node, inquiry.incarnation);
+            let replaced = self.attaches.contains_key(&node);
+            let fresh = evidence::majority_fresh(&ages, membership, view.timing.closing_after);
+            if fresh && !replaced {
+                let reopened = draft.propose(Command::Reopened {
+                    node,
+                    incarnation,
+                    closing: *closing,
+                });
+                if reopened == Outcome::Done {
+                    let count = self
+                        .reopenings
+                        .get(&node)
+                        .map_or(0, |earlier| earlier.count);
+                    let count = (count + 1).min(REOPENINGS_MAX);
+                    let at = view.now;
+                    self.reopenings.insert(node, Reopening { count, at });
+                }
+            } else if evidence::majority_silent(&ages, membership, view.timing.ttl) {
+                draft.propose(Command::Expired {
+                    node,
+                    incarnation,
+                    closing: *closing,
+                    ages,
+                    ttl: view.timing.ttl,
+                });
+            }
+        }
+    }
+
+    fn admit(
+        &mut self,
+        view: &View<'_>,
+        draft: &mut Draft<'_>,
+        fencing: &Fencing,
+        wake: &mut Wake,
+    ) {
+        for (id, attach) in &self.attaches {
+            // An executor of an earlier leader may still hold an `off` for this machine in its hands.
+            if let Some(until) = fencing.stray_until(*id).filter(|until| *until > view.now) {
+                wake.at(until);
+                continue;
+            }
+            draft.propose(Command::Admit {
+                node: *id,
+                boot: attach.boot,
+                previous: attach.replaces,
+                probe: attach.probe,
+            });
+        }
+    }
+
+    fn close_silent(&mut self, view: &View<'_>, draft: &mut Draft<'_>, wake: &mut Wake) {
+        let seasoned = view.now.since(view.started) >= view.timing.ttl;
+        let threshold = if seasoned {
+            view.timing.closing_after
+        } else {
+            view.timing.ttl
+        };
+        let open: Vec<(NodeId, Incarnation)> = draft
+            .state()
+            .nodes
+            .values()
+            .filter_map(|node| match node.session {
+                Session::Open { incarnation } if view.knows(incarnation.0) => {
+                    Some((node.id, incarnation))
+                }
+                Session::Never
+                | Session::Open { .. }
+                | Session::Closing { .. }
+                | Session::Ended { .. } => None,
+            })
+            .collect();
+        for (node, incarnation) in open {
+            let replaced = self.attaches.contains_key(&node);
+            let held_off = self
+                .reopenings
+                .get(&node)
+                .map(|reopening| reopening.at + hold(view.timing, reopening.count))
+                .filter(|until| *until > view.now && !replaced);
+            let silent = view.silence(node);
+            if let Some(until) = held_off {
+                wake.at(until);
+            } else if silent >= threshold || replaced {
+                draft.propose(Command::Closing { node, incarnation });
+            } else {
+                wake.at(view.now + (threshold - silent));
+            }
+        }
+    }
+}
+
+impl Inquiry {
+    /// When asking (again) can bring something new.
+    fn due(&self, view: &View<'_>) -> Moment {
+        let Some(asked) = self.asked else {
+            return view.now;
+        };
+        let Some(reach) = self.majority_reach(view) else {
+            return asked + retry(view.timing);
+        };
+        // A millisecond more than the arithmetic says, so that the answer is not short by rounding.
+        (reach + Duration::from_millis(1)).max(asked + retry(view.timing) / 4)
+    }
+
+    /// The first moment at which the coordinators that have answered and have reached `ttl·(1+ρ)` are a
+    /// majority; their clocks may run slow against this one.
+    fn majority_reach(&self, view: &View<'_>) -> Option<Moment> {
+        let needed = lengthened(view.timing.ttl);
+        let membership = &view.state.membership;
+        let mut reaches: Vec<(Moment, NodeId)> = self
+            .statements
+            .values()
+            .filter(|(_, age)| age.membership == membership.index)
+            .map(|(at, age)| {
+                let left = needed.saturating_sub(age.age);
+                (*at + lengthened(left), age.by)
+            })
+            .collect();
+        reaches.sort();
+        let mut reached = BTreeSet::new();
+        for (moment, by) in reaches {
+            reached.insert(by);
+            if membership.majority(&reached) {
+                return Some(moment);
+            }
+        }
+        None
+    }
+}
+
+/// Pause before asking again when statements are missing.
+fn retry(timing: &Timing) -> Duration {
+    (timing.beat / 2).max(Duration::from_millis(5))
+}
+
+/// For how long a node that a majority hears is not closed again.
+fn hold(timing: &Timing, count: u32) -> Duration {
+    timing.ttl * (1 << count.min(REOPENINGS_MAX))
+}

@@ -1,0 +1,103 @@
+//! What owners report, until it is in the log: acting, or stopped for good (R6).
+//!
+//! Believes nothing by itself: `apply` binds each report to token and life. A report is kept until the
+//! state shows it or can show it no more, so a lost proposal loses no report.
+
+use super::draft::Draft;
+use super::placement::Placement;
+use super::{Report, View};
+use crate::apply::Outcome;
+use crate::command::Command;
+use crate::ids::ResourceId;
+use crate::state::{ClusterState, Ownership};
+use std::collections::BTreeMap;
+
+/// The newest report of each kind for each resource.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reports {
+    activated: BTreeMap<ResourceId, Command>,
+    released: BTreeMap<ResourceId, Command>,
+}
+
+impl Reports {
+    /// Keeps a report; anything but the two commands that owners may send is dropped.
+    pub(super) fn on_report(&mut self, report: Report) {
+        match report {
+            Report::Activated(command) => {
+                if let Command::Activated { resource, .. } = &command {
+                    self.activated.insert(resource.clone(), command);
+                }
+            }
+            Report::Released(command) => {
+                if let Command::Released { resource, .. } = &command {
+                    self.released.insert(resource.clone(), command);
+                }
+            }
+        }
+    }
+
+    /// Proposes what the state does not show yet.
+    pub(super) fn plan(
+        &mut self,
+        view: &View<'_>,
+        draft: &mut Draft<'_>,
+        busy: bool,
+        placement: &mut Placement,
+    ) {
+        self.activated
+            .retain(|id, command| !is_shown(view.state, id, command));
+        self.activated.retain(|id, command| {
+            // Already in flight.
+            if is_shown(draft.state(), id, command) {
+                return true;
+            }
+            keep(&draft.propose(command.clone()), busy)
+        });
+        self.released.retain(|id, command| {
+            let outcome = draft.propose(command.clone());
+            if outcome == Outcome::Done {
+                placement.note_release(view, id);
+            }
+            keep(&outcome, busy)
+        });
+    }
+}
+
+/// An accepted report is kept until it is refused with nothing in flight: then the state has moved on.
+fn keep(outcome: &Outcome, busy: bool) -> bool {
+    match outcome {
+        Outcome::Refused(_) => busy,
+        Outcome::Done
+        | Outcome::Registered(_)
+        | Outcome::Admitted(_)
+        | Outcome::Granted(_)
+        | Outcome::Ordered(_)
+        | Outcome::Written(_) => true,
+    }
+}
+
+/// Whether the state already says what an `Activated` says.
+fn is_shown(state: &ClusterState, id: &ResourceId, command: &Command) -> bool {
+    let Command::Activated {
+        token,
+        incarnation,
+        guard,
+        address_life,
+        ..
+    } = command
+    else {
+        return false;
+    };
+    let Some(resource) = state.resources.get(id) else {
+        return false;
+    };
+    match &resource.ownership {
+        Ownership::Active(holding) | Ownership::Releasing(holding, _) => {
+            holding.token == *token
+                && holding.incarnation == *incarnation
+                && holding.guard == *guard
+                && holding.address_life >= *address_life
+        }
+        Ownership::Unowned | Ownership::Granted(_) | Ownership::Orphaned(_) => false,
+    }
+}
