@@ -1,0 +1,425 @@
+//! haft-agent's driver in the simulator: probe, attach, beat, and carry out what the keeper decides.
+//!
+//! Kernel operations go out one at a time in the order decided; just before each write the clock is
+//! read anew and the keeper is asked whether it may still be sent. What happens between that answer and
+//! the kernel (a pause, for instance) is the world's business, and the guard's rules must bear it.
+
+use crate::kernel::{Reply, Request};
+use crate::wire::{Act, Context, Hook, Life, Local, Wire};
+use haft_engine::clock::{Moment, Timing};
+use haft_engine::command::{Attestation, Command, Probe};
+use haft_engine::ids::{BootId, Incarnation, NodeId, ResourceId, Token};
+use haft_engine::keeper::{Assignment, Input, Keeper, Operation, OperationResult, Output};
+use haft_engine::session::holder::{Holder, Learned};
+use haft_engine::spec::ResourceSpec;
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Between repetitions of an unanswered request or an unconfirmed report.
+const REPEAT: Duration = Duration::from_millis(100);
+/// A report is repeated for so long.
+const REPORT_PATIENCE: Duration = Duration::from_secs(12);
+/// Reports remembered at most.
+const REPORTS_MAX: usize = 64;
+
+/// One life of one haft-agent.
+pub(crate) struct Agent {
+    node: NodeId,
+    life: Life,
+    boot: BootId,
+    timing: Timing,
+    phase: Phase,
+    operations: VecDeque<Operation>,
+    in_flight: bool,
+    /// Which address each token is about.
+    addresses: BTreeMap<(ResourceId, Token), IpAddr>,
+    reports: BTreeMap<(ResourceId, Token), Repeated>,
+    repeat_at: Moment,
+    ending: Ending,
+}
+
+enum Phase {
+    Probing,
+    Attaching(Probe),
+    Live(Live),
+}
+
+struct Live {
+    incarnation: Incarnation,
+    holder: Holder,
+    keeper: Keeper,
+}
+
+struct Repeated {
+    command: Command,
+    since: Moment,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    No,
+    Asked,
+    Ended,
+}
+
+impl Agent {
+    /// A process that has just started and looks for leftovers.
+    pub(crate) fn start(
+        node: NodeId,
+        life: Life,
+        boot: BootId,
+        timing: Timing,
+        now: Moment,
+    ) -> Agent {
+        Agent {
+            node,
+            life,
+            boot,
+            timing,
+            phase: Phase::Probing,
+            operations: VecDeque::new(),
+            in_flight: false,
+            addresses: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            repeat_at: now,
+            ending: Ending::No,
+        }
+    }
+
+    /// Which life of the process this is.
+    pub(crate) fn life(&self) -> Life {
+        self.life
+    }
+
+    /// Its incarnation, while it has one, and the end of its lease.
+    pub(crate) fn lease(&self) -> Option<(Incarnation, Option<Moment>)> {
+        match &self.phase {
+            Phase::Live(live) => Some((live.incarnation, live.holder.end())),
+            Phase::Probing | Phase::Attaching(_) => None,
+        }
+    }
+
+    /// Whether it was asked to end and has released everything.
+    pub(crate) fn ended(&self) -> bool {
+        self.ending == Ending::Ended
+    }
+
+    /// When it wants to be woken.
+    pub(crate) fn next_wake(&self) -> Moment {
+        match &self.phase {
+            Phase::Probing => self.repeat_at,
+            Phase::Attaching(_) => self.repeat_at,
+            Phase::Live(live) => live
+                .holder
+                .next_wake()
+                .min(live.keeper.next_wake())
+                .min(self.repeat_at),
+        }
+    }
+
+    /// Something local happened.
+    pub(crate) fn on_local(&mut self, context: &mut Context<'_>, local: Local) {
+        match local {
+            Local::Wake => self.on_wake(context),
+            Local::Probed(probe) => {
+                self.phase = Phase::Attaching(probe);
+                self.repeat_at = context.now;
+            }
+            Local::KernelDone { operation, reply } => {
+                self.in_flight = false;
+                self.on_kernel(context, operation, reply);
+                self.next_operation(context);
+            }
+            Local::AddressVanished(address) => {
+                let gone: Vec<ResourceId> = self
+                    .addresses
+                    .iter()
+                    .filter(|(_, known)| **known == address)
+                    .map(|((resource, _), _)| resource.clone())
+                    .collect();
+                for resource in gone {
+                    self.step(context, Input::AddressVanished(resource));
+                }
+            }
+            Local::Shutdown => {
+                self.ending = Ending::Asked;
+                match &self.phase {
+                    Phase::Live(_) => self.step(context, Input::Shutdown),
+                    Phase::Probing | Phase::Attaching(_) => self.ending = Ending::Ended,
+                }
+            }
+            Local::Flushed { .. }
+            | Local::Propose { .. }
+            | Local::BmcSaid { .. }
+            | Local::Administrator(_)
+            | Local::ChangeVoters(_)
+            | Local::Transfer(_) => {}
+        }
+    }
+
+    /// A message arrived.
+    pub(crate) fn on_wire(&mut self, context: &mut Context<'_>, wire: Wire) {
+        match wire {
+            Wire::Answer(answer) => {
+                let Phase::Live(live) = &mut self.phase else {
+                    return;
+                };
+                let input = match live.holder.on_answer(context.now, &answer) {
+                    Learned::Nothing => return,
+                    Learned::Extended(end) => Input::LeaseEnds(end),
+                    Learned::Over => Input::SessionOver,
+                };
+                self.step(context, input);
+            }
+            Wire::Admitted {
+                life,
+                incarnation,
+                membership,
+            } => {
+                if life != self.life || !matches!(self.phase, Phase::Attaching(_)) {
+                    return;
+                }
+                let holder = Holder::new(self.node, incarnation, membership, self.timing);
+                let keeper = Keeper::new(incarnation, self.timing);
+                self.phase = Phase::Live(Live {
+                    incarnation,
+                    holder,
+                    keeper,
+                });
+                context.acts.push(Act::Adopted(incarnation));
+                self.repeat_at = context.now;
+                self.step(context, Input::GuardsAttested(Attestation::Intact));
+                self.on_wake(context);
+            }
+            Wire::Assigned(assignment) => {
+                self.learn_addresses(&assignment);
+                let assignment = Assignment::clone(&assignment);
+                self.step(context, Input::Assigned(assignment));
+            }
+            Wire::Raft(_)
+            | Wire::AskAge { .. }
+            | Wire::Age { .. }
+            | Wire::Beat(_)
+            | Wire::Attach { .. }
+            | Wire::Hello { .. }
+            | Wire::Report(_) => {}
+        }
+    }
+
+    fn learn_addresses(&mut self, assignment: &Assignment) {
+        for item in &assignment.items {
+            let ResourceSpec::VirtualIp(vip) = &item.spec;
+            let key = (item.resource.clone(), item.token);
+            self.addresses.insert(key, vip.address);
+        }
+    }
+
+    fn on_wake(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        if now >= self.repeat_at {
+            self.repeat_at = now + REPEAT;
+            self.repeat(context);
+        }
+        let Phase::Live(live) = &mut self.phase else {
+            return;
+        };
+        if now >= live.holder.next_wake()
+            && let Some(beat) = live.holder.on_tick(now, Attestation::Intact)
+        {
+            for coordinator in live.holder.recipients() {
+                let beat = Wire::Beat(beat);
+                context.acts.push(Act::ToCoordinator(coordinator, beat));
+            }
+        }
+        if now >= live.keeper.next_wake() {
+            self.step(context, Input::Tick);
+        }
+    }
+
+    fn repeat(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        let (node, life) = (self.node, self.life);
+        match &self.phase {
+            Phase::Probing => {}
+            Phase::Attaching(probe) => {
+                let attach = Wire::Attach {
+                    node,
+                    life,
+                    boot: self.boot,
+                    probe: *probe,
+                };
+                context.acts.push(Act::ToCoordinators(attach));
+            }
+            Phase::Live(live) => {
+                let hello = Wire::Hello {
+                    node,
+                    life,
+                    incarnation: live.incarnation,
+                };
+                context.acts.push(Act::ToCoordinators(hello));
+            }
+        }
+        self.reports
+            .retain(|_, report| now.since(report.since) < REPORT_PATIENCE);
+        for report in self.reports.values() {
+            let report = Wire::Report(report.command.clone());
+            context.acts.push(Act::ToCoordinators(report));
+        }
+    }
+
+    /// One step of the keeper, and whatever it wants.
+    fn step(&mut self, context: &mut Context<'_>, input: Input) {
+        let Phase::Live(live) = &mut self.phase else {
+            return;
+        };
+        let incarnation = live.incarnation;
+        let outputs = live.keeper.step(context.now, input);
+        let mut idle = false;
+        for output in outputs {
+            match output {
+                Output::Do(operation) => self.operations.push_back(operation),
+                Output::ReportActive {
+                    resource,
+                    token,
+                    guard,
+                } => {
+                    let address_life = self.timing.address_life;
+                    let command = Command::Activated {
+                        resource: resource.clone(),
+                        token,
+                        incarnation,
+                        guard,
+                        address_life,
+                    };
+                    self.report(context, (resource, token), command);
+                }
+                Output::ReportReleased { resource, token } => {
+                    context.acts.push(Act::Released(resource.clone(), token));
+                    let command = Command::Released {
+                        resource: resource.clone(),
+                        token,
+                        incarnation,
+                    };
+                    self.report(context, (resource, token), command);
+                }
+                Output::ReportFailed { .. } => {}
+                Output::Idle => idle = true,
+            }
+        }
+        self.next_operation(context);
+        if idle {
+            self.on_idle(context.now);
+        }
+    }
+
+    fn on_idle(&mut self, now: Moment) {
+        if self.ending == Ending::Asked {
+            self.ending = Ending::Ended;
+        }
+        self.phase = Phase::Attaching(Probe::Clean);
+        self.repeat_at = now;
+    }
+
+    fn report(&mut self, context: &mut Context<'_>, key: (ResourceId, Token), command: Command) {
+        let known = self
+            .reports
+            .get(&key)
+            .is_some_and(|report| report.command == command);
+        if known {
+            return;
+        }
+        let report = Wire::Report(command.clone());
+        context.acts.push(Act::ToCoordinators(report));
+        let since = context.now;
+        self.reports.insert(key, Repeated { command, since });
+        while self.reports.len() > REPORTS_MAX {
+            self.reports.pop_first();
+        }
+    }
+
+    /// Hands the next operation to the kernel, unless one is on its way.
+    fn next_operation(&mut self, context: &mut Context<'_>) {
+        while !self.in_flight {
+            let Some(operation) = self.operations.pop_front() else {
+                return;
+            };
+            let Phase::Live(live) = &self.phase else {
+                self.operations.clear();
+                return;
+            };
+            if !live.keeper.may_still(context.now, &operation) {
+                let result = OperationResult::Lapsed;
+                self.step_done(context, operation, result);
+                continue;
+            }
+            let Some(request) = self.request(&operation) else {
+                let result = OperationResult::Failed("unknown address".to_owned());
+                self.step_done(context, operation, result);
+                continue;
+            };
+            self.in_flight = true;
+            if !matches!(operation, Operation::Remove(..)) {
+                context.acts.push(Act::Hook(Hook::GuardDecided));
+            }
+            context.acts.push(Act::Kernel { operation, request });
+        }
+    }
+
+    fn step_done(
+        &mut self,
+        context: &mut Context<'_>,
+        operation: Operation,
+        result: OperationResult,
+    ) {
+        self.step(context, Input::Done { operation, result });
+    }
+
+    fn request(&self, operation: &Operation) -> Option<Request> {
+        let address = |resource: &ResourceId, token: &Token| {
+            self.addresses.get(&(resource.clone(), *token)).copied()
+        };
+        Some(match operation {
+            Operation::Arm(resource, token) => Request::Arm(address(resource, token)?),
+            Operation::Install(resource, token) => {
+                Request::Install(address(resource, token)?, *token)
+            }
+            Operation::AddAddress(resource, token) | Operation::RefreshAddress(resource, token) => {
+                Request::PutAddress(address(resource, token)?, *token)
+            }
+            Operation::Renew(items) => {
+                let known = items.iter().map(|(resource, token)| {
+                    let address = address(resource, token)?;
+                    Some((address, *token))
+                });
+                Request::Renew(known.collect::<Option<Vec<_>>>()?)
+            }
+            Operation::Remove(resource, token) => Request::Remove(address(resource, token)?),
+            Operation::Announce(..) => Request::Announce,
+        })
+    }
+
+    /// Splits a renewal of which some elements had lapsed: the rest is sent again at once.
+    fn on_kernel(&mut self, context: &mut Context<'_>, operation: Operation, reply: Reply) {
+        let lapsed = match reply {
+            Reply::Done => {
+                self.step_done(context, operation, OperationResult::Done);
+                return;
+            }
+            Reply::Lapsed(lapsed) => lapsed,
+        };
+        let Operation::Renew(items) = operation else {
+            self.step_done(context, operation, OperationResult::Lapsed);
+            return;
+        };
+        let (gone, rest): (Vec<_>, Vec<_>) = items.into_iter().partition(|key| {
+            self.addresses
+                .get(key)
+                .is_none_or(|address| lapsed.contains(address))
+        });
+        if !rest.is_empty() {
+            self.operations.push_front(Operation::Renew(rest));
+        }
+        self.step_done(context, Operation::Renew(gone), OperationResult::Lapsed);
+    }
+}

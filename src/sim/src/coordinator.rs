@@ -1,0 +1,340 @@
+//! haftd's driver in the simulator: model Raft, the responder, `apply`, and the leader's machine while it leads.
+//!
+//! As dull as the real one should be. What it owes beyond passing values along: an age is stated only
+//! once the `Closing` is durable here (else a power cut un-seals an incarnation whose silence has
+//! already been counted), and a proposal is made only under the term it was decided in.
+
+use crate::raft::log::Payload;
+use crate::raft::{Disk, Effect, Raft, Snapshot};
+use crate::wire::{Act, Context, Hook, Life, Local, Wire};
+use haft_engine::apply::{Outcome, apply};
+use haft_engine::clock::{Moment, Timing, lengthened};
+use haft_engine::command::{Command, Entry};
+use haft_engine::ids::{Incarnation, LogIndex, NodeId};
+use haft_engine::leader::Input;
+use haft_engine::session::responder::{Responder, Restart};
+use haft_engine::state::ClusterState;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+
+mod fence;
+mod lead;
+
+use lead::Lead;
+
+/// Applied entries between snapshots.
+const SNAPSHOT_EVERY: u64 = 64;
+/// Records kept behind a snapshot for followers that lag a little.
+const KEEP_BEHIND: u64 = 16;
+
+/// One life of one haftd.
+pub(crate) struct Coordinator {
+    own: NodeId,
+    timing: Timing,
+    raft: Raft,
+    state: ClusterState,
+    responder: Responder,
+    /// Term and blank record of an election just won; the machine starts once that is applied.
+    elected: Option<(u64, u64)>,
+    lead: Option<Lead>,
+    flushing: Option<u64>,
+    last_loop: Moment,
+}
+
+impl Coordinator {
+    /// Starts from what the disk holds.
+    pub(crate) fn start(
+        own: NodeId,
+        timing: Timing,
+        known: BTreeSet<NodeId>,
+        disk: Disk,
+        restart: Restart,
+        context: &mut Context<'_>,
+    ) -> Coordinator {
+        let now = context.now;
+        let returned = restart == Restart::Returned;
+        let raft = Raft::start(own, timing, known, disk, now, returned, context.rng);
+        let state = raft.snapshot().state.clone();
+        let mut responder = Responder::new(own, timing, now, restart);
+        responder.on_membership(now, raft.effective().clone());
+        responder.on_applied(now, &state);
+        for index in raft.log().first()..=raft.log().last() {
+            if let Some(Payload::Entry(entry)) = raft.log().get(index).map(|r| &r.payload) {
+                responder.on_appended(now, LogIndex(index), entry);
+            }
+        }
+        Coordinator {
+            own,
+            timing,
+            raft,
+            state,
+            responder,
+            elected: None,
+            lead: None,
+            flushing: None,
+            last_loop: now,
+        }
+    }
+
+    /// The process is gone; its disk stays.
+    pub(crate) fn into_disk(self) -> Disk {
+        self.raft.into_disk()
+    }
+
+    /// Whether it leads as far as it knows, and in which term.
+    pub(crate) fn leads(&self) -> Option<u64> {
+        self.raft.leads().then(|| self.raft.term())
+    }
+
+    /// Its state, as applied.
+    pub(crate) fn state(&self) -> &ClusterState {
+        &self.state
+    }
+
+    /// Its effective membership.
+    pub(crate) fn effective(&self) -> &haft_engine::command::VoterSets {
+        self.raft.effective()
+    }
+
+    /// When it wants to be woken.
+    pub(crate) fn next_wake(&self) -> Moment {
+        let raft = self.raft.next_wake();
+        match &self.lead {
+            Some(lead) => raft.min(lead.next_wake()),
+            None => raft,
+        }
+    }
+
+    /// The loop goes on after a pause; called once the sockets are drained.
+    pub(crate) fn on_continued(&mut self, now: Moment) {
+        if now.since(self.last_loop) > self.timing.beat {
+            self.responder.on_late(now);
+        }
+    }
+
+    /// Something local happened.
+    pub(crate) fn on_local(&mut self, context: &mut Context<'_>, local: Local) {
+        let now = context.now;
+        self.last_loop = now;
+        match local {
+            Local::Wake => {
+                if now >= self.raft.next_wake() {
+                    self.raft.on_tick(now, context.rng);
+                }
+                self.wake_lead(context);
+            }
+            Local::Flushed { index, term } => {
+                self.flushing = None;
+                self.raft.on_flushed(now, index, term);
+                let last = self.raft.log().last();
+                if last > self.raft.log().durable() {
+                    self.flush(context, last);
+                }
+            }
+            Local::Propose { term, entry } => self.propose(context, term, entry),
+            Local::BmcSaid { task, said } => self.on_bmc(context, task, said),
+            Local::Administrator(command) => {
+                let entry = Entry {
+                    stamp_unix_ms: context.wall_ms,
+                    commands: vec![command],
+                };
+                let term = self.raft.term();
+                self.raft.propose(now, term, Rc::new(entry));
+            }
+            Local::ChangeVoters(voters) => {
+                self.raft.change_voters(now, voters);
+            }
+            Local::Transfer(to) => {
+                self.raft.transfer(now, to);
+            }
+            Local::KernelDone { .. }
+            | Local::Probed(_)
+            | Local::AddressVanished(_)
+            | Local::Shutdown => {}
+        }
+        self.settle(context);
+    }
+
+    /// A message arrived.
+    pub(crate) fn on_wire(&mut self, context: &mut Context<'_>, from: NodeId, wire: Wire) {
+        let now = context.now;
+        self.last_loop = now;
+        match wire {
+            Wire::Raft(message) => self.raft.on_message(now, from, message, context.rng),
+            Wire::AskAge {
+                node,
+                incarnation,
+                closing,
+            } => {
+                if let Some(age) = self.state_age(context, node, incarnation, closing) {
+                    let answer = Wire::Age { closing, age };
+                    context.acts.push(Act::ToCoordinator(from, answer));
+                }
+            }
+            Wire::Age { closing, age } => {
+                self.step_lead(context, Input::AgeStated { closing, age });
+            }
+            Wire::Beat(beat) => {
+                let answer = self.responder.on_beat(now, &beat);
+                context
+                    .acts
+                    .push(Act::ToAgent(beat.node, Wire::Answer(answer)));
+            }
+            Wire::Attach {
+                node,
+                life,
+                boot,
+                probe,
+            } => self.on_attach(context, node, life, boot, probe),
+            Wire::Hello {
+                node,
+                life,
+                incarnation,
+            } => self.on_hello(context, node, life, incarnation),
+            Wire::Report(command) => self.on_report(context, command),
+            Wire::Answer(_) | Wire::Admitted { .. } | Wire::Assigned(_) => {}
+        }
+        self.settle(context);
+    }
+
+    /// States an age, if the closing is durable here.
+    fn state_age(
+        &mut self,
+        context: &mut Context<'_>,
+        node: NodeId,
+        incarnation: Incarnation,
+        closing: LogIndex,
+    ) -> Option<haft_engine::command::StatedAge> {
+        if closing.0 > self.raft.log().durable() {
+            return None;
+        }
+        let stated = self
+            .responder
+            .state_age(context.now, node, incarnation, closing)
+            .ok()?;
+        if stated.age >= lengthened(self.timing.ttl) {
+            context.acts.push(Act::Hook(Hook::AgeStated(node)));
+        }
+        Some(stated)
+    }
+
+    fn flush(&mut self, context: &mut Context<'_>, index: u64) {
+        if self.flushing.is_none()
+            && let Some(term) = self.raft.log().term_at(index)
+        {
+            self.flushing = Some(index);
+            context.acts.push(Act::Flush { index, term });
+        }
+    }
+
+    /// Carries out what Raft decided, until it wants nothing more.
+    fn settle(&mut self, context: &mut Context<'_>) {
+        loop {
+            let effects = self.raft.take_effects();
+            if effects.is_empty() {
+                return;
+            }
+            for effect in effects {
+                self.carry_out(context, effect);
+            }
+        }
+    }
+
+    fn carry_out(&mut self, context: &mut Context<'_>, effect: Effect) {
+        let now = context.now;
+        match effect {
+            Effect::Send(to, message) => {
+                context
+                    .acts
+                    .push(Act::ToCoordinator(to, Wire::Raft(message)));
+            }
+            Effect::Appended(index) => self.on_appended(context, index),
+            Effect::Truncated(from) => self.responder.on_truncated(now, LogIndex(from)),
+            Effect::Effective(sets) => {
+                if sets.sets.len() > 1 {
+                    context.acts.push(Act::Hook(Hook::Joint));
+                }
+                self.responder.on_membership(now, sets.clone());
+                self.step_lead(context, Input::Membership(sets));
+            }
+            Effect::Flush(index) => self.flush(context, index),
+            Effect::Committed => self.apply_committed(context),
+            Effect::Installed(snapshot) => {
+                self.state = snapshot.state.clone();
+                self.responder.on_applied(now, &self.state);
+            }
+            Effect::BecameLeader { blank } => {
+                self.lead = None;
+                self.elected = Some((self.raft.term(), blank));
+            }
+            Effect::SteppedDown => {
+                self.lead = None;
+                self.elected = None;
+            }
+        }
+    }
+
+    fn on_appended(&mut self, context: &mut Context<'_>, index: u64) {
+        let Some(Payload::Entry(entry)) = self.raft.log().get(index).map(|r| &r.payload) else {
+            return;
+        };
+        self.responder
+            .on_appended(context.now, LogIndex(index), entry);
+        for command in &entry.commands {
+            if let Command::Closing { node, .. } = command {
+                context.acts.push(Act::Hook(Hook::ClosingAppended(*node)));
+            }
+        }
+    }
+
+    fn apply_committed(&mut self, context: &mut Context<'_>) {
+        let mut batch: Vec<(u64, Rc<Vec<Outcome>>)> = Vec::new();
+        while self.state.applied.0 < self.raft.commit() {
+            let index = self.state.applied.0 + 1;
+            let record = self
+                .raft
+                .log()
+                .get(index)
+                .expect("committed records after the snapshot are in the log");
+            let entry = match &record.payload {
+                Payload::Blank => Rc::new(Entry::default()),
+                Payload::Entry(entry) => Rc::clone(entry),
+                Payload::Membership(sets) => Rc::new(Entry {
+                    stamp_unix_ms: 0,
+                    commands: vec![Command::Membership(sets.clone())],
+                }),
+            };
+            let outcomes = Rc::new(apply(&mut self.state, LogIndex(index), &entry));
+            batch.push((index, Rc::clone(&outcomes)));
+            context.acts.push(Act::Applied {
+                index,
+                entry,
+                outcomes,
+            });
+        }
+        self.responder.on_applied(context.now, &self.state);
+        self.compact();
+        self.begin_leading(context);
+        for (index, outcomes) in batch {
+            self.lead_applied(context, index, &outcomes);
+        }
+        self.send_assignments(context);
+    }
+
+    fn compact(&mut self) {
+        let applied = self.state.applied.0;
+        if applied < self.raft.snapshot().index + SNAPSHOT_EVERY {
+            return;
+        }
+        let Some(term) = self.raft.log().term_at(applied) else {
+            return;
+        };
+        let snapshot = Snapshot {
+            index: applied,
+            term,
+            membership: self.state.membership.clone(),
+            state: self.state.clone(),
+        };
+        self.raft.compact(Rc::new(snapshot), KEEP_BEHIND);
+    }
+}

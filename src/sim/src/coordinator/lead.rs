@@ -1,0 +1,323 @@
+//! The part of haftd's driver that runs while it leads: feeds the leader's machine and carries out what it wants.
+
+use super::Coordinator;
+use super::fence::Task;
+use crate::wire::{Act, Context, Hook, Life, Wire};
+use haft_engine::apply::Outcome;
+use haft_engine::clock::Moment;
+use haft_engine::command::{Command, Entry, Probe};
+use haft_engine::ids::{BootId, Incarnation, NodeId};
+use haft_engine::assignment::assignment;
+use haft_engine::keeper::Assignment;
+use haft_engine::leader::{Input, Leader, Output, Report, Silence};
+use haft_engine::state::{ClusterState, Ownership, Session};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A proposal of which nothing was heard for so long is given up.
+const PROPOSAL_PATIENCE: Duration = Duration::from_secs(1);
+
+/// What a leading coordinator has besides.
+pub(super) struct Lead {
+    pub(super) term: u64,
+    pub(super) machine: Leader,
+    /// Own proposals in the log, not applied yet, and since when.
+    proposals: BTreeMap<u64, Proposal>,
+    /// The newest stream of each agent that asked to be admitted.
+    attached: BTreeMap<NodeId, Life>,
+    /// Who was admitted as what by this leader.
+    admitted: BTreeMap<NodeId, (Life, Incarnation)>,
+    /// Connected agents and the assignment last sent to each.
+    streams: BTreeMap<NodeId, Stream>,
+    pub(super) tasks: BTreeMap<u64, Task>,
+}
+
+struct Proposal {
+    since: Moment,
+    attached: Vec<(NodeId, Life)>,
+}
+
+struct Stream {
+    incarnation: Incarnation,
+    sent: Option<Assignment>,
+}
+
+impl Lead {
+    pub(super) fn next_wake(&self) -> Moment {
+        let machine = self.machine.next_wake();
+        let tasks = self.tasks.values().map(|task| task.next);
+        let proposals = self
+            .proposals
+            .values()
+            .map(|one| one.since + PROPOSAL_PATIENCE);
+        tasks.chain(proposals).fold(machine, Moment::min)
+    }
+}
+
+impl Coordinator {
+    /// Starts the machine once the election's own record is applied.
+    pub(super) fn begin_leading(&mut self, context: &mut Context<'_>) {
+        let Some((term, blank)) = self.elected else {
+            return;
+        };
+        if self.state.applied.0 < blank || !self.raft.leads() {
+            return;
+        }
+        self.elected = None;
+        let machine = Leader::new(self.own, self.timing, context.now, &self.state);
+        self.lead = Some(Lead {
+            term,
+            machine,
+            proposals: BTreeMap::new(),
+            attached: BTreeMap::new(),
+            admitted: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+        });
+        let effective = self.raft.effective().clone();
+        self.step_lead(context, Input::Membership(effective));
+        self.step_lead(context, Input::Tick);
+    }
+
+    /// The machine's and the tasks' wakes.
+    pub(super) fn wake_lead(&mut self, context: &mut Context<'_>) {
+        let now = context.now;
+        let Some(lead) = &mut self.lead else { return };
+        let before = lead.proposals.len();
+        lead.proposals
+            .retain(|_, one| now.since(one.since) < PROPOSAL_PATIENCE);
+        let lost = before - lead.proposals.len();
+        let due = now >= lead.machine.next_wake();
+        for _ in 0..lost {
+            self.step_lead(context, Input::ProposalUnknown);
+        }
+        if due {
+            self.step_lead(context, Input::Tick);
+        }
+        self.wake_tasks(context);
+    }
+
+    /// One input, and whatever the machine answers to its own ages.
+    pub(super) fn step_lead(&mut self, context: &mut Context<'_>, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let silences = self.silences(context.now);
+            let Some(lead) = &mut self.lead else { return };
+            let term = lead.term;
+            let outputs =
+                lead.machine
+                    .step(context.now, context.wall_ms, &self.state, &silences, input);
+            for output in outputs {
+                match output {
+                    Output::Propose(entry) => context.acts.push(Act::ProposeSoon {
+                        term,
+                        entry: Rc::new(entry),
+                    }),
+                    Output::AskAges {
+                        node,
+                        incarnation,
+                        closing,
+                    } => {
+                        for voter in self.raft.effective().all() {
+                            if voter != self.own {
+                                let ask = Wire::AskAge {
+                                    node,
+                                    incarnation,
+                                    closing,
+                                };
+                                context.acts.push(Act::ToCoordinator(voter, ask));
+                            }
+                        }
+                        let own = self.state_age(context, node, incarnation, closing);
+                        inputs.extend(own.map(|age| Input::AgeStated { closing, age }));
+                    }
+                    Output::Fence(run) => {
+                        context.acts.push(Act::Hook(Hook::FenceStarted(run.node)));
+                        self.start_task(context, run);
+                    }
+                    Output::TransferTo(to) => {
+                        self.raft.transfer(context.now, to);
+                    }
+                }
+            }
+        }
+    }
+
+    fn silences(&self, now: Moment) -> Vec<Silence> {
+        self.state
+            .nodes
+            .keys()
+            .filter(|node| self.state.live_incarnation(**node).is_some())
+            .map(|node| Silence {
+                node: *node,
+                silent: self.responder.silence(now, *node),
+            })
+            .collect()
+    }
+
+    pub(super) fn propose(&mut self, context: &mut Context<'_>, term: u64, entry: Rc<Entry>) {
+        let index = self.raft.propose(context.now, term, Rc::clone(&entry));
+        let Some(lead) = self.lead.as_mut().filter(|lead| lead.term == term) else {
+            return;
+        };
+        let Some(index) = index else {
+            self.step_lead(context, Input::ProposalUnknown);
+            return;
+        };
+        let attached = entry
+            .commands
+            .iter()
+            .filter_map(|command| match command {
+                Command::Admit { node, .. } => Some((*node, *lead.attached.get(node)?)),
+                _ => None,
+            })
+            .collect();
+        let since = context.now;
+        lead.proposals.insert(index, Proposal { since, attached });
+    }
+
+    /// One entry was applied while leading.
+    pub(super) fn lead_applied(
+        &mut self,
+        context: &mut Context<'_>,
+        index: u64,
+        outcomes: &Rc<Vec<Outcome>>,
+    ) {
+        let membership = self.raft.effective().clone();
+        let Some(lead) = &mut self.lead else { return };
+        let own = lead.proposals.remove(&index);
+        for outcome in outcomes.iter() {
+            let Outcome::Admitted(incarnation) = outcome else {
+                continue;
+            };
+            for (node, life) in own.iter().flat_map(|one| &one.attached) {
+                if live(&self.state, *node, *incarnation) {
+                    lead.admitted.insert(*node, (*life, *incarnation));
+                    let told = Wire::Admitted {
+                        life: *life,
+                        incarnation: *incarnation,
+                        membership: membership.clone(),
+                    };
+                    context.acts.push(Act::ToAgent(*node, told));
+                }
+            }
+        }
+        let outcomes = if own.is_some() {
+            outcomes.as_ref().clone()
+        } else {
+            Vec::new()
+        };
+        let index = haft_engine::ids::LogIndex(index);
+        self.step_lead(context, Input::Applied { index, outcomes });
+    }
+
+    pub(super) fn on_attach(
+        &mut self,
+        context: &mut Context<'_>,
+        node: NodeId,
+        life: Life,
+        boot: BootId,
+        probe: Probe,
+    ) {
+        let membership = self.raft.effective().clone();
+        let Some(lead) = &mut self.lead else { return };
+        if lead.attached.get(&node).is_some_and(|known| *known > life) {
+            return;
+        }
+        lead.attached.insert(node, life);
+        let told = lead
+            .admitted
+            .get(&node)
+            .filter(|(known, incarnation)| {
+                *known == life && live(&self.state, node, *incarnation)
+            })
+            .copied();
+        if let Some((_, incarnation)) = told {
+            let told = Wire::Admitted {
+                life,
+                incarnation,
+                membership,
+            };
+            context.acts.push(Act::ToAgent(node, told));
+            return;
+        }
+        self.step_lead(context, Input::AttachRequested { node, boot, probe });
+    }
+
+    pub(super) fn on_hello(
+        &mut self,
+        context: &mut Context<'_>,
+        node: NodeId,
+        life: Life,
+        incarnation: Incarnation,
+    ) {
+        let Some(lead) = &mut self.lead else { return };
+        if lead.attached.get(&node).is_some_and(|known| *known > life) {
+            return;
+        }
+        let sent = None;
+        lead.streams.insert(node, Stream { incarnation, sent });
+        self.send_assignments(context);
+    }
+
+    pub(super) fn on_report(&mut self, context: &mut Context<'_>, command: Command) {
+        let holding = |resource| {
+            let row: Option<&haft_engine::state::Resource> = self.state.resources.get(resource);
+            row.map(|row| &row.ownership)
+        };
+        let report = match &command {
+            Command::Activated {
+                resource, token, ..
+            } => match holding(resource) {
+                Some(Ownership::Granted(granted)) if granted.token == *token => {
+                    Report::Activated(command)
+                }
+                Some(_) | None => return,
+            },
+            Command::Released {
+                resource, token, ..
+            } => match holding(resource).and_then(Ownership::holding) {
+                Some(held) if held.token == *token => Report::Released(command),
+                Some(_) | None => return,
+            },
+            _ => return,
+        };
+        self.step_lead(context, Input::Reported(report));
+    }
+
+    /// Sends each connected agent its assignment if it differs from what was sent.
+    pub(super) fn send_assignments(&mut self, context: &mut Context<'_>) {
+        let Some(lead) = &mut self.lead else { return };
+        for (node, stream) in &mut lead.streams {
+            if !live(&self.state, *node, stream.incarnation) {
+                continue;
+            }
+            let assignment = assignment(&self.state, *node, stream.incarnation);
+            let known = stream
+                .sent
+                .as_ref()
+                .is_some_and(|sent| sent.items == assignment.items);
+            if !known {
+                stream.sent = Some(assignment.clone());
+                let sent = Wire::Assigned(Rc::new(assignment));
+                context.acts.push(Act::ToAgent(*node, sent));
+            }
+        }
+    }
+}
+
+fn live(state: &ClusterState, node: NodeId, incarnation: Incarnation) -> bool {
+    match state.nodes.get(&node).map(|row| row.session) {
+        Some(
+            Session::Open {
+                incarnation: newest,
+            }
+            | Session::Closing {
+                incarnation: newest,
+                ..
+            },
+        ) => newest == incarnation,
+        Some(Session::Never | Session::Ended { .. }) | None => false,
+    }
+}

@@ -1,0 +1,249 @@
+//! What administrators do meanwhile: moves, edits, drains, deletions, fences, and one who lies in wait.
+//!
+//! The last is a rogue leader: it proposes grants that carry the right versions and lack every reason,
+//! as a stale or mistaken leader might. `apply` alone must refuse what is not proven (R1, R3).
+
+use crate::bmc::Power;
+use crate::clock::MS;
+use crate::nemesis::unit;
+use crate::wire::{Local, Role};
+use crate::world::{Event, World};
+use haft_engine::command::{Command, FenceAction, FenceCause};
+use haft_engine::ids::{Incarnation, NodeId, NodeName, RequestId, ResourceId};
+use haft_engine::spec::{
+    Failback, Isolation, NodeSpec, ObjectRef, ObjectSpec, ResourceSpec, Scheduling, Unfenced,
+    VirtualIpSpec,
+};
+use haft_engine::state::{Resource, Session};
+use std::net::{IpAddr, Ipv4Addr};
+
+/// The `n`-th virtual address.
+pub(crate) fn vip(n: usize, isolation: Isolation, preference: Vec<NodeName>) -> VirtualIpSpec {
+    let last = u8::try_from(10 + n).expect("a handful of addresses");
+    VirtualIpSpec {
+        address: IpAddr::V4(Ipv4Addr::new(192, 0, 2, last)),
+        interface: "eth0".to_owned(),
+        isolation,
+        unfenced: Unfenced::Refused,
+        preference,
+        failback: Failback::Never,
+    }
+}
+
+/// Does one errand and arranges for the next.
+pub(crate) fn run(world: &mut World) {
+    if let Some(command) = choose(world) {
+        tell_leader(world, command);
+    }
+    let unit = unit(world);
+    let gap = world.rng.range(unit / 2, 6 * unit);
+    world.after(gap, Event::Errand);
+}
+
+/// Once faults have stopped: every node may own again, and every deleted resource is back.
+pub(crate) fn settle(world: &mut World) {
+    let closed: Vec<NodeName> = world
+        .oracle
+        .state()
+        .nodes
+        .values()
+        .filter(|node| node.spec.scheduling != Scheduling::Open)
+        .map(|node| node.name.clone())
+        .collect();
+    for name in closed {
+        let object = ObjectSpec::Node(name, NodeSpec::default());
+        put(world, object);
+    }
+    world.after(200 * MS, Event::Errand);
+}
+
+fn tell_leader(world: &mut World, command: Command) {
+    if let Some(leader) = world.leader() {
+        world.tell(leader, Role::Coordinator, Local::Administrator(command));
+    }
+}
+
+fn put(world: &mut World, object: ObjectSpec) {
+    let request = request(world);
+    let command = Command::Put {
+        object,
+        expected: None,
+        request,
+    };
+    tell_leader(world, command);
+}
+
+fn request(world: &mut World) -> RequestId {
+    let mut id = [0; 16];
+    id[..8].copy_from_slice(&world.rng.next().to_be_bytes());
+    id[8..].copy_from_slice(&world.rng.next().to_be_bytes());
+    RequestId(id)
+}
+
+fn choose(world: &mut World) -> Option<Command> {
+    match world.rng.below(20) {
+        0..=3 => move_one(world),
+        4..=8 => edit(world),
+        9 | 10 => schedule(world),
+        11 => delete_or_create(world),
+        12 => fence(world),
+        13 | 14 => confirm_off(world),
+        _ => rogue_grant(world),
+    }
+}
+
+fn any_resource(world: &mut World) -> Option<Resource> {
+    let all: Vec<Resource> = world.oracle.state().resources.values().cloned().collect();
+    world.rng.pick(&all).cloned()
+}
+
+fn any_node(world: &mut World) -> Option<NodeName> {
+    let all: Vec<NodeName> = world.machines.iter().map(|m| m.name.clone()).collect();
+    world.rng.pick(&all).cloned()
+}
+
+fn move_one(world: &mut World) -> Option<Command> {
+    let resource = any_resource(world)?.id;
+    let to = any_node(world)?;
+    let request = request(world);
+    Some(Command::Move {
+        resource,
+        to,
+        request,
+    })
+}
+
+fn edit(world: &mut World) -> Option<Command> {
+    let resource = any_resource(world)?;
+    let ResourceSpec::VirtualIp(mut spec) = resource.spec;
+    match world.rng.below(4) {
+        0 | 1 => {
+            spec.isolation = match spec.isolation {
+                Isolation::Lease => Isolation::Stonith,
+                Isolation::Watchdog | Isolation::Stonith => Isolation::Lease,
+            }
+        }
+        2 => spec.preference = any_node(world).into_iter().collect(),
+        _ => {
+            spec.failback = match spec.failback {
+                Failback::Never => Failback::Auto,
+                Failback::Auto => Failback::Never,
+            }
+        }
+    }
+    let object = ObjectSpec::Resource(resource.id, ResourceSpec::VirtualIp(spec));
+    let request = request(world);
+    Some(Command::Put {
+        object,
+        expected: None,
+        request,
+    })
+}
+
+fn schedule(world: &mut World) -> Option<Command> {
+    let name = any_node(world)?;
+    let node = world.oracle.state().node_named(&name)?;
+    let mut spec = node.spec.clone();
+    spec.scheduling = match spec.scheduling {
+        Scheduling::Open if world.rng.chance(700) => Scheduling::Standby,
+        Scheduling::Open => Scheduling::Cordoned,
+        Scheduling::Cordoned | Scheduling::Standby => Scheduling::Open,
+    };
+    let request = request(world);
+    Some(Command::Put {
+        object: ObjectSpec::Node(name, spec),
+        expected: None,
+        request,
+    })
+}
+
+/// The last address comes and goes, under one of two names.
+fn delete_or_create(world: &mut World) -> Option<Command> {
+    let names = ["spare-a", "spare-b"].map(ResourceId::vip);
+    let present = names
+        .iter()
+        .find(|id| world.oracle.state().resources.contains_key(id))
+        .cloned();
+    let request = request(world);
+    Some(match present {
+        Some(id) if world.rng.chance(700) => Command::Delete {
+            object: ObjectRef::Resource(id),
+            expected: None,
+            request,
+        },
+        Some(_) | None => {
+            let id = world.rng.pick(&names).cloned()?;
+            let isolation = if world.rng.chance(500) {
+                Isolation::Lease
+            } else {
+                Isolation::Stonith
+            };
+            let spec = ResourceSpec::VirtualIp(vip(99, isolation, Vec::new()));
+            Command::Put {
+                object: ObjectSpec::Resource(id, spec),
+                expected: None,
+                request,
+            }
+        }
+    })
+}
+
+fn fence(world: &mut World) -> Option<Command> {
+    let name = any_node(world)?;
+    let node = world.oracle.state().node_named(&name)?.id;
+    let incarnation = world.oracle.state().live_incarnation(node)?;
+    let request = request(world);
+    Some(Command::FenceIntent {
+        node,
+        incarnation,
+        action: FenceAction::Off,
+        cause: FenceCause::Administrator {
+            by: "operator".to_owned(),
+            reason: "drill".to_owned(),
+        },
+        request,
+        first: None,
+    })
+}
+
+/// An honest operator vouches only for a machine that is off.
+fn confirm_off(world: &mut World) -> Option<Command> {
+    let off = world
+        .machines
+        .iter()
+        .find(|machine| machine.power == Power::Off)?
+        .node;
+    let incarnation = newest(world, off)?;
+    let request = request(world);
+    Some(Command::ConfirmOff {
+        node: off,
+        incarnation,
+        by: "operator".to_owned(),
+        reason: "pulled the plug".to_owned(),
+        request,
+    })
+}
+
+fn newest(world: &World, node: NodeId) -> Option<Incarnation> {
+    match world.oracle.state().nodes.get(&node)?.session {
+        Session::Never => None,
+        Session::Open { incarnation }
+        | Session::Closing { incarnation, .. }
+        | Session::Ended { incarnation, .. } => Some(incarnation),
+    }
+}
+
+fn rogue_grant(world: &mut World) -> Option<Command> {
+    let resource = any_resource(world)?;
+    let name = any_node(world)?;
+    let state = world.oracle.state();
+    let node = state.node_named(&name)?.id;
+    let incarnation = state.live_incarnation(node)?;
+    Some(Command::Grant {
+        resource: resource.id,
+        node,
+        incarnation,
+        previous: resource.last_token,
+        generation: resource.generation,
+    })
+}

@@ -1,0 +1,26 @@
+//! The invariants, one a file, each judged against what is true in the simulated world.
+//!
+//! A run is judged throughout; the first violation ends it. Each file says what would break if it did
+//! not hold and which planted bug it has been seen to catch.
+
+use crate::clock::TrueTime;
+
+pub(crate) mod equal_states;
+pub(crate) mod evidence;
+pub(crate) mod final_release;
+pub(crate) mod liveness;
+pub(crate) mod one_owner;
+pub(crate) mod rising_tokens;
+pub(crate) mod session_end;
+pub(crate) mod unknown_opens_nothing;
+
+/// A broken promise.
+#[derive(Clone, Debug)]
+pub struct Violation {
+    /// Which invariant.
+    pub invariant: &'static str,
+    /// True time, nanoseconds since the run began.
+    pub at: TrueTime,
+    /// What was seen.
+    pub seen: String,
+}

@@ -1,0 +1,48 @@
+//! A release is final: once an agent has said that it has stopped under a token, no kernel acts under
+//! that token or a lower one of that resource on that machine again, and nothing answers under it.
+//!
+//! Seen to fail with: ActAfterRelease.
+
+use super::Violation;
+use crate::clock::TrueTime;
+use haft_engine::ids::{ResourceId, Token};
+use std::collections::BTreeMap;
+
+/// Name in reports.
+pub(crate) const NAME: &str = "final-release";
+
+/// The highest token released of each resource.
+#[derive(Debug, Default)]
+pub(crate) struct Released {
+    highest: BTreeMap<ResourceId, Token>,
+}
+
+impl Released {
+    /// The word was said.
+    pub(crate) fn record(&mut self, resource: ResourceId, token: Token) {
+        let highest = self.highest.entry(resource).or_insert(token);
+        *highest = (*highest).max(token);
+    }
+
+    /// Whether it was said of this token or a higher one.
+    pub(crate) fn covers(&self, resource: &ResourceId, token: Token) -> bool {
+        self.highest
+            .get(resource)
+            .is_some_and(|highest| *highest >= token)
+    }
+
+    /// A kernel has just acted for `resource` under `token`.
+    pub(crate) fn on_acted(
+        &self,
+        now: TrueTime,
+        machine: &str,
+        resource: &ResourceId,
+        token: Token,
+    ) -> Option<Violation> {
+        self.covers(resource, token).then(|| Violation {
+            invariant: NAME,
+            at: now,
+            seen: format!("{machine} acts for {resource} under {token} after its release"),
+        })
+    }
+}

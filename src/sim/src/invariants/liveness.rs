@@ -1,0 +1,63 @@
+//! Never stuck for no reason: once faults have stopped and every machine is up, every resource that
+//! can run does, on exactly the machine that the log says; deletions end, and orders close.
+//!
+//! A resource cannot run if every node is quarantined, cordoned or in standby.
+
+use super::Violation;
+use crate::clock::TrueTime;
+use crate::machine::Machine;
+use haft_engine::spec::{ResourceSpec, Scheduling};
+use haft_engine::state::{ClusterState, Ownership, Session};
+
+/// Name in reports.
+pub(crate) const NAME: &str = "liveness";
+
+/// What is still missing, if anything.
+pub(crate) fn missing<E>(
+    now: TrueTime,
+    state: &ClusterState,
+    machines: &[Machine<E>],
+) -> Option<String> {
+    let usable = state.nodes.values().any(|node| {
+        !node.quarantined
+            && node.spec.scheduling == Scheduling::Open
+            && matches!(node.session, Session::Open { .. })
+    });
+    for resource in state.resources.values() {
+        let id = &resource.id;
+        if resource.deleting {
+            return Some(format!("{id} is still being deleted"));
+        }
+        if !usable {
+            continue;
+        }
+        let Ownership::Active(holding) = &resource.ownership else {
+            return Some(format!("{id} is {:?}", resource.ownership));
+        };
+        let ResourceSpec::VirtualIp(vip) = &holding.spec;
+        let owner = machines.iter().find(|one| one.node == holding.node);
+        let answers = owner.and_then(|one| one.answers(now, vip.address));
+        if answers != Some(holding.token) {
+            let node = holding.node;
+            return Some(format!("node {node} does not answer for {id}"));
+        }
+    }
+    let closed = state
+        .nodes
+        .values()
+        .find(|node| !matches!(node.session, Session::Open { .. }));
+    if let Some(node) = closed {
+        return Some(format!("node {} is {:?}", node.name, node.session));
+    }
+    let open = state.orders.values().find(|order| order.phase.is_open());
+    open.map(|order| format!("order {} is {:?}", order.id, order.phase))
+}
+
+/// The verdict when the bound has passed.
+pub(crate) fn violation(now: TrueTime, missing: &str) -> Violation {
+    Violation {
+        invariant: NAME,
+        at: now,
+        seen: format!("long after the last fault, {missing}"),
+    }
+}

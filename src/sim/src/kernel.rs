@@ -1,0 +1,183 @@
+//! One machine's kernel as far as haft uses it: guard elements with timeouts, and addresses with lifetimes.
+//!
+//! It goes on while processes are paused or killed, forgets everything with the power, and stands
+//! still with the machine. It enforces nothing but what nftables and the address code do: an address
+//! answers while it is present and, if it is managed, its `held` element lives.
+
+use haft_engine::clock::{Moment, Timing};
+use haft_engine::ids::Token;
+use haft_engine::plant::{self, Bug};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+/// A request as it reaches the kernel.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    /// Manage the address and set its short-lived `armed` element.
+    Arm(IpAddr),
+    /// Move `armed` to `held`, in one transaction.
+    Install(IpAddr, Token),
+    /// Add or refresh the address itself.
+    PutAddress(IpAddr, Token),
+    /// Delete and add `held` elements, in one transaction.
+    Renew(Vec<(IpAddr, Token)>),
+    /// Delete the `held` element and the address.
+    Remove(IpAddr),
+    /// Send announcements; changes nothing.
+    Announce,
+}
+
+/// How it went.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum Reply {
+    /// As asked.
+    Done,
+    /// The transaction failed because these elements had lapsed; nothing of it was applied.
+    Lapsed(Vec<IpAddr>),
+}
+
+/// The kernel.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Kernel {
+    managed: BTreeSet<IpAddr>,
+    armed: BTreeMap<IpAddr, Moment>,
+    held: BTreeMap<IpAddr, Lived>,
+    addresses: BTreeMap<IpAddr, Lived>,
+}
+
+/// Something that lives until a moment, and the token under which it was put (ground truth only).
+#[derive(Clone, Copy, Debug)]
+struct Lived {
+    until: Moment,
+    token: Token,
+}
+
+impl Kernel {
+    /// Executes `request` at `now` on the machine's clock.
+    pub(crate) fn execute(&mut self, now: Moment, request: &Request, timing: &Timing) -> Reply {
+        match request {
+            Request::Arm(address) => {
+                self.managed.insert(*address);
+                self.armed.insert(*address, now + timing.guard_life);
+                Reply::Done
+            }
+            Request::Install(address, token) => {
+                let armed = self.armed.remove(address);
+                if armed.is_none_or(|until| until <= now) {
+                    return Reply::Lapsed(vec![*address]);
+                }
+                self.hold(now, *address, *token, timing);
+                Reply::Done
+            }
+            Request::PutAddress(address, token) => {
+                let until = now + timing.address_life;
+                let token = *token;
+                self.addresses.insert(*address, Lived { until, token });
+                Reply::Done
+            }
+            Request::Renew(items) => self.renew(now, items, timing),
+            Request::Remove(address) => {
+                self.armed.remove(address);
+                self.held.remove(address);
+                self.addresses.remove(address);
+                Reply::Done
+            }
+            Request::Announce => Reply::Done,
+        }
+    }
+
+    fn renew(&mut self, now: Moment, items: &[(IpAddr, Token)], timing: &Timing) -> Reply {
+        // A plain add does not notice that the element has lapsed (tried, design section 3).
+        if !plant::is(Bug::RenewGuardByPlainAdd) {
+            let lapsed: Vec<IpAddr> = items
+                .iter()
+                .map(|(address, _)| *address)
+                .filter(|address| !self.holds(now, *address))
+                .collect();
+            if !lapsed.is_empty() {
+                return Reply::Lapsed(lapsed);
+            }
+        }
+        for (address, token) in items {
+            self.hold(now, *address, *token, timing);
+        }
+        Reply::Done
+    }
+
+    fn hold(&mut self, now: Moment, address: IpAddr, token: Token, timing: &Timing) {
+        let until = now + timing.guard_life;
+        self.held.insert(address, Lived { until, token });
+    }
+
+    fn holds(&self, now: Moment, address: IpAddr) -> bool {
+        self.held
+            .get(&address)
+            .is_some_and(|element| element.until > now)
+    }
+
+    /// The token under which the machine would answer for `address` at `now`, if it would.
+    pub(crate) fn answers(&self, now: Moment, address: IpAddr) -> Option<Token> {
+        let present = self.addresses.get(&address).filter(|row| row.until > now)?;
+        if !self.managed.contains(&address) {
+            return Some(present.token);
+        }
+        let held = self.held.get(&address).filter(|row| row.until > now)?;
+        Some(held.token)
+    }
+
+    /// Addresses for which it answers at `now`.
+    pub(crate) fn answering(&self, now: Moment) -> Vec<(IpAddr, Token)> {
+        self.addresses
+            .keys()
+            .filter_map(|address| Some((*address, self.answers(now, *address)?)))
+            .collect()
+    }
+
+    /// What a restarted agent finds and removes: everything of haft's.
+    pub(crate) fn remove_leftovers(&mut self) {
+        self.armed.clear();
+        self.held.clear();
+        self.addresses.clear();
+    }
+
+    /// Something else deletes one of our addresses; which one it was, if there was one.
+    pub(crate) fn delete_one(&mut self, now: Moment) -> Option<IpAddr> {
+        let address = self
+            .addresses
+            .iter()
+            .find(|(_, row)| row.until > now)
+            .map(|(address, _)| *address)?;
+        self.addresses.remove(&address);
+        Some(address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Kernel, Reply, Request};
+    use haft_engine::clock::{Moment, Timing};
+    use haft_engine::ids::Token;
+    use std::net::IpAddr;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn at(ms: u64) -> Moment {
+        Moment(ms * 1_000_000)
+    }
+
+    #[test]
+    fn a_renewal_that_arrives_after_the_lapse_revives_nothing() {
+        let mut kernel = Kernel::default();
+        let timing = Timing::FAST;
+        let token = Token::default();
+        let done = |reply| assert_eq!(reply, Reply::Done);
+        done(kernel.execute(at(0), &Request::Arm(ADDRESS), &timing));
+        done(kernel.execute(at(1), &Request::Install(ADDRESS, token), &timing));
+        done(kernel.execute(at(2), &Request::PutAddress(ADDRESS, token), &timing));
+        assert_eq!(kernel.answers(at(60), ADDRESS), Some(token));
+        assert_eq!(kernel.answers(at(61), ADDRESS), None);
+        let late = kernel.execute(at(61), &Request::Renew(vec![(ADDRESS, token)]), &timing);
+        assert_eq!(late, Reply::Lapsed(vec![ADDRESS]));
+        assert_eq!(kernel.answers(at(62), ADDRESS), None);
+    }
+}

@@ -1,0 +1,159 @@
+//! haft-sim: sweeps seeds, replays one, and shows that planted bugs are caught.
+//!
+//! ```text
+//! haft-sim run --seeds 5000 [--from N]
+//! haft-sim replay --seed N [--trace | --messages]
+//! haft-sim planted [--seeds N]            (built with --features planted-bugs)
+//! ```
+//! Exit 0 if every promise held (for `planted`: if every bug was caught), 1 if not, 2 for bad usage.
+
+use haft_sim::run::run;
+use haft_sim::sweep::{Sweep, replay_command, sweep};
+use haft_sim::trace::Detail;
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Instant;
+
+/// The default seeds: the acceptance list's 5,000.
+const SEEDS: u64 = 5_000;
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut out = io::stdout().lock();
+    let done = match arguments.first().map(String::as_str) {
+        Some("run") => run_seeds(&mut out, &arguments),
+        Some("replay") => replay(&mut out, &arguments),
+        Some("planted") => planted(&mut out, &arguments),
+        Some(_) | None => usage(&mut out),
+    };
+    done.unwrap_or(ExitCode::FAILURE)
+}
+
+fn usage(out: &mut impl Write) -> io::Result<ExitCode> {
+    writeln!(
+        out,
+        "usage: haft-sim run [--seeds N] [--from N] | replay --seed N [--trace|--messages] | planted [--seeds N]"
+    )?;
+    Ok(ExitCode::from(2))
+}
+
+fn number(arguments: &[String], name: &str, default: u64) -> u64 {
+    let at = arguments.iter().position(|argument| argument == name);
+    at.and_then(|at| arguments.get(at + 1)?.parse().ok())
+        .unwrap_or(default)
+}
+
+fn run_seeds(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode> {
+    let from = number(arguments, "--from", 0);
+    let seeds = number(arguments, "--seeds", SEEDS);
+    let began = Instant::now();
+    let sum = sweep(from..from + seeds);
+    write_sweep(out, &sum, began.elapsed().as_secs_f64())?;
+    let Some((seed, violation)) = &sum.failure else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    writeln!(out, "seed {seed} broke {}: {}", violation.invariant, violation.seen)?;
+    writeln!(out, "replay: {}", replay_command(*seed))?;
+    Ok(ExitCode::FAILURE)
+}
+
+fn write_sweep(out: &mut impl Write, sum: &Sweep, seconds: f64) -> io::Result<()> {
+    writeln!(
+        out,
+        "{} seeds, {} simulated hours, {} million events, {seconds:.1} s",
+        sum.seeds,
+        sum.simulated / 3_600_000_000_000,
+        sum.events / 1_000_000
+    )?;
+    let counts = sum.counts;
+    writeln!(
+        out,
+        "{} entries, {} grants, {} sessions expired, {} reopened, {} fences confirmed, {} verdicts unproven, {} overlaps excused (clocks stood still)",
+        counts.entries,
+        counts.grants,
+        counts.expired,
+        counts.reopened,
+        counts.confirmed,
+        counts.unproven,
+        counts.exempted
+    )?;
+    for (fault, struck) in &sum.struck {
+        let name = format!("{fault:?}");
+        writeln!(
+            out,
+            "  {name:<18} {:>8}, {:>8} while something was granted",
+            struck.times, struck.while_granted
+        )?;
+    }
+    writeln!(
+        out,
+        "seeds without a fault while something was granted: {:?}; classes unmet: {:?}",
+        sum.idle_seeds,
+        sum.unmet()
+    )
+}
+
+fn replay(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode> {
+    let seed = number(arguments, "--seed", 0);
+    let has = |name: &str| arguments.iter().any(|argument| argument == name);
+    let detail = if has("--messages") {
+        Detail::Messages
+    } else if has("--trace") {
+        Detail::Story
+    } else {
+        Detail::Off
+    };
+    let began = Instant::now();
+    let report = run(seed, detail);
+    for line in &report.lines {
+        writeln!(out, "{line}")?;
+    }
+    writeln!(
+        out,
+        "seed {seed}: {:?}\n{} events, {} ms simulated, {} ms",
+        report.shape,
+        report.events,
+        report.simulated / 1_000_000,
+        began.elapsed().as_millis()
+    )?;
+    match report.violation {
+        Some(violation) => {
+            writeln!(out, "broke {}: {}", violation.invariant, violation.seen)?;
+            Ok(ExitCode::FAILURE)
+        }
+        None => {
+            writeln!(out, "clean")?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn planted(out: &mut impl Write, _arguments: &[String]) -> io::Result<ExitCode> {
+    writeln!(
+        out,
+        "this build has no planted bugs: cargo run -p haft-sim --features planted-bugs -- planted"
+    )?;
+    Ok(ExitCode::from(2))
+}
+
+#[cfg(feature = "planted-bugs")]
+fn planted(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode> {
+    let seeds = number(arguments, "--seeds", SEEDS);
+    let mut missed = 0;
+    writeln!(out, "{:<26} {:<22} {:>6} {:>6}", "bug", "invariant", "seed", "tried")?;
+    for catch in haft_sim::sweep::planted(seeds) {
+        let bug = format!("{:?}", catch.bug);
+        let (invariant, seed) = match &catch.caught {
+            Some((seed, violation)) => (violation.invariant, seed.to_string()),
+            None => ("NOT CAUGHT", "-".to_owned()),
+        };
+        missed += u32::from(catch.caught.is_none());
+        writeln!(out, "{bug:<26} {invariant:<22} {seed:>6} {:>6}", catch.tried)?;
+    }
+    Ok(if missed == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}

@@ -1,0 +1,436 @@
+//! The nemesis: faults of every class, at random and where they hurt, while something is granted.
+//!
+//! Breaks only what the real world breaks; what it does is undone after a while, and [`heal`] ends
+//! everything at once. Counts every class, so that a sweep can show that each was met.
+
+use crate::bmc::Mood;
+use crate::clock::{SECOND, TrueTime};
+use crate::net::{Place, Weather};
+use crate::raft::nanos;
+use crate::wire::{Hook, Role};
+use crate::world::{Event, World};
+use std::collections::BTreeMap;
+
+mod faults;
+mod script;
+
+use script::Script;
+
+/// Classes of faults.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Fault {
+    /// haftd is killed and restarts from what was durable.
+    CoordinatorCrash,
+    /// haftd is stopped for a while (SIGSTOP).
+    CoordinatorPause,
+    /// haft-agent is killed and restarts on the same boot.
+    AgentKill,
+    /// haft-agent is asked to end and restarts.
+    AgentRestart,
+    /// haft-agent is stopped for a while.
+    AgentPause,
+    /// haft-agent is stopped between deciding a guard write and the kernel receiving it.
+    WritePause,
+    /// Every haft process of a machine is stopped.
+    HaftPause,
+    /// A machine loses power and boots again.
+    PowerLoss,
+    /// A machine stands still with its clocks (VM pause).
+    Freeze,
+    /// The network falls in two.
+    Partition,
+    /// Single directions of links are cut.
+    OneWayCut,
+    /// A machine is cut from all others.
+    Isolation,
+    /// Loss, repetition, delay and reordering everywhere.
+    Storm,
+    /// A machine's links come and go.
+    Flapping,
+    /// A wall clock jumps.
+    WallJump,
+    /// A BMC refuses.
+    BmcRefuses,
+    /// A BMC does not answer.
+    BmcSilent,
+    /// A BMC does not know.
+    BmcIgnorant,
+    /// A BMC reports off late.
+    BmcOffLate,
+    /// A BMC acknowledges and acts later.
+    BmcActsLate,
+    /// A BMC reports on for ever after off.
+    BmcOnForEver,
+    /// The management network is cut.
+    ManagementCut,
+    /// A disk hangs.
+    DiskStall,
+    /// A kernel is slow to take guard writes.
+    KernelStall,
+    /// Something else deletes an address.
+    AddressDeleted,
+    /// Leadership is handed over.
+    Transfer,
+    /// A voter is replaced, or their number changes.
+    VoterChange,
+    /// A staged coincidence around a closing session.
+    Staged,
+}
+
+impl Fault {
+    /// Every class.
+    pub const ALL: [Fault; 28] = [
+        Fault::CoordinatorCrash,
+        Fault::CoordinatorPause,
+        Fault::AgentKill,
+        Fault::AgentRestart,
+        Fault::AgentPause,
+        Fault::WritePause,
+        Fault::HaftPause,
+        Fault::PowerLoss,
+        Fault::Freeze,
+        Fault::Partition,
+        Fault::OneWayCut,
+        Fault::Isolation,
+        Fault::Storm,
+        Fault::Flapping,
+        Fault::WallJump,
+        Fault::BmcRefuses,
+        Fault::BmcSilent,
+        Fault::BmcIgnorant,
+        Fault::BmcOffLate,
+        Fault::BmcActsLate,
+        Fault::BmcOnForEver,
+        Fault::ManagementCut,
+        Fault::DiskStall,
+        Fault::KernelStall,
+        Fault::AddressDeleted,
+        Fault::Transfer,
+        Fault::VoterChange,
+        Fault::Staged,
+    ];
+}
+
+/// What a run's faults lean towards.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bias {
+    /// Everything.
+    Mixed,
+    /// Cuts, pauses and restarts around sessions.
+    Sessions,
+    /// Pauses around guard writes.
+    Guards,
+    /// Lost owners and lying BMCs.
+    Fencing,
+    /// Changes of voters and leaders.
+    Voters,
+}
+
+impl Bias {
+    fn weight(self, fault: Fault) -> u64 {
+        use Fault as F;
+        let favoured: &[Fault] = match self {
+            Bias::Mixed => &[],
+            Bias::Sessions => &[
+                F::CoordinatorCrash,
+                F::CoordinatorPause,
+                F::OneWayCut,
+                F::Isolation,
+                F::Partition,
+                F::Storm,
+                F::Staged,
+                F::Staged,
+            ],
+            Bias::Guards => &[
+                F::AgentPause,
+                F::AgentKill,
+                F::HaftPause,
+                F::KernelStall,
+                F::AddressDeleted,
+                F::Isolation,
+                F::DiskStall,
+            ],
+            Bias::Fencing => &[
+                F::BmcRefuses,
+                F::BmcSilent,
+                F::BmcIgnorant,
+                F::BmcOffLate,
+                F::BmcActsLate,
+                F::BmcOnForEver,
+                F::ManagementCut,
+                F::HaftPause,
+                F::AgentKill,
+                F::PowerLoss,
+                F::Isolation,
+            ],
+            Bias::Voters => &[
+                F::VoterChange,
+                F::Transfer,
+                F::CoordinatorCrash,
+                F::Partition,
+                F::DiskStall,
+            ],
+        };
+        let times = favoured.iter().filter(|one| **one == fault).count() as u64;
+        let usual = match fault {
+            // Struck from a hook, not from the dice.
+            Fault::WritePause => return 0,
+            _ => 2,
+        };
+        usual + 6 * times
+    }
+}
+
+/// How often a class struck.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Struck {
+    /// At all.
+    pub times: u64,
+    /// While something was granted.
+    pub while_granted: u64,
+}
+
+/// What ends a fault.
+#[derive(Clone, Debug)]
+pub(crate) enum Undo {
+    /// These links are whole again.
+    Join(Vec<(Place, Place)>),
+    /// Management to this machine is whole again.
+    JoinManagement(Place),
+    /// The weather is the run's usual one.
+    Weather,
+    /// The BMC is honest.
+    Honest(Place),
+    /// The links toggle again, so many times more.
+    Flap(Vec<(Place, Place)>, u32, Flap),
+    /// The staged strike against this coordinator.
+    Strike(Place),
+    /// The stage is cleared.
+    EndScript,
+}
+
+/// Which way a flapping link goes next.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Flap {
+    /// It is cut.
+    Cut,
+    /// It is whole.
+    Join,
+}
+
+/// The nemesis of one run.
+#[derive(Debug)]
+pub(crate) struct Nemesis {
+    bias: Bias,
+    active: bool,
+    usual: Weather,
+    script: Option<Script>,
+    pub(crate) struck: BTreeMap<Fault, Struck>,
+}
+
+impl Nemesis {
+    /// One that waits.
+    pub(crate) fn new(bias: Bias, usual: Weather) -> Nemesis {
+        Nemesis {
+            bias,
+            active: false,
+            usual,
+            script: None,
+            struck: BTreeMap::new(),
+        }
+    }
+
+    /// Begins.
+    pub(crate) fn begin(&mut self, world: &mut World) {
+        self.active = true;
+        world.net.set_weather(self.usual);
+        world.oracle.set_unclean_probes(40);
+        world.after(0, Event::Strike);
+    }
+
+    /// Ends every fault at once: machines on, processes up, network whole, BMCs honest.
+    pub(crate) fn heal(&mut self, world: &mut World) {
+        self.active = false;
+        self.script = None;
+        world.oracle.set_unclean_probes(0);
+        world.net.heal();
+        for place in 0..world.machines.len() {
+            let machine = &mut world.machines[place];
+            machine.bmc.mood = Mood::Honest;
+            machine.disk_hangs_until = 0;
+            machine.kernel_slow_until = 0;
+            world.release(place);
+        }
+        tend(world);
+    }
+
+    /// The next fault, by the dice.
+    pub(crate) fn strike(&mut self, world: &mut World) {
+        if !self.active {
+            return;
+        }
+        let total: u64 = Fault::ALL.iter().map(|f| self.bias.weight(*f)).sum();
+        let mut dice = world.rng.below(total);
+        for fault in Fault::ALL {
+            let weight = self.bias.weight(fault);
+            if dice < weight {
+                if self.inflict(world, fault) {
+                    self.count(world, fault);
+                }
+                break;
+            }
+            dice -= weight;
+        }
+        let unit = unit(world);
+        let gap = world.rng.range(unit / 4, 5 * unit);
+        world.after(gap, Event::Strike);
+    }
+
+    fn count(&mut self, world: &mut World, fault: Fault) {
+        let granted = world.oracle.anything_granted();
+        let struck = self.struck.entry(fault).or_default();
+        struck.times += 1;
+        struck.while_granted += u64::from(granted);
+        world.note(0, || format!("FAULT {fault:?}"));
+    }
+
+    /// Looks at what has just happened and sometimes strikes there.
+    pub(crate) fn on_hooks(&mut self, world: &mut World) {
+        let hooks = std::mem::take(&mut world.hooks);
+        if !self.active {
+            return;
+        }
+        for (place, hook) in hooks {
+            if script::on_hook(self, world, place, hook) {
+                continue;
+            }
+            let per_mille = match (hook, self.bias) {
+                (Hook::GuardDecided, Bias::Guards) => 6,
+                (Hook::GuardDecided, _) => 1,
+                (Hook::Joint, _) => 300,
+                (Hook::FenceStarted(_) | Hook::FenceOrdering(_), Bias::Fencing) => 150,
+                (Hook::AgeStated(_) | Hook::ClosingAppended(_), Bias::Sessions) => 60,
+                (
+                    Hook::FenceStarted(_)
+                    | Hook::FenceOrdering(_)
+                    | Hook::AgeStated(_)
+                    | Hook::ClosingAppended(_),
+                    _,
+                ) => 20,
+            };
+            if world.rng.chance(per_mille) {
+                self.strike_at(world, place, hook);
+            }
+        }
+    }
+
+    fn strike_at(&mut self, world: &mut World, place: Place, hook: Hook) {
+        let unit = unit(world);
+        match hook {
+            Hook::GuardDecided => {
+                let span = world.rng.range(unit / 8, 5 * unit);
+                world.stop_process(place, Role::Agent, span);
+                self.count(world, Fault::WritePause);
+            }
+            Hook::AgeStated(_)
+            | Hook::ClosingAppended(_)
+            | Hook::FenceStarted(_)
+            | Hook::FenceOrdering(_)
+            | Hook::Joint => {
+                if world.rng.chance(500) {
+                    let span = world.rng.range(unit / 8, 5 * unit);
+                    world.stop_process(place, Role::Coordinator, span);
+                    self.count(world, Fault::CoordinatorPause);
+                } else {
+                    let after = world.rng.range(unit / 20, 4 * unit);
+                    world.crash(place, Role::Coordinator, after);
+                    self.count(world, Fault::CoordinatorCrash);
+                }
+            }
+        }
+    }
+
+    /// Ends one fault.
+    pub(crate) fn undo(&mut self, world: &mut World, undo: Undo) {
+        match undo {
+            Undo::Join(links) => {
+                for (from, to) in links {
+                    world.net.join(from, to);
+                }
+            }
+            Undo::JoinManagement(to) => {
+                for from in 0..world.machines.len() {
+                    world.net.join_management(from, to);
+                }
+            }
+            Undo::Weather => {
+                if self.active {
+                    world.net.set_weather(self.usual);
+                }
+            }
+            Undo::Honest(place) => world.machines[place].bmc.mood = Mood::Honest,
+            Undo::Flap(links, left, next) => self.flap(world, links, left, next),
+            Undo::Strike(place) => {
+                if self.active {
+                    script::strike(world, place);
+                }
+            }
+            Undo::EndScript => script::end(self, world),
+        }
+    }
+
+    fn flap(&mut self, world: &mut World, links: Vec<(Place, Place)>, left: u32, next: Flap) {
+        if !self.active || (left == 0 && next == Flap::Cut) {
+            return;
+        }
+        for (from, to) in &links {
+            match next {
+                Flap::Cut => world.net.cut(*from, *to),
+                Flap::Join => world.net.join(*from, *to),
+            }
+        }
+        let (left, next) = match next {
+            Flap::Cut => (left - 1, Flap::Join),
+            Flap::Join => (left, Flap::Cut),
+        };
+        let unit = unit(world);
+        let span = world.rng.range(unit / 8, unit);
+        world.after(span, Event::Undo(Undo::Flap(links, left, next)));
+    }
+}
+
+/// The run's measure of time: one ttl.
+pub(crate) fn unit(world: &World) -> TrueTime {
+    nanos(world.timing.ttl)
+}
+
+/// What systemd and an operator do: start what does not run, switch on what is off.
+pub(crate) fn tend(world: &mut World) {
+    for place in 0..world.machines.len() {
+        let machine = &world.machines[place];
+        let off_long = machine
+            .bmc
+            .off_since
+            .is_some_and(|since| world.now > since + SECOND / 2);
+        if machine.power == crate::bmc::Power::Off {
+            if off_long {
+                world.boot(place);
+            }
+            continue;
+        }
+        let boots = machine.boots;
+        let missing = [
+            (
+                Role::Coordinator,
+                machine.coordinator.running.is_none() && machine.disk.is_some(),
+            ),
+            (Role::Agent, machine.agent.running.is_none()),
+        ];
+        for (role, missing) in missing {
+            if missing {
+                let to = place;
+                world.after(SECOND / 100, Event::Start { to, role, boots });
+            }
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Each class of fault, once.
+
+use super::{Fault, Flap, Nemesis, Undo, unit};
+use crate::bmc::{Mood, Power};
+use crate::clock::{MS, SECOND, TrueTime};
+use crate::net::{Place, Weather};
+use crate::wire::{Local, Role};
+use crate::world::{Event, World};
+use std::collections::BTreeSet;
+
+impl Nemesis {
+    /// Inflicts one fault; whether there was anything to inflict it on.
+    pub(super) fn inflict(&mut self, world: &mut World, fault: Fault) -> bool {
+        let place = victim(world);
+        let unit = unit(world);
+        let span = world.rng.range(unit / 10, 6 * unit);
+        let long = world.rng.range(2 * unit, 16 * unit);
+        match fault {
+            Fault::CoordinatorCrash => {
+                let place = coordinator(world);
+                world.crash(place, Role::Coordinator, span)
+            }
+            Fault::CoordinatorPause => {
+                let place = coordinator(world);
+                world.stop_process(place, Role::Coordinator, span);
+                true
+            }
+            Fault::AgentKill => world.crash(place, Role::Agent, span),
+            Fault::AgentRestart => {
+                world.tell(place, Role::Agent, Local::Shutdown);
+                world.restart_later(place, Role::Agent, span);
+                true
+            }
+            Fault::AgentPause => {
+                world.stop_process(place, Role::Agent, span);
+                true
+            }
+            Fault::WritePause => false,
+            Fault::HaftPause => {
+                world.stop_process(place, Role::Agent, span);
+                world.stop_process(place, Role::Coordinator, span);
+                true
+            }
+            Fault::PowerLoss => {
+                world.power_off(place);
+                let after = world.rng.range(100 * MS, 3 * SECOND);
+                world.after(after, Event::Boot { to: place });
+                true
+            }
+            Fault::Freeze => {
+                world.freeze(place, span);
+                true
+            }
+            Fault::Partition
+            | Fault::OneWayCut
+            | Fault::Isolation
+            | Fault::Storm
+            | Fault::Flapping => self.inflict_on_net(world, fault, place, span),
+            Fault::WallJump => {
+                let by = i64::try_from(world.rng.below(20_000_000_000)).unwrap_or(0);
+                world.machines[place].clock.jump_wall(by - 10_000_000_000);
+                true
+            }
+            Fault::BmcRefuses => lie(world, place, Mood::Refuses, long),
+            Fault::BmcSilent => lie(world, place, Mood::Silent, long),
+            Fault::BmcIgnorant => lie(world, place, Mood::Ignorant, long),
+            Fault::BmcOffLate => lie(world, place, Mood::ReportsOffLate(span), long),
+            Fault::BmcActsLate => lie(world, place, Mood::ActsLate(span), long),
+            Fault::BmcOnForEver => lie(world, place, Mood::ReportsOnForEver, long),
+            Fault::ManagementCut => {
+                for from in 0..world.machines.len() {
+                    world.net.cut_management(from, place);
+                }
+                world.after(long, Event::Undo(Undo::JoinManagement(place)));
+                true
+            }
+            Fault::DiskStall => {
+                let place = coordinator(world);
+                world.machines[place].disk_hangs_until = world.now + span;
+                true
+            }
+            Fault::KernelStall => {
+                world.machines[place].kernel_slow_until = world.now + span;
+                true
+            }
+            Fault::AddressDeleted => delete_address(world, place),
+            Fault::Transfer => transfer(world),
+            Fault::VoterChange => change_voters(world),
+            Fault::Staged => super::script::begin(self, world),
+        }
+    }
+
+    fn inflict_on_net(
+        &mut self,
+        world: &mut World,
+        fault: Fault,
+        place: Place,
+        span: TrueTime,
+    ) -> bool {
+        let places = world.machines.len();
+        let mut links = Vec::new();
+        match fault {
+            Fault::Partition => {
+                let side: Vec<bool> = (0..places).map(|_| world.rng.chance(500)).collect();
+                for from in 0..places {
+                    for to in 0..places {
+                        if side[from] != side[to] {
+                            links.push((from, to));
+                        }
+                    }
+                }
+            }
+            Fault::OneWayCut => {
+                for to in (0..places).filter(|to| *to != place) {
+                    if world.rng.chance(500) {
+                        let way = if world.rng.chance(500) {
+                            (place, to)
+                        } else {
+                            (to, place)
+                        };
+                        links.push(way);
+                    }
+                }
+            }
+            Fault::Storm => {
+                let weather = Weather {
+                    loss: world.rng.below(300),
+                    repeat: world.rng.below(200),
+                    delay_min: MS / 10,
+                    delay_max: world.rng.range(MS, unit(world) / 3),
+                };
+                world.net.set_weather(weather);
+                world.after(span, Event::Undo(Undo::Weather));
+                return true;
+            }
+            _ => {
+                for other in (0..places).filter(|other| *other != place) {
+                    links.push((place, other));
+                    links.push((other, place));
+                }
+            }
+        }
+        if links.is_empty() {
+            return false;
+        }
+        if fault == Fault::Flapping {
+            let times = u32::try_from(world.rng.range(2, 8)).unwrap_or(2);
+            world.after(0, Event::Undo(Undo::Flap(links, times, Flap::Cut)));
+            return true;
+        }
+        for (from, to) in &links {
+            world.net.cut(*from, *to);
+        }
+        world.after(span, Event::Undo(Undo::Join(links)));
+        true
+    }
+}
+
+/// A machine, more often than not one that holds something.
+fn victim(world: &mut World) -> Place {
+    let owners: BTreeSet<Place> = world
+        .oracle
+        .state()
+        .resources
+        .values()
+        .filter_map(|row| {
+            world
+                .places
+                .get(&row.ownership.holding()?.node)
+                .copied()
+        })
+        .collect();
+    let owners: Vec<Place> = owners.into_iter().collect();
+    if world.rng.chance(650)
+        && let Some(place) = world.rng.pick(&owners)
+    {
+        return *place;
+    }
+    world.rng.index(world.machines.len())
+}
+
+/// A machine with haftd, more often than chance the leader's.
+fn coordinator(world: &mut World) -> Place {
+    if world.rng.chance(350)
+        && let Some(place) = world.leader()
+    {
+        return place;
+    }
+    let places: Vec<Place> = world
+        .machines
+        .iter()
+        .filter(|machine| machine.coordinates)
+        .map(|machine| machine.place)
+        .collect();
+    *world.rng.pick(&places).expect("every cluster coordinates")
+}
+
+fn lie(world: &mut World, place: Place, mood: Mood, span: TrueTime) -> bool {
+    world.machines[place].bmc.mood = mood;
+    world.after(span, Event::Undo(Undo::Honest(place)));
+    true
+}
+
+fn delete_address(world: &mut World, place: Place) -> bool {
+    let machine = &mut world.machines[place];
+    if machine.power == Power::Off {
+        return false;
+    }
+    let now = machine.clock.local(world.now);
+    let Some(address) = machine.kernel.delete_one(now) else {
+        return false;
+    };
+    world.tell(place, Role::Agent, Local::AddressVanished(address));
+    true
+}
+
+fn transfer(world: &mut World) -> bool {
+    let Some(leader) = world.leader() else {
+        return false;
+    };
+    let voters: Vec<_> = world.oracle.state().membership.all().into_iter().collect();
+    let Some(to) = world.rng.pick(&voters).copied() else {
+        return false;
+    };
+    world.tell(leader, Role::Coordinator, Local::Transfer(to));
+    true
+}
+
+/// Replaces one voter by a coordinator that does not vote, or adds or drops two.
+fn change_voters(world: &mut World) -> bool {
+    let Some(leader) = world.leader() else {
+        return false;
+    };
+    let sets = &world.oracle.state().membership.sets;
+    let [present] = sets.as_slice() else {
+        return false;
+    };
+    let mut voters = present.clone();
+    let spare: Vec<_> = world
+        .coordinators()
+        .into_iter()
+        .filter(|node| !voters.contains(node))
+        .collect();
+    let old: Vec<_> = voters.iter().copied().collect();
+    let Some(out) = world.rng.pick(&old).copied() else {
+        return false;
+    };
+    match world.rng.pick(&spare).copied() {
+        Some(one) => {
+            voters.remove(&out);
+            voters.insert(one);
+            if spare.len() >= 2 && voters.len() == 3 && world.rng.chance(400) {
+                voters.insert(out);
+                voters.extend(spare);
+            }
+        }
+        None if voters.len() >= 5 => {
+            let keep = world.rng.index(old.len());
+            voters.remove(&old[keep]);
+            voters.remove(&old[(keep + 1) % old.len()]);
+        }
+        None => return false,
+    }
+    while voters.len().is_multiple_of(2) {
+        voters.pop_first();
+    }
+    world.tell(leader, Role::Coordinator, Local::ChangeVoters(voters));
+    true
+}

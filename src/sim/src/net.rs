@@ -1,0 +1,108 @@
+//! The network between machines: directed links that lose, repeat, delay, reorder and are cut.
+//!
+//! Decides only when (and whether) a message arrives; who may hear it is the world's business.
+//! Reordering comes from each message drawing its own delay.
+
+use crate::clock::{MS, TrueTime};
+use crate::rng::Rng;
+
+/// Index of a machine.
+pub(crate) type Place = usize;
+
+/// How a link behaves where it is not cut.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Weather {
+    /// Lost messages, per mille.
+    pub(crate) loss: u64,
+    /// Repeated messages, per mille.
+    pub(crate) repeat: u64,
+    /// Least delay.
+    pub(crate) delay_min: TrueTime,
+    /// Greatest delay.
+    pub(crate) delay_max: TrueTime,
+}
+
+impl Weather {
+    /// A switched local network on a good day.
+    pub(crate) const FAIR: Weather = Weather {
+        loss: 0,
+        repeat: 0,
+        delay_min: MS / 10,
+        delay_max: MS,
+    };
+}
+
+/// All links.
+#[derive(Clone, Debug)]
+pub(crate) struct Net {
+    places: usize,
+    /// How many faults cut the link `from * places + to`.
+    cuts: Vec<u32>,
+    /// Management links, machine to BMC, likewise.
+    management_cuts: Vec<u32>,
+    weather: Weather,
+}
+
+impl Net {
+    /// Whole, in fair weather.
+    pub(crate) fn whole(places: usize) -> Net {
+        Net {
+            places,
+            cuts: vec![0; places * places],
+            management_cuts: vec![0; places * places],
+            weather: Weather::FAIR,
+        }
+    }
+
+    /// One more fault cuts the link.
+    pub(crate) fn cut(&mut self, from: Place, to: Place) {
+        self.cuts[from * self.places + to] += 1;
+    }
+
+    /// One fault less cuts the link.
+    pub(crate) fn join(&mut self, from: Place, to: Place) {
+        let cuts = &mut self.cuts[from * self.places + to];
+        *cuts = cuts.saturating_sub(1);
+    }
+
+    /// One more fault keeps `from` from the BMC of `to`.
+    pub(crate) fn cut_management(&mut self, from: Place, to: Place) {
+        self.management_cuts[from * self.places + to] += 1;
+    }
+
+    /// One fault less does.
+    pub(crate) fn join_management(&mut self, from: Place, to: Place) {
+        let cuts = &mut self.management_cuts[from * self.places + to];
+        *cuts = cuts.saturating_sub(1);
+    }
+
+    /// Whether `from` reaches the BMC of `to`.
+    pub(crate) fn manages(&self, from: Place, to: Place) -> bool {
+        self.management_cuts[from * self.places + to] == 0
+    }
+
+    /// Sets the weather on every link.
+    pub(crate) fn set_weather(&mut self, weather: Weather) {
+        self.weather = weather;
+    }
+
+    /// Whole again, in fair weather.
+    pub(crate) fn heal(&mut self) {
+        *self = Net::whole(self.places);
+    }
+
+    /// The delays after which copies of one message arrive: none, one or two.
+    pub(crate) fn carry(&self, rng: &mut Rng, from: Place, to: Place) -> [Option<TrueTime>; 2] {
+        if from == to {
+            return [Some(MS / 50), None];
+        }
+        if self.cuts[from * self.places + to] > 0 || rng.chance(self.weather.loss) {
+            return [None, None];
+        }
+        let weather = self.weather;
+        let delay = |rng: &mut Rng| rng.range(weather.delay_min, weather.delay_max + 1);
+        let first = delay(rng);
+        let second = rng.chance(weather.repeat).then(|| delay(rng));
+        [Some(first), second]
+    }
+}

@@ -1,0 +1,388 @@
+//! The judge: keeps its own copy of the replicated state and a ledger of what is true, and asks the
+//! invariants at every moment at which they could begin to fail.
+//!
+//! Believes no process: power, boots, kernels and final words are observed in the world itself.
+
+use crate::bmc::Power;
+use crate::clock::TrueTime;
+use crate::invariants::final_release::Released;
+use crate::invariants::rising_tokens::Highest;
+use crate::invariants::session_end::Expired;
+use crate::invariants::{
+    Violation, equal_states, evidence, final_release, one_owner, rising_tokens,
+    unknown_opens_nothing,
+};
+use crate::kernel::{Reply, Request};
+use crate::machine::Machine;
+use crate::net::Place;
+use crate::wire::Life;
+use haft_engine::apply::{Outcome, apply};
+use haft_engine::command::{Command, Entry};
+use haft_engine::ids::{BootId, Incarnation, LogIndex, ResourceId, Token};
+use haft_engine::keeper::Operation;
+use haft_engine::spec::Isolation;
+use haft_engine::state::{ClusterState, Ending, Holding, Session};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What the judge knows to be true about grants and lives.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    /// Isolation as granted.
+    isolation: BTreeMap<Token, Isolation>,
+    /// Boot of each incarnation.
+    boots: BTreeMap<Incarnation, BootId>,
+    /// Which life of which agent works (or worked) under each incarnation.
+    adopted: BTreeMap<Incarnation, (Place, Life)>,
+    released: Released,
+    lease_span: TrueTime,
+    /// Overlaps excused because a machine's clocks had stood still.
+    pub(crate) exempted: u64,
+}
+
+impl Ledger {
+    /// How long an overlap is excused after clocks stood still: one ttl, lengthened.
+    pub(crate) fn lease_span(&self) -> TrueTime {
+        self.lease_span
+    }
+
+    /// Whether the token was granted under `lease` isolation.
+    pub(crate) fn is_lease(&self, token: Token) -> bool {
+        self.isolation.get(&token) == Some(&Isolation::Lease)
+    }
+
+    /// Whether `holding` of `resource` can act no more, in truth.
+    pub(crate) fn has_stopped<E>(
+        &self,
+        machine: &Machine<E>,
+        resource: &ResourceId,
+        holding: &Holding,
+    ) -> bool {
+        let incarnation = holding.incarnation;
+        let rebooted = self
+            .boots
+            .get(&incarnation)
+            .is_some_and(|boot| *boot != machine.boot());
+        if machine.power == Power::Off
+            || rebooted
+            || self.released.covers(resource, holding.token)
+        {
+            return true;
+        }
+        let Some((_, life)) = self.adopted.get(&incarnation) else {
+            // No agent ever learned of this incarnation, so nobody acted under it.
+            return true;
+        };
+        if machine.agent.life == *life {
+            let works = machine.agent.running.as_ref();
+            return works.is_some_and(|agent| {
+                agent.lease().map(|(newest, _)| newest) != Some(incarnation)
+            });
+        }
+        machine.probed_clean.is_some_and(|probed| probed > *life)
+    }
+}
+
+/// The judge.
+pub(crate) struct Oracle {
+    state: ClusterState,
+    history: BTreeMap<u64, (Entry, Vec<Outcome>)>,
+    pub(crate) ledger: Ledger,
+    highest: Highest,
+    expired: Expired,
+    violation: Option<Violation>,
+    unclean_probes: u64,
+    pub(crate) counts: Counts,
+}
+
+/// How much a run exercised.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Entries committed.
+    pub entries: u64,
+    /// Grants.
+    pub grants: u64,
+    /// Sessions expired.
+    pub expired: u64,
+    /// Sessions reopened.
+    pub reopened: u64,
+    /// Verdicts that confirmed.
+    pub confirmed: u64,
+    /// Verdicts that proved nothing.
+    pub unproven: u64,
+    /// Overlaps excused (clocks that stood still).
+    pub exempted: u64,
+}
+
+impl Oracle {
+    /// A judge of a cluster that was formed in `state`.
+    pub(crate) fn new(state: ClusterState, lease_span: TrueTime) -> Oracle {
+        Oracle {
+            state,
+            history: BTreeMap::new(),
+            ledger: Ledger {
+                lease_span,
+                ..Ledger::default()
+            },
+            highest: Highest::default(),
+            expired: Expired::default(),
+            violation: None,
+            unclean_probes: 0,
+            counts: Counts::default(),
+        }
+    }
+
+    /// The judge's own state: what has been committed so far.
+    pub(crate) fn state(&self) -> &ClusterState {
+        &self.state
+    }
+
+    /// Whether anything is owned now.
+    pub(crate) fn anything_granted(&self) -> bool {
+        self.state
+            .resources
+            .values()
+            .any(|resource| resource.ownership.holding().is_some())
+    }
+
+    /// The first violation, if any.
+    pub(crate) fn violation(&self) -> Option<&Violation> {
+        self.violation.as_ref()
+    }
+
+    /// Records a violation found elsewhere.
+    pub(crate) fn report(&mut self, violation: Option<Violation>) {
+        if self.violation.is_none() {
+            self.violation = violation;
+        }
+    }
+
+    /// How many of a thousand agents that start cannot look for leftovers.
+    pub(crate) fn unclean_probes(&self) -> u64 {
+        self.unclean_probes
+    }
+
+    /// Sets it.
+    pub(crate) fn set_unclean_probes(&mut self, per_mille: u64) {
+        self.unclean_probes = per_mille;
+    }
+
+    /// Whether nobody has applied `index` before.
+    pub(crate) fn is_new(&self, index: u64) -> bool {
+        index > self.state.applied.0
+    }
+
+    /// An agent has adopted an incarnation.
+    pub(crate) fn adopted(&mut self, incarnation: Incarnation, place: Place, life: Life) {
+        self.ledger.adopted.insert(incarnation, (place, life));
+    }
+
+    /// An agent has said its final word.
+    pub(crate) fn released(&mut self, resource: ResourceId, token: Token) {
+        self.ledger.released.record(resource, token);
+    }
+
+    /// A coordinator has applied an entry, perhaps as the first.
+    pub(crate) fn applied<E>(
+        &mut self,
+        now: TrueTime,
+        machines: &[Machine<E>],
+        index: u64,
+        entry: &Entry,
+        outcomes: &[Outcome],
+    ) {
+        if !self.is_new(index) {
+            if let Some((first, did)) = self.history.get(&index) {
+                let violation =
+                    equal_states::check_entry(now, index, (first, did), (entry, outcomes));
+                self.report(violation);
+            }
+            return;
+        }
+        self.counts.entries += 1;
+        let before: Vec<(ResourceId, Holding)> = if entry.commands.is_empty() {
+            Vec::new()
+        } else {
+            self.holdings()
+        };
+        let unproven = unknown_opens_nothing::unproven(entry);
+        let targets = unknown_opens_nothing::held_by_targets(&self.state, &unproven);
+        let fenced = unknown_opens_nothing::fenced(&self.state);
+        let did = apply(&mut self.state, LogIndex(index), entry);
+        let same = equal_states::check_entry(now, index, (entry, &did), (entry, outcomes));
+        self.report(same);
+        let opened = unknown_opens_nothing::check(now, &self.state, &targets, &fenced);
+        self.report(opened);
+        self.judge_commands(now, machines, entry, &did);
+        for (resource, holding) in before {
+            let still = self
+                .state
+                .resources
+                .get(&resource)
+                .and_then(|row| row.ownership.holding())
+                .is_some_and(|now| now.token == holding.token);
+            if !still {
+                let violation =
+                    evidence::check(now, machines, &self.ledger, index, &resource, &holding);
+                self.report(violation);
+            }
+        }
+        self.history.insert(index, (entry.clone(), did));
+    }
+
+    fn holdings(&self) -> Vec<(ResourceId, Holding)> {
+        self.state
+            .resources
+            .values()
+            .filter_map(|row| Some((row.id.clone(), row.ownership.holding()?.clone())))
+            .collect()
+    }
+
+    fn judge_commands<E>(
+        &mut self,
+        now: TrueTime,
+        machines: &[Machine<E>],
+        entry: &Entry,
+        did: &[Outcome],
+    ) {
+        for (command, outcome) in entry.commands.iter().zip(did) {
+            match (command, outcome) {
+                (_, Outcome::Refused(_)) => {}
+                (Command::Grant { resource, .. }, Outcome::Granted(token)) => {
+                    self.counts.grants += 1;
+                    let violation = self.highest.on_granted(now, resource, *token);
+                    self.report(violation);
+                    let holding = self.state.resources.get(resource);
+                    let holding = holding.and_then(|row| row.ownership.holding());
+                    if let Some(holding) = holding {
+                        self.ledger.isolation.insert(*token, holding.isolation);
+                    }
+                }
+                (Command::Admit { boot, .. }, Outcome::Admitted(incarnation)) => {
+                    self.ledger.boots.insert(*incarnation, *boot);
+                }
+                (
+                    Command::Expired {
+                        node, incarnation, ..
+                    },
+                    Outcome::Done,
+                ) => {
+                    let over = self.state.nodes.get(node).is_some_and(|row| {
+                        row.session
+                            == Session::Ended {
+                                incarnation: *incarnation,
+                                ending: Ending::Expired,
+                            }
+                    });
+                    if over {
+                        self.counts.expired += 1;
+                        self.expired.record(*incarnation);
+                        if let Some(machine) = machines.iter().find(|one| one.node == *node) {
+                            self.after_agent(now, machine);
+                        }
+                    }
+                }
+                (Command::Reopened { .. }, _) => self.counts.reopened += 1,
+                (Command::FenceVerdict { verdict, .. }, _) => {
+                    if *verdict == haft_engine::command::Verdict::Confirmed {
+                        self.counts.confirmed += 1;
+                    } else {
+                        self.counts.unproven += 1;
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// A coordinator stands at some index; compared if the judge stands there too.
+    pub(crate) fn compare(&mut self, now: TrueTime, place: Place, state: &ClusterState) {
+        if state.applied == self.state.applied && state.applied.0.is_multiple_of(8) {
+            self.report(equal_states::check_state(now, place, &self.state, state));
+        }
+    }
+
+    /// An agent has done something: does it believe in a lease that is over?
+    pub(crate) fn after_agent<E>(&mut self, now: TrueTime, machine: &Machine<E>) {
+        let violation = self.expired.check(now, machine, self.ledger.lease_span);
+        self.report(violation);
+    }
+
+    /// A guard write has reached a kernel.
+    pub(crate) fn kernel_wrote<E>(
+        &mut self,
+        now: TrueTime,
+        machines: &[Machine<E>],
+        place: Place,
+        operation: &Operation,
+        request: &Request,
+        reply: &Reply,
+    ) {
+        if *reply != Reply::Done {
+            return;
+        }
+        let acted: Vec<(ResourceId, Token)> = match operation {
+            Operation::Install(resource, token) | Operation::AddAddress(resource, token) => {
+                vec![(resource.clone(), *token)]
+            }
+            Operation::Renew(items) => items.clone(),
+            Operation::Arm(..)
+            | Operation::RefreshAddress(..)
+            | Operation::Remove(..)
+            | Operation::Announce(..) => Vec::new(),
+        };
+        let machine = &machines[place];
+        for (resource, token) in &acted {
+            let name = machine.name.as_str();
+            let violation = self
+                .ledger
+                .released
+                .on_acted(now, name, resource, *token);
+            self.report(violation);
+        }
+        let held: Vec<(std::net::IpAddr, Token)> = match request {
+            Request::Install(address, token) | Request::PutAddress(address, token) => {
+                vec![(*address, *token)]
+            }
+            Request::Renew(items) => items.clone(),
+            Request::Arm(_) | Request::Remove(_) | Request::Announce => Vec::new(),
+        };
+        for (address, token) in held {
+            if machine.answers(now, address).is_none() {
+                continue;
+            }
+            let violation = self
+                .highest
+                .on_held(now, machine, &self.ledger, address, token);
+            self.report(violation);
+            let violation = one_owner::check(now, machines, address, &mut self.ledger);
+            self.report(violation);
+        }
+    }
+
+    /// A machine that stood still goes on: whatever it answers for, it answers for again.
+    pub(crate) fn machine_woke<E>(&mut self, now: TrueTime, machines: &[Machine<E>], place: Place) {
+        let machine = &machines[place];
+        let addresses: BTreeSet<_> = machine
+            .kernel
+            .answering(machine.clock.local(now))
+            .into_iter()
+            .map(|(address, _)| address)
+            .collect();
+        for address in addresses {
+            let violation = one_owner::check(now, machines, address, &mut self.ledger);
+            self.report(violation);
+        }
+    }
+
+    /// Names of every invariant, for reports.
+    pub(crate) const INVARIANTS: [&'static str; 8] = [
+        one_owner::NAME,
+        evidence::NAME,
+        rising_tokens::NAME,
+        unknown_opens_nothing::NAME,
+        final_release::NAME,
+        crate::invariants::session_end::NAME,
+        equal_states::NAME,
+        crate::invariants::liveness::NAME,
+    ];
+}

@@ -1,0 +1,247 @@
+//! What a seed means: how many machines, which timing, which faults; and the cluster as it was formed.
+//!
+//! Forms the cluster through `apply`, entry by entry, as `init`, `join` and an administrator would.
+
+use crate::clock::{MS, TrueTime};
+use crate::errands::vip;
+use crate::machine::Machine;
+use crate::nemesis::Bias;
+use crate::net::Weather;
+use crate::oracle::Oracle;
+use crate::raft::{Disk, Snapshot, nanos};
+use crate::rng::Rng;
+use crate::trace::{Detail, Trace};
+use crate::world::{Event, World};
+use haft_engine::apply::{Outcome, apply};
+use haft_engine::clock::{Timing, lengthened};
+use haft_engine::command::{Command, Entry, HeartbeatKey, NodeRole, Registration, VoterSets};
+use haft_engine::ids::{
+    ClusterId, DeviceName, Epoch, LogIndex, NodeId, NodeName, RequestId, ResourceId,
+};
+use haft_engine::spec::{FenceDeviceSpec, Isolation, ObjectSpec, Observes, ResourceSpec};
+use haft_engine::state::ClusterState;
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Greatest clock-rate error of one machine against true time, so that two differ by no more than the
+/// engine's rho.
+const RATE_PPM_MAX: u64 = 500;
+
+/// The shape of one run.
+#[derive(Clone, Debug)]
+pub struct Shape {
+    /// Intervals.
+    pub timing: Timing,
+    /// First voters.
+    pub voters: usize,
+    /// Coordinators that do not vote at first.
+    pub spares: usize,
+    /// Nodes without haftd.
+    pub agents: usize,
+    /// Addresses.
+    pub vips: usize,
+    /// What the faults lean towards.
+    pub bias: Bias,
+    /// How long faults go on, true nanoseconds.
+    pub faults_for: TrueTime,
+    /// Time within which everything must run: at first, and after the last fault.
+    pub settle_within: TrueTime,
+    /// Usual weather while faults go on.
+    pub(crate) weather: Weather,
+}
+
+impl Shape {
+    /// The shape that `rng` deals.
+    pub(crate) fn deal(rng: &mut Rng) -> Shape {
+        let timing = match rng.below(20) {
+            0 => Timing::RELAXED,
+            1..=3 => Timing::NORMAL,
+            _ => Timing::FAST,
+        };
+        let bias = match rng.below(10) {
+            0..=2 => Bias::Mixed,
+            3..=5 => Bias::Sessions,
+            6 => Bias::Guards,
+            7 | 8 => Bias::Fencing,
+            _ => Bias::Voters,
+        };
+        let voters = if rng.chance(200) { 5 } else { 3 };
+        let spares = match bias {
+            Bias::Voters => 1 + rng.index(2),
+            Bias::Mixed => rng.index(2),
+            Bias::Sessions | Bias::Guards | Bias::Fencing => 0,
+        };
+        let ttl = nanos(timing.ttl);
+        let weather = Weather {
+            loss: rng.below(10),
+            repeat: rng.below(10),
+            delay_min: MS / 10,
+            delay_max: rng.range(MS, ttl / 25),
+        };
+        Shape {
+            timing,
+            voters,
+            spares,
+            agents: rng.index(3),
+            vips: 2 + rng.index(3),
+            bias,
+            faults_for: rng.range(40, 70) * ttl,
+            settle_within: 60 * ttl + 10_000 * MS,
+            weather,
+        }
+    }
+
+    fn machines(&self) -> usize {
+        self.voters + self.spares + self.agents
+    }
+}
+
+/// A cluster formed and about to start.
+pub(crate) fn world(shape: &Shape, mut rng: Rng, detail: Detail) -> World {
+    let (state, voters) = form(shape, &mut rng);
+    let snapshot = Rc::new(Snapshot {
+        index: state.applied.0,
+        term: 1,
+        membership: voters,
+        state: state.clone(),
+    });
+    let mut machines: Vec<Machine<Event>> = Vec::new();
+    for (place, node) in state.nodes.values().enumerate() {
+        let rate = rng.range(0, 2 * RATE_PPM_MAX + 1);
+        let ppm = i64::try_from(rate).unwrap_or(0) - 500;
+        let mut machine = Machine::new(place, node.id, node.name.clone(), ppm);
+        if node.role == NodeRole::Coordinator {
+            machine.coordinates = true;
+            machine.disk = Some(Disk::formed(Rc::clone(&snapshot)));
+        }
+        machines.push(machine);
+    }
+    let lease_span = nanos(lengthened(shape.timing.ttl)) + MS;
+    let oracle = Oracle::new(state, lease_span);
+    World::new(rng, shape.timing, machines, oracle, Trace::new(detail))
+}
+
+/// Applies the entries of a cluster's first day.
+fn form(shape: &Shape, rng: &mut Rng) -> (ClusterState, VoterSets) {
+    let mut day = FirstDay::default();
+    let role = |place| {
+        if place < shape.voters + shape.spares {
+            NodeRole::Coordinator
+        } else {
+            NodeRole::AgentOnly
+        }
+    };
+    day.apply(Command::Bootstrap {
+        cluster: ClusterId([7; 16]),
+        epoch: Epoch(1),
+        first: registration(0, NodeRole::Coordinator),
+        heartbeat_key: HeartbeatKey {
+            generation: 1,
+            secret: [0; 32],
+        },
+    });
+    let mut voters = BTreeSet::from([NodeId(1)]);
+    for place in 1..shape.machines() {
+        let node = registration(place, role(place));
+        let mut sha256 = [0; 32];
+        sha256[0] = u8::try_from(place).expect("a handful of machines");
+        day.apply(Command::MintJoinToken {
+            sha256,
+            node: node.name.clone(),
+            expires_unix_ms: 10,
+            request: RequestId::default(),
+        });
+        let outcome = day.apply(Command::RegisterNode {
+            node,
+            token_sha256: sha256,
+        });
+        if let Outcome::Registered(id) = outcome
+            && place < shape.voters
+        {
+            voters.insert(id);
+        }
+    }
+    let sets = VoterSets {
+        index: LogIndex(day.state.applied.0 + 1),
+        sets: vec![voters],
+    };
+    day.apply(Command::Membership(sets.clone()));
+    day.put(ObjectSpec::Device(
+        DeviceName::from("bmc"),
+        device(shape, &day.state),
+    ));
+    for n in 0..shape.vips {
+        let isolation = if (n + rng.index(2)) % 2 == 0 {
+            Isolation::Lease
+        } else {
+            Isolation::Stonith
+        };
+        let preference = vec![name(rng.index(shape.machines()))];
+        let spec = ResourceSpec::VirtualIp(vip(n, isolation, preference));
+        let id = ResourceId::vip(&format!("vip{n}"));
+        day.put(ObjectSpec::Resource(id, spec));
+    }
+    (day.state, sets)
+}
+
+#[derive(Default)]
+struct FirstDay {
+    state: ClusterState,
+}
+
+impl FirstDay {
+    fn apply(&mut self, command: Command) -> Outcome {
+        let index = LogIndex(self.state.applied.0 + 1);
+        let entry = Entry {
+            stamp_unix_ms: 1,
+            commands: vec![command],
+        };
+        let outcomes = apply(&mut self.state, index, &entry);
+        let outcome = outcomes.into_iter().next().expect("one for each command");
+        assert!(
+            !matches!(outcome, Outcome::Refused(_)),
+            "{entry:?}: {outcome:?}"
+        );
+        outcome
+    }
+
+    fn put(&mut self, object: ObjectSpec) {
+        self.apply(Command::Put {
+            object,
+            expected: None,
+            request: RequestId::default(),
+        });
+    }
+}
+
+fn name(place: usize) -> NodeName {
+    NodeName(format!("n{place}"))
+}
+
+fn registration(place: usize, role: NodeRole) -> Registration {
+    let mut key_sha256 = [9; 32];
+    key_sha256[0] = u8::try_from(place).expect("a handful of machines");
+    Registration {
+        name: name(place),
+        role,
+        host: format!("10.0.0.{}", place + 1),
+        key_sha256,
+    }
+}
+
+fn device(shape: &Shape, state: &ClusterState) -> FenceDeviceSpec {
+    FenceDeviceSpec {
+        agent: "/usr/lib/haft/fence-agents/fence_haft_ipmi".to_owned(),
+        observes: Observes::Power,
+        targets: state
+            .nodes
+            .values()
+            .map(|node| (node.name.clone(), String::new()))
+            .collect(),
+        parameters: BTreeMap::from([("ip".to_owned(), "10.9.0.1".to_owned())]),
+        secret_files: BTreeMap::new(),
+        deadline: Duration::max(shape.timing.ttl * 2, Duration::from_millis(1_000)),
+        level: 1,
+    }
+}

@@ -1,0 +1,163 @@
+//! What simulated processes say to each other and ask of the world.
+//!
+//! Messages are values: encoding, keys and sockets belong to the real drivers. Streams are modelled as
+//! level-triggered messages that are repeated, so that loss and reordering exercise the machines.
+
+use crate::bmc::{Ask, Said};
+use crate::kernel;
+use crate::raft;
+use haft_engine::apply::Outcome;
+use haft_engine::clock::Moment;
+use haft_engine::command::{Command, Entry, Probe, StatedAge, VoterSets};
+use haft_engine::ids::{BootId, Incarnation, LogIndex, NodeId, ResourceId, Token};
+use haft_engine::keeper::{Assignment, Operation};
+use haft_engine::session::{Answer, Beat};
+use std::rc::Rc;
+
+/// A process of a machine.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Role {
+    /// haftd.
+    Coordinator,
+    /// haft-agent.
+    Agent,
+}
+
+/// One life of one process; never reused in a run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Life(pub(crate) u64);
+
+/// Any message.
+#[derive(Clone, Debug)]
+pub(crate) enum Wire {
+    /// Between coordinators.
+    Raft(raft::Message),
+    /// The leader asks how long an incarnation has been silent.
+    AskAge {
+        node: NodeId,
+        incarnation: Incarnation,
+        closing: LogIndex,
+    },
+    /// The answer.
+    Age { closing: LogIndex, age: StatedAge },
+    /// A node's beat.
+    Beat(Beat),
+    /// A coordinator's answer to it.
+    Answer(Answer),
+    /// An agent asks to be admitted; over a stream that ends with the agent's life.
+    Attach {
+        node: NodeId,
+        life: Life,
+        boot: BootId,
+        probe: Probe,
+    },
+    /// An admitted agent is connected and wants its assignments.
+    Hello {
+        node: NodeId,
+        life: Life,
+        incarnation: Incarnation,
+    },
+    /// The leader tells an agent its incarnation.
+    Admitted {
+        life: Life,
+        incarnation: Incarnation,
+        membership: VoterSets,
+    },
+    /// The leader's whole assignment for the node.
+    Assigned(Rc<Assignment>),
+    /// The owner's word, as the command it is to become.
+    Report(Command),
+}
+
+/// What a process asks of the world.
+#[derive(Clone, Debug)]
+pub(crate) enum Act {
+    /// Send to the haftd of this node.
+    ToCoordinator(NodeId, Wire),
+    /// Send to the haftd of every coordinator there is.
+    ToCoordinators(Wire),
+    /// Send to the haft-agent of this node.
+    ToAgent(NodeId, Wire),
+    /// Make the log durable up to here.
+    Flush { index: u64, term: u64 },
+    /// Propose a moment later, if the process still leads this term.
+    ProposeSoon { term: u64, entry: Rc<Entry> },
+    /// Ask a BMC over the management network.
+    AskBmc { target: NodeId, task: u64, ask: Ask },
+    /// An entry was applied here.
+    Applied {
+        index: u64,
+        entry: Rc<Entry>,
+        outcomes: Rc<Vec<Outcome>>,
+    },
+    /// The agent hands a decided kernel write over; it arrives a moment later.
+    Kernel {
+        operation: Operation,
+        request: kernel::Request,
+    },
+    /// The agent has adopted an incarnation.
+    Adopted(Incarnation),
+    /// The agent has said, finally, that it has stopped.
+    Released(ResourceId, Token),
+    /// Something at which a fault would hurt.
+    Hook(Hook),
+}
+
+/// Points at which the nemesis likes to strike.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Hook {
+    /// A guard write was decided and permitted and has not reached the kernel.
+    GuardDecided,
+    /// A coordinator has stated an age of this node that counts towards its end.
+    AgeStated(NodeId),
+    /// A closing entry of this node was appended.
+    ClosingAppended(NodeId),
+    /// A fence try began against this node.
+    FenceStarted(NodeId),
+    /// The executor is about to make the irreversible call.
+    FenceOrdering(NodeId),
+    /// A joint membership was appended.
+    Joint,
+}
+
+/// What arrives at a process beside messages.
+#[derive(Clone, Debug)]
+pub(crate) enum Local {
+    /// It wanted to be woken.
+    Wake,
+    /// The disk is done.
+    Flushed { index: u64, term: u64 },
+    /// A proposal's moment has come.
+    Propose { term: u64, entry: Rc<Entry> },
+    /// A BMC answered.
+    BmcSaid { task: u64, said: Said },
+    /// An administrator's command, at whatever coordinator it reached.
+    Administrator(Command),
+    /// An administrator's change of voters.
+    ChangeVoters(std::collections::BTreeSet<NodeId>),
+    /// An administrator's transfer of leadership.
+    Transfer(NodeId),
+    /// The kernel has answered.
+    KernelDone {
+        operation: Operation,
+        reply: kernel::Reply,
+    },
+    /// The agent looked for leftovers; this is what it found out.
+    Probed(Probe),
+    /// Something else removed the address.
+    AddressVanished(std::net::IpAddr),
+    /// The process is asked to end.
+    Shutdown,
+}
+
+/// What a machine hands its processes with each event.
+pub(crate) struct Context<'a> {
+    /// The machine's clock.
+    pub(crate) now: Moment,
+    /// Its wall clock, milliseconds since 1970.
+    pub(crate) wall_ms: u64,
+    /// The run's random numbers.
+    pub(crate) rng: &'a mut crate::rng::Rng,
+    /// What the process asks for.
+    pub(crate) acts: &'a mut Vec<Act>,
+}

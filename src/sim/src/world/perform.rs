@@ -1,0 +1,181 @@
+//! What processes ask for, done: messages sent, disks flushed, kernel writes on their way.
+
+use super::{Event, World};
+use crate::clock::{MS, TrueTime};
+use crate::kernel::{Reply, Request};
+use crate::net::Place;
+use crate::wire::{Act, Local, Role, Wire};
+use haft_engine::ids::NodeId;
+use haft_engine::keeper::Operation;
+
+impl World {
+    /// Does what a process asked for, in order.
+    pub(super) fn perform(&mut self, place: Place, role: Role, acts: Vec<Act>) {
+        let life = self.life(place, role);
+        for act in acts {
+            match act {
+                Act::ToCoordinator(to, wire) => self.send(place, Role::Coordinator, to, wire),
+                Act::ToCoordinators(wire) => {
+                    for to in self.coordinators() {
+                        self.send(place, Role::Coordinator, to, wire.clone());
+                    }
+                }
+                Act::ToAgent(to, wire) => self.send(place, Role::Agent, to, wire),
+                Act::Flush { index, term } => {
+                    let hangs = self.machines[place]
+                        .disk_hangs_until
+                        .saturating_sub(self.now);
+                    let delay = hangs + self.rng.range(MS / 10, MS);
+                    let local = Local::Flushed { index, term };
+                    self.after(delay, self.local(place, role, life, local));
+                }
+                Act::ProposeSoon { term, entry } => {
+                    let delay = self.rng.range(0, MS / 5);
+                    let local = Local::Propose { term, entry };
+                    self.after(delay, self.local(place, role, life, local));
+                }
+                Act::AskBmc { target, task, ask } => {
+                    let delay = self.rng.range(MS, 3 * MS);
+                    let Some(target) = self.places.get(&target).copied() else {
+                        continue;
+                    };
+                    let from = place;
+                    self.after(
+                        delay,
+                        Event::BmcAsked {
+                            from,
+                            life,
+                            target,
+                            task,
+                            ask,
+                        },
+                    );
+                }
+                Act::Applied {
+                    index,
+                    entry,
+                    outcomes,
+                } => self.applied(place, index, &entry, &outcomes),
+                Act::Kernel { operation, request } => {
+                    let delay = self.kernel_delay(place);
+                    let to = place;
+                    self.after(
+                        delay,
+                        Event::KernelWrite {
+                            to,
+                            life,
+                            operation,
+                            request,
+                        },
+                    );
+                }
+                Act::Adopted(incarnation) => {
+                    self.note(place, || format!("agent is incarnation {incarnation}"));
+                    self.oracle.adopted(incarnation, place, life);
+                }
+                Act::Released(resource, token) => {
+                    self.note(place, || format!("agent says {resource} {token} released"));
+                    self.oracle.released(resource, token);
+                }
+                Act::Hook(hook) => self.hooks.push((place, hook)),
+            }
+        }
+    }
+
+    fn local(&self, to: Place, role: Role, life: crate::wire::Life, local: Local) -> Event {
+        Event::Local {
+            to,
+            role,
+            life,
+            local,
+        }
+    }
+
+    fn kernel_delay(&mut self, place: Place) -> TrueTime {
+        let base = self.rng.range(MS / 50, MS / 5);
+        if self.now < self.machines[place].kernel_slow_until {
+            base + self.rng.range(5 * MS, 130 * MS)
+        } else {
+            base
+        }
+    }
+
+    /// Writes a line of the trace, if somebody reads along.
+    pub(crate) fn note(&mut self, place: Place, line: impl FnOnce() -> String) {
+        if self.trace.on() {
+            let line = line();
+            self.trace.note(self.now, place, &line);
+        }
+    }
+
+    fn applied(
+        &mut self,
+        place: Place,
+        index: u64,
+        entry: &haft_engine::command::Entry,
+        outcomes: &[haft_engine::apply::Outcome],
+    ) {
+        if self.trace.on() && !entry.commands.is_empty() && self.oracle.is_new(index) {
+            let line = format!("commits {index}: {:?} => {outcomes:?}", entry.commands);
+            self.trace.note(self.now, place, &line);
+        }
+        self.oracle
+            .applied(self.now, &self.machines, index, entry, outcomes);
+        let state = self.machines[place]
+            .coordinator
+            .running
+            .as_ref()
+            .map(|coordinator| coordinator.state());
+        if let Some(state) = state {
+            self.oracle.compare(self.now, place, state);
+        }
+    }
+
+    fn send(&mut self, place: Place, role: Role, to: NodeId, wire: Wire) {
+        let Some(to) = self.places.get(&to).copied() else {
+            return;
+        };
+        let from = self.machines[place].node;
+        let [first, second] = self.net.carry(&mut self.rng, place, to);
+        if let Some(delay) = second {
+            let wire = wire.clone();
+            self.after(
+                delay,
+                Event::Wire {
+                    to,
+                    role,
+                    from,
+                    wire,
+                },
+            );
+        }
+        if let Some(delay) = first {
+            self.after(
+                delay,
+                Event::Wire {
+                    to,
+                    role,
+                    from,
+                    wire,
+                },
+            );
+        }
+    }
+
+    /// A decided write reaches the kernel.
+    pub(super) fn write_kernel(&mut self, place: Place, operation: Operation, request: &Request) {
+        let machine = &mut self.machines[place];
+        let local_now = machine.clock.local(self.now);
+        let reply = machine.kernel.execute(local_now, request, &self.timing);
+        let life = machine.agent.life;
+        let quiet = matches!(request, Request::Renew(_) | Request::Announce);
+        if !quiet || reply != Reply::Done {
+            self.note(place, || format!("kernel {request:?}: {reply:?}"));
+        }
+        self.oracle
+            .kernel_wrote(self.now, &self.machines, place, &operation, request, &reply);
+        let local = Local::KernelDone { operation, reply };
+        let event = self.local(place, Role::Agent, life, local);
+        self.after(MS / 100, event);
+    }
+}
