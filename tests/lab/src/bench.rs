@@ -5,14 +5,20 @@
 
 use std::path::Path;
 
+use anyhow::Context;
 use serde::Serialize;
 
+use crate::cluster::{LEASE, PROGRAMS, STONITH};
 use crate::keepalived;
 use crate::lab::{Lab, own_directory};
 use crate::say::say;
 use crate::stats::Figures;
 
-pub mod beside;
+mod beside;
+mod haft;
+
+/// Attempts at one run before the machine is called too busy.
+const ATTEMPTS: usize = 10;
 
 /// Samples of one contender.
 #[derive(Debug, Default)]
@@ -23,8 +29,39 @@ pub struct Series {
 }
 
 impl Series {
+    /// Repeats a run until the judge did not stall in it.
+    ///
+    /// # Errors
+    /// That of the run, or the judge stalled every time.
+    fn until_it_counts(
+        &mut self,
+        name: &str,
+        mut run: impl FnMut() -> anyhow::Result<Sample>,
+    ) -> anyhow::Result<()> {
+        for _ in 0..ATTEMPTS {
+            let sample = run().with_context(|| format!("{name}, run {}", self.gaps.len() + 1))?;
+            let counts = self.take(&sample);
+            let note = if counts {
+                ""
+            } else {
+                " (the judge stalled: repeated)"
+            };
+            say(&format!(
+                "{name:<13} run {}: {:.0} ms{note}",
+                self.gaps.len(),
+                sample.gap_ms
+            ));
+            if counts {
+                return Ok(());
+            }
+        }
+        anyhow::bail!(
+            "{name}: the judge stalled {ATTEMPTS} times in a row: the machine is too busy to measure"
+        )
+    }
+
     /// Takes one sample, unless the judge stalled in it; says whether it counts.
-    pub fn take(&mut self, sample: &Sample) -> bool {
+    fn take(&mut self, sample: &Sample) -> bool {
         self.two_owners_ms += sample.two_owners_ms;
         if sample.stalled {
             self.repeated += 1;
@@ -77,33 +114,34 @@ struct Failover {
 /// # Errors
 /// A contender that does not form, or does not fail over at all.
 pub fn run(runs: usize, contenders: Contenders, out: &Path) -> anyhow::Result<()> {
-    let lab = Lab::open(&own_directory()?, &[])?;
+    let programs: &[&str] = match contenders {
+        Contenders::Keepalived => &[],
+        Contenders::Both => &PROGRAMS,
+    };
+    let lab = Lab::open(&own_directory()?, programs)?;
     let mut keepalived = beside::Keepalived::new(&lab)?;
-    let mut series = Series::default();
-    while series.gaps.len() < runs {
-        let sample = keepalived.fail_over()?;
-        let counts = series.take(&sample);
-        say(&format!(
-            "keepalived {}/{runs}: gap {:.0} ms{}",
-            series.gaps.len(),
-            sample.gap_ms,
-            if counts {
-                ""
-            } else {
-                " (judge stalled, repeated)"
-            }
-        ));
+    let mut haft = match contenders {
+        Contenders::Keepalived => None,
+        Contenders::Both => Some(haft::Haft::form(&lab)?),
+    };
+    let mut series: [Series; 4] = Default::default();
+    for _ in 0..runs {
+        let [beside, lease, stonith, planned] = &mut series;
+        beside.until_it_counts("keepalived", || keepalived.fail_over())?;
+        if let Some(haft) = &mut haft {
+            lease.until_it_counts("haft lease", || haft.fail_over(LEASE))?;
+            stonith.until_it_counts("haft stonith", || haft.fail_over(STONITH))?;
+            planned.until_it_counts("planned move", || haft.planned_move())?;
+        }
     }
-    anyhow::ensure!(
-        contenders == Contenders::Keepalived,
-        "haft's side is not there yet"
-    );
+    let [beside, lease, stonith, planned] = series.map(Series::figures);
+    let ours = |figures: Figures| haft.is_some().then_some(figures);
     let figures = Failover {
         keepalived_version: keepalived::version()?,
-        keepalived: series.figures(),
-        haft_lease: None,
-        haft_stonith: None,
-        planned_move: None,
+        keepalived: beside,
+        haft_lease: ours(lease),
+        haft_stonith: ours(stonith),
+        planned_move: ours(planned),
     };
     write(out, &figures)
 }

@@ -26,6 +26,8 @@ pub struct Findings {
     pub power_off_ms: f64,
     /// Whole `ipmitool chassis power status`.
     pub power_status_ms: f64,
+    /// Whole `fence_haft_ipmi` off, two off reads included, if it is built.
+    pub fence_off_ms: Option<f64>,
     /// From power on to PID 1 being up with its network.
     pub boot_ms: f64,
     /// With one owner, undisturbed: longest time between answers to the judge.
@@ -46,6 +48,7 @@ pub fn run() -> anyhow::Result<Findings> {
     site.start_bmcs()?;
     let vip = keepalived::install(&site)?;
     let (power_off_ms, power_status_ms, boot_ms) = check_power(&site)?;
+    let fence_off_ms = check_fence_agent(&site)?;
     for node in &site.nodes {
         node.power_on()?;
     }
@@ -69,6 +72,7 @@ pub fn run() -> anyhow::Result<Findings> {
     Ok(Findings {
         power_off_ms,
         power_status_ms,
+        fence_off_ms,
         boot_ms,
         quiet_gap_ms,
         isolated_two_owners_ms,
@@ -140,6 +144,33 @@ fn check_power(site: &Site) -> anyhow::Result<(f64, f64, f64)> {
         "BMC: off in {power_off_ms:.0} ms, status in {power_status_ms:.0} ms, start in {boot_ms:.0} ms"
     ));
     Ok((power_off_ms, power_status_ms, boot_ms))
+}
+
+/// Our own fence agent against the same BMC, by the ClusterLabs contract: parameters on stdin.
+fn check_fence_agent(site: &Site) -> anyhow::Result<Option<f64>> {
+    let agent = own_directory()?.join("fence_haft_ipmi");
+    if !agent.exists() {
+        return Ok(None);
+    }
+    let node = &site.nodes[0];
+    node.power_on()?;
+    let input = format!(
+        "action=off\nip={}\nusername={}\npassword={}\n",
+        site.bmc_address(1),
+        bmc::USER,
+        bmc::PASSWORD
+    );
+    let begin = Instant::now();
+    shell::feed(&mut Command::new(agent), &input)?;
+    let took = begin.elapsed().as_secs_f64() * 1000.0;
+    ensure!(
+        node.reads_off() && node.init().is_none(),
+        "the agent said off and the machine lived"
+    );
+    say(&format!(
+        "fence_haft_ipmi: off, twice read, in {took:.0} ms"
+    ));
+    Ok(Some(took))
 }
 
 fn check_quiet(judge: &mut Judge) -> anyhow::Result<f64> {

@@ -9,7 +9,6 @@ use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::Context;
@@ -50,7 +49,7 @@ pub fn run_contained() -> anyhow::Result<ExitCode> {
     let mut line = String::new();
     BufReader::new(ours).read_line(&mut line)?;
     if let Some(code) = line.strip_prefix("keep ") {
-        std::fs::write("target/lab/pid", format!("{}\n", pid.as_raw_nonzero()))?;
+        std::fs::write(KEPT, format!("{}\n", pid.as_raw_nonzero()))?;
         return Ok(ExitCode::from(code.trim().parse::<u8>().unwrap_or(1)));
     }
     let status = waitpid(Some(pid), WaitOptions::empty())?.map(|(_, status)| status);
@@ -138,21 +137,32 @@ pub fn stay_up(code: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Ends a container that was kept up.
+/// Where the outside leaves PID 1's number of a container that stays up.
+const KEPT: &str = "target/lab/pid";
+
+/// PID 1 of the container that was kept up, as the host numbers it.
 ///
 /// # Errors
 /// None is up.
-pub fn take_down() -> anyhow::Result<()> {
-    let path = Path::new("target/lab/pid");
-    let text = std::fs::read_to_string(path).context("no lab is up (target/lab/pid is missing)")?;
-    std::fs::remove_file(path)?;
+pub fn kept_init() -> anyhow::Result<i32> {
+    let text = std::fs::read_to_string(KEPT)
+        .with_context(|| format!("no lab is up ({KEPT} is missing)"))?;
     let number = text.trim().parse::<i32>()?;
     let name = std::fs::read_to_string(format!("/proc/{number}/comm")).unwrap_or_default();
     anyhow::ensure!(
         name.starts_with("haft-lab") || name.starts_with("exe"),
         "the lab is already gone"
     );
-    let pid = Pid::from_raw(number).context("not a process number")?;
+    Ok(number)
+}
+
+/// Ends a container that was kept up.
+///
+/// # Errors
+/// None is up.
+pub fn take_down() -> anyhow::Result<()> {
+    let pid = Pid::from_raw(kept_init()?).context("not a process number")?;
     rustix::process::kill_process(pid, Signal::KILL)?;
+    std::fs::remove_file(KEPT)?;
     Ok(())
 }

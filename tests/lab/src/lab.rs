@@ -34,12 +34,42 @@ impl Lab {
         Ok(Self { board })
     }
 
+    /// Copies the logs of all machines and BMCs to `target/lab/log`, for when something went wrong.
+    fn save_logs(&self) -> std::io::Result<()> {
+        let target = Path::new("target/lab/log");
+        std::fs::create_dir_all(target)?;
+        let machines: Vec<String> = self
+            .board
+            .lock()
+            .map(|board| board.keys().cloned().collect())
+            .unwrap_or_default();
+        for name in machines {
+            for entry in std::fs::read_dir(format!("{LAB}/node/{name}/log"))? {
+                let path = entry?.path();
+                let file = path.file_name().and_then(|f| f.to_str()).unwrap_or("log");
+                std::fs::copy(&path, target.join(format!("{name}-{file}")))?;
+            }
+            let bmc = format!("{LAB}/bmc/{name}/log");
+            if Path::new(&bmc).exists() {
+                std::fs::copy(bmc, target.join(format!("{name}-bmc.log")))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Lays out one more site; see [`Site::lay_out`].
     ///
     /// # Errors
     /// As there.
     pub fn site(&self, letter: &str, number: u8, prefix: &str) -> anyhow::Result<Site> {
         Site::lay_out(letter, number, prefix, &self.board)
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        // The lab's verdict does not depend on its logs.
+        let _unsaved = self.save_logs();
     }
 }
 

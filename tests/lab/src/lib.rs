@@ -5,6 +5,9 @@
 pub mod bench;
 pub mod bmc;
 pub mod check;
+pub mod cluster;
+pub mod ctl;
+pub mod demo;
 pub mod jail;
 pub mod judge;
 pub mod keepalived;

@@ -12,7 +12,7 @@ use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
@@ -69,7 +69,7 @@ struct Life {
     power: bool,
     init: Option<Pid>,
     daemons: Vec<Daemon>,
-    boots: u32,
+    off_since: Option<Instant>,
 }
 
 /// One machine.
@@ -90,7 +90,7 @@ impl Machine {
                 power: false,
                 init: None,
                 daemons: Vec::new(),
-                boots: 0,
+                off_since: None,
             }),
         }
     }
@@ -130,10 +130,10 @@ impl Machine {
         self.life().init
     }
 
-    /// How often it was started.
+    /// Since when the BMC reads off, if it does.
     #[must_use]
-    pub fn boots(&self) -> u32 {
-        self.life().boots
+    pub fn off_since(&self) -> Option<Instant> {
+        self.life().off_since
     }
 
     /// Whether the BMC may say off: power cut, the process tree reaped, the ports down.
@@ -163,7 +163,7 @@ impl Machine {
             .with_context(|| format!("starting {}", self.identity.name))?;
         life.init = Some(init);
         life.power = true;
-        life.boots += 1;
+        life.off_since = None;
         Ok(())
     }
 
@@ -186,6 +186,8 @@ impl Machine {
         let args = ["node-init".as_ref(), path.as_os_str()];
         let pid = sys::start_machine(&args, [theirs.as_fd(), log.as_fd(), log.as_fd()])?;
         drop(theirs);
+        // For who enters a kept lab from outside.
+        std::fs::write(directory.join("pid"), pid.as_raw_nonzero().to_string())?;
         let started = self.plug_in(pid).and_then(|()| {
             ours.write_all(b"g")?;
             let mut up = [0u8];
@@ -247,6 +249,9 @@ impl Machine {
     pub fn power_off(&self) -> anyhow::Result<()> {
         let mut life = self.life();
         self.stop(&mut life)?;
+        if life.power {
+            life.off_since = Some(Instant::now());
+        }
         life.power = false;
         Ok(())
     }
@@ -285,6 +290,50 @@ impl Machine {
     /// The machine is not running.
     pub fn network_command(&self, program: &str) -> anyhow::Result<Command> {
         self.enter(Enter::Network, program)
+    }
+
+    /// Processes of this machine whose name starts with one of `prefixes`, as the lab numbers them; not PID 1.
+    ///
+    /// # Errors
+    /// `/proc` cannot be read.
+    pub fn processes(&self, prefixes: &[&str]) -> anyhow::Result<Vec<Pid>> {
+        let Some(init) = self.init() else {
+            return Ok(Vec::new());
+        };
+        let own = std::fs::read_link(format!("/proc/{}/ns/pid", init.as_raw_nonzero()))?;
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc")? {
+            let path = entry?.path();
+            let number = path
+                .file_name()
+                .and_then(|n| n.to_str())
+                .and_then(|n| n.parse::<i32>().ok());
+            let Some(pid) = number.and_then(Pid::from_raw).filter(|pid| *pid != init) else {
+                continue;
+            };
+            // A process that ends meanwhile is none.
+            let here = std::fs::read_link(path.join("ns/pid")).is_ok_and(|ns| ns == own);
+            let name = std::fs::read_to_string(path.join("comm")).unwrap_or_default();
+            if here && prefixes.iter().any(|prefix| name.starts_with(prefix)) {
+                found.push(pid);
+            }
+        }
+        Ok(found)
+    }
+
+    /// Sends a signal to every process that [`Machine::processes`] finds; says how many there were.
+    ///
+    /// # Errors
+    /// A signal that cannot be sent to a living process.
+    pub fn signal(&self, prefixes: &[&str], signal: Signal) -> anyhow::Result<usize> {
+        let found = self.processes(prefixes)?;
+        for pid in &found {
+            match kill_process(*pid, signal) {
+                Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(found.len())
     }
 
     fn enter(&self, enter: Enter, program: &str) -> anyhow::Result<Command> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use haft_lab::{bench, bmc, check, jail, node_init, say};
+use haft_lab::{bench, bmc, check, demo, jail, node_init, say};
 
 /// Machines in namespaces with real BMCs: haft's demo, its failover benchmark, and the lab's own check.
 #[derive(Parser)]
@@ -20,6 +20,23 @@ struct Arguments {
 enum What {
     /// Prove the lab itself: BMCs, boot ids, and that the judge sees two owners when there are two.
     Check,
+    /// Form a cluster, break it in seven ways, and judge every promise.
+    Demo {
+        /// Leave the cluster up afterwards.
+        #[arg(long)]
+        keep: bool,
+        /// Break a safety rule on purpose; needs binaries built for that.
+        #[arg(long)]
+        broken: Option<demo::Break>,
+    },
+    /// Run a command on a machine of a lab that was kept up.
+    In {
+        /// n1, n2, n3 or client-h.
+        machine: String,
+        /// The command.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, required = true)]
+        words: Vec<String>,
+    },
     /// Measure failover beside Keepalived.
     BenchFailover {
         /// Runs per contender that count.
@@ -72,10 +89,21 @@ fn run() -> anyhow::Result<ExitCode> {
         }
         What::Judge => haft_judge::run().map(|()| ExitCode::SUCCESS),
         What::Down => jail::take_down().map(|()| ExitCode::SUCCESS),
-        What::Check | What::BenchFailover { .. } if !contained => jail::run_contained(),
+        What::In { machine, words } => demo::enter(&machine, &words).map(ExitCode::from),
+        What::Check | What::BenchFailover { .. } | What::Demo { .. } if !contained => {
+            jail::run_contained()
+        }
         What::Check => {
             say::print(&serde_json::to_string_pretty(&check::run()?)?);
             Ok(ExitCode::SUCCESS)
+        }
+        What::Demo { keep, broken } => {
+            let afterwards = if keep {
+                demo::Afterwards::KeepUp
+            } else {
+                demo::Afterwards::TakeDown
+            };
+            demo::run(afterwards, broken).map(ExitCode::from)
         }
         What::BenchFailover {
             runs,

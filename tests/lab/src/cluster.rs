@@ -1,0 +1,202 @@
+//! A haft cluster on a site, formed as a user would form it: one configuration file, `init`, one-time tokens, `join`,
+//! `apply`. TLS is on, since there is no way to have it off.
+
+use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use crate::bmc;
+use crate::ctl::Ctl;
+use crate::jail::LAB;
+use crate::machine::Daemon;
+use crate::shell;
+use crate::site::{NODES, Site};
+
+/// Programs of haft that the lab needs, as Cargo names them.
+pub const PROGRAMS: [&str; 4] = ["haftd", "haft-agent", "haftctl", "fence_haft_ipmi"];
+
+/// How long forming may take, and any single wait for a state of the cluster.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The address that a kernel-enforced lease isolates.
+pub const LEASE: &str = "web";
+/// The address whose owner must be seen powered off.
+pub const STONITH: &str = "db";
+
+/// A formed cluster.
+#[derive(Debug)]
+pub struct Cluster {
+    /// Its machines.
+    pub site: Site,
+    /// `haftctl` at the client.
+    pub ctl: Ctl,
+}
+
+impl Cluster {
+    /// Starts the machines, forms the cluster and registers the BMCs; no address is applied yet.
+    ///
+    /// # Errors
+    /// Whatever step fails, with what the program said.
+    pub fn form(mut site: Site, plant: Option<&str>) -> anyhow::Result<Self> {
+        site.start_bmcs()?;
+        write_private(&format!("{LAB}/bmc-password"), bmc::PASSWORD)?;
+        std::fs::write(configuration_path(), configuration(&site))?;
+        for node in &site.nodes {
+            node.install(daemons(&node.identity.name, plant));
+            node.power_on()?;
+        }
+        let ctl = Ctl::on(site.client.clone());
+        let cluster = Self { site, ctl };
+        cluster.join_all()?;
+        for node in &cluster.site.nodes {
+            cluster.ctl.wait_online(&node.identity.name, PATIENCE)?;
+        }
+        cluster.ctl.act(&["apply", "-f", "-"], &cluster.devices())?;
+        Ok(cluster)
+    }
+
+    fn join_all(&self) -> anyhow::Result<()> {
+        let haftctl = format!("{LAB}/bin/haftctl");
+        let configuration = configuration_path();
+        let context = Ctl::context();
+        let first = &self.site.nodes[0];
+        let mut init = first.command(&haftctl)?;
+        init.args([
+            "cluster",
+            "init",
+            "--config",
+            &configuration,
+            "--node",
+            &first.identity.name,
+            "--context",
+            &context,
+        ]);
+        shell::run(&mut init).context("cluster init")?;
+        for node in &self.site.nodes[1..] {
+            let name = &node.identity.name;
+            let token = shell::wait_for("a join token", PATIENCE, || {
+                self.ctl
+                    .act(&["cluster", "token", "create", "--node", name], "")
+                    .map(Some)
+            })?;
+            let mut join = node.command(&haftctl)?;
+            join.args([
+                "cluster",
+                "join",
+                "--config",
+                &configuration,
+                "--node",
+                name,
+                "--token-file",
+                "-",
+            ]);
+            shell::feed(&mut join, &token).with_context(|| format!("cluster join of {name}"))?;
+            self.ctl.wait_online(name, PATIENCE)?;
+        }
+        Ok(())
+    }
+
+    fn devices(&self) -> String {
+        let device = |(index, node): (u8, &std::sync::Arc<crate::machine::Machine>)| {
+            let name = &node.identity.name;
+            format!(
+                "apiVersion: haft/v1\nkind: FenceDevice\nmetadata: {{ name: bmc-{name} }}\nspec:\n  agent: {LAB}/bin/fence_haft_ipmi\n  \
+                 targets: {{ {name}: \"\" }}\n  parameters: {{ ip: \"{}\", username: \"{}\" }}\n  \
+                 secretFiles: {{ password: {LAB}/bmc-password }}\n",
+                self.site.bmc_address(index),
+                bmc::USER
+            )
+        };
+        (1..=NODES)
+            .zip(&self.site.nodes)
+            .map(device)
+            .collect::<Vec<_>>()
+            .join("---\n")
+    }
+
+    /// Applies the `lease` address or the `stonith` address, preferring the nodes in their order.
+    ///
+    /// # Errors
+    /// Refused.
+    pub fn apply_vip(&self, name: &str) -> anyhow::Result<()> {
+        let isolation = if name == LEASE { "lease" } else { "stonith" };
+        let preference: Vec<&str> = self
+            .site
+            .nodes
+            .iter()
+            .map(|n| n.identity.name.as_str())
+            .collect();
+        let manifest = format!(
+            "apiVersion: haft/v1\nkind: VirtualIP\nmetadata: {{ name: {name} }}\nspec:\n  address: {}\n  interface: eth0\n  \
+             isolation: {isolation}\n  preference: [{}]\n",
+            self.address(name),
+            preference.join(", ")
+        );
+        self.ctl.act(&["apply", "-f", "-"], &manifest).map(drop)
+    }
+
+    /// The address of that name.
+    #[must_use]
+    pub fn address(&self, name: &str) -> IpAddr {
+        IpAddr::V4(self.site.address(if name == LEASE { 100 } else { 101 }))
+    }
+
+    /// What a judge watches here.
+    #[must_use]
+    pub fn targets(&self) -> BTreeMap<String, IpAddr> {
+        [LEASE, STONITH]
+            .map(|name| (name.to_owned(), self.address(name)))
+            .into()
+    }
+}
+
+fn configuration_path() -> String {
+    format!("{LAB}/haft.yaml")
+}
+
+fn configuration(site: &Site) -> String {
+    let mut text = String::from(
+        "cluster: { name: demo }\ntiming: { failover: fast }\ndata_dir: /run/disk/haft\nnodes:\n",
+    );
+    for (index, node) in (1..=NODES).zip(&site.nodes) {
+        text += &format!(
+            "  - {{ name: {}, addresses: [{}], coordinator: true }}\n",
+            node.identity.name,
+            site.address(index)
+        );
+    }
+    text
+}
+
+fn daemons(node: &str, plant: Option<&str>) -> Vec<Daemon> {
+    let environment: BTreeMap<String, String> = plant
+        .map(|plant| ("HAFT_PLANT".to_owned(), plant.to_owned()))
+        .into_iter()
+        .collect();
+    let daemon = |name: &str| Daemon {
+        name: name.to_owned(),
+        argv: vec![
+            format!("{LAB}/bin/{name}"),
+            "--config".into(),
+            configuration_path(),
+            "--node".into(),
+            node.into(),
+        ],
+        environment: environment.clone(),
+        // What a unit file with Restart=always and RestartSec=1 does.
+        respawn_ms: Some(1000),
+    };
+    vec![daemon("haftd"), daemon("haft-agent")]
+}
+
+fn write_private(path: &str, text: &str) -> anyhow::Result<()> {
+    std::fs::write(path, text)?;
+    Ok(std::fs::set_permissions(
+        path,
+        Permissions::from_mode(0o600),
+    )?)
+}

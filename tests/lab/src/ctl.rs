@@ -1,0 +1,201 @@
+//! `haftctl` as the lab uses it: run on the client's machine as a user would run it, answers read as JSON.
+
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use serde_json::Value;
+
+use crate::jail::LAB;
+use crate::machine::Machine;
+use crate::shell;
+
+/// Where `haftctl` stands and which context it uses.
+#[derive(Debug, Clone)]
+pub struct Ctl {
+    client: Arc<Machine>,
+}
+
+impl Ctl {
+    /// `haftctl` on this machine, with the lab's admin context.
+    #[must_use]
+    pub fn on(client: Arc<Machine>) -> Self {
+        Self { client }
+    }
+
+    /// The context file that `cluster init` wrote.
+    #[must_use]
+    pub fn context() -> String {
+        format!("{LAB}/context.yaml")
+    }
+
+    fn command(&self, words: &[&str]) -> anyhow::Result<Command> {
+        let mut command = self.client.command(&format!("{LAB}/bin/haftctl"))?;
+        command
+            .env("HAFT_CONTEXT", Self::context())
+            .env_remove("RUST_BACKTRACE")
+            .args(words);
+        Ok(command)
+    }
+
+    /// Runs it and reads its JSON.
+    ///
+    /// # Errors
+    /// An exit code other than 0, or an answer that is no JSON.
+    pub fn json(&self, words: &[&str]) -> anyhow::Result<Value> {
+        let text = shell::run(self.command(words)?.args(["-o", "json"]))?;
+        serde_json::from_str(&text)
+            .with_context(|| format!("haftctl {words:?} answered no JSON: {text}"))
+    }
+
+    /// Runs it, with `input` on its stdin, for its effect.
+    ///
+    /// # Errors
+    /// An exit code other than 0; the message holds what it said.
+    pub fn act(&self, words: &[&str], input: &str) -> anyhow::Result<String> {
+        shell::feed(&mut self.command(words)?, input).map(|text| text.trim().to_owned())
+    }
+
+    /// Status of one virtual IP.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`].
+    pub fn vip(&self, name: &str) -> anyhow::Result<VipStatus> {
+        let object = self.json(&["get", &format!("vip/{name}")])?;
+        let status = &object["status"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(VipStatus {
+            state: text(&status["state"]),
+            owner: text(&status["owner"]),
+            token: text(&status["token"]),
+            proof: text(&status["evidence"]["proof"]),
+            proof_detail: text(&status["evidence"]["detail"]),
+        })
+    }
+
+    /// State of one node, such as `Online`.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`].
+    pub fn node_state(&self, name: &str) -> anyhow::Result<String> {
+        let object = self.json(&["get", &format!("node/{name}")])?;
+        Ok(object["status"]["state"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned())
+    }
+
+    /// Name of the leader.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`], or no leader is known.
+    pub fn leader(&self) -> anyhow::Result<String> {
+        let status = self.json(&["cluster", "status"])?;
+        match status["leader"].as_str() {
+            Some(name) if !name.is_empty() => Ok(name.to_owned()),
+            Some(_) | None => bail!("no leader is known"),
+        }
+    }
+
+    /// What `haftctl why` says, line by line.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`].
+    pub fn why(&self, subject: &str) -> anyhow::Result<Vec<String>> {
+        let answer = self.json(&["why", subject])?;
+        let lines = answer["lines"].as_array().context("`why` without lines")?;
+        let line = |l: &Value| {
+            format!(
+                "{}: {}",
+                l["kind"].as_str().unwrap_or("?"),
+                l["text"].as_str().unwrap_or("?")
+            )
+        };
+        Ok(lines.iter().map(line).collect())
+    }
+
+    /// The newest events, oldest first.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`].
+    pub fn events(&self) -> anyhow::Result<Vec<Event>> {
+        let answer = self.json(&["events", "--limit", "200"])?;
+        let items = answer["items"]
+            .as_array()
+            .context("`events` without items")?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let mut events: Vec<Event> = items
+            .iter()
+            .map(|item| Event {
+                index: item["index"].as_u64().unwrap_or_default(),
+                time: text(&item["time"]),
+                reason: text(&item["reason"]),
+                subject: text(&item["subject"]),
+                message: text(&item["message"]),
+            })
+            .collect();
+        events.sort_by_key(|event| event.index);
+        Ok(events)
+    }
+
+    /// Moves a virtual IP and waits until it is active there.
+    ///
+    /// # Errors
+    /// Refused, or not active in time.
+    pub fn move_to(&self, vip: &str, node: &str) -> anyhow::Result<()> {
+        self.act(
+            &[
+                "move",
+                &format!("vip/{vip}"),
+                "--to",
+                node,
+                "--wait",
+                "--timeout",
+                "20s",
+            ],
+            "",
+        )
+        .map(drop)
+    }
+
+    /// Waits until a node is online.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn wait_online(&self, node: &str, limit: Duration) -> anyhow::Result<()> {
+        shell::wait_for(&format!("{node} to be online"), limit, || {
+            Ok((self.node_state(node)? == "Online").then_some(()))
+        })
+    }
+}
+
+/// What matters here of a virtual IP's status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VipStatus {
+    /// `Active` and so on.
+    pub state: String,
+    /// The holder's name, or nothing.
+    pub owner: String,
+    /// The token of the grant in force.
+    pub token: String,
+    /// What opened the newest grant.
+    pub proof: String,
+    /// The same as a sentence.
+    pub proof_detail: String,
+}
+
+/// One line of the cluster's history.
+#[derive(Debug, Clone)]
+pub struct Event {
+    /// Log index.
+    pub index: u64,
+    /// RFC 3339.
+    pub time: String,
+    /// One word.
+    pub reason: String,
+    /// What it is about.
+    pub subject: String,
+    /// One sentence.
+    pub message: String,
+}
