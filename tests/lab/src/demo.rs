@@ -4,7 +4,7 @@
 //! applied, and then things are broken one after the other. Every promise is checked by the judge, which uses no haft
 //! code; the demo succeeds only if every promise held. A scenario in which the judge itself stalled is repeated.
 
-use std::process::Command;
+use std::process::{Command, ExitCode};
 use std::time::Instant;
 
 use anyhow::Context;
@@ -141,31 +141,53 @@ fn repeat(stage: &mut Stage, scenario: Scenario) -> anyhow::Result<Outcome> {
     }
 }
 
-fn keep_up(stage: &mut Stage, code: u8) -> anyhow::Result<()> {
-    stage.restore("n1", "n1")?;
+/// Three machines with BMCs and a client, nothing on them, until `haft-lab down`.
+///
+/// # Errors
+/// The lab cannot be laid out.
+pub fn empty_machines() -> anyhow::Result<ExitCode> {
+    let lab = Lab::open(&own_directory()?, &[])?;
+    let mut site = lab.site("h", 1, "n")?;
+    site.start_bmcs()?;
+    for node in &site.nodes {
+        node.power_on()?;
+    }
+    print_entrances(&["ip address"])?;
+    jail::stay_up(0)?;
+    loop {
+        std::thread::park();
+    }
+}
+
+fn print_entrances(words: &[&str]) -> anyhow::Result<()> {
     let exe = std::env::current_exe()?;
-    print("\nThe cluster stays up. In another shell, or here:\n");
-    for words in [
-        "cluster status",
-        "get vip",
-        "get node",
-        "why vip/web",
-        "move vip/web --to n2 --wait",
-        "events --limit 20",
-        "fence n3 --force",
-        "fence n3 --on",
-        "describe vip/db",
-    ] {
-        print(&format!("  {} in client-h haftctl {words}", exe.display()));
+    let exe = exe.display();
+    for words in words {
+        print(&format!("  {exe} in client-h {words}"));
     }
     print(&format!(
-        "\n  {} in n1 ip address      (any command on any machine)",
-        exe.display()
+        "\n  {exe} in n1 ip address      (any command on any machine)"
     ));
     print(&format!(
-        "  {} down                  (takes everything down)",
-        exe.display()
+        "  {exe} down                  (takes everything down)"
     ));
+    Ok(())
+}
+
+fn keep_up(stage: &mut Stage, code: u8) -> anyhow::Result<()> {
+    stage.restore("n1", "n1")?;
+    print("\nThe cluster stays up. In another shell, or here:\n");
+    print_entrances(&[
+        "haftctl cluster status",
+        "haftctl get vip",
+        "haftctl get node",
+        "haftctl why vip/web",
+        "haftctl move vip/web --to n2 --wait",
+        "haftctl events --limit 20",
+        "haftctl fence n3 --force",
+        "haftctl fence n3 --on",
+        "haftctl describe vip/db",
+    ])?;
     jail::stay_up(code)?;
     // The judge has no reader any more, and the machines need none.
     loop {

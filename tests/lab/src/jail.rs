@@ -37,6 +37,10 @@ pub fn run_contained() -> anyhow::Result<ExitCode> {
         rustix::process::geteuid().is_root(),
         "the lab needs root: run it with sudo"
     );
+    anyhow::ensure!(
+        kept_init().is_err(),
+        "a lab is still up; take it down first: haft-lab down"
+    );
     let args: Vec<OsString> = std::iter::once("lab-init".into())
         .chain(std::env::args_os().skip(1))
         .collect();

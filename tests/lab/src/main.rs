@@ -20,6 +20,8 @@ struct Arguments {
 enum What {
     /// Prove the lab itself: BMCs, boot ids, and that the judge sees two owners when there are two.
     Check,
+    /// Lay out three empty machines with BMCs and a client, and leave them up.
+    Up,
     /// Form a cluster, break it in seven ways, and judge every promise.
     Demo {
         /// Leave the cluster up afterwards.
@@ -90,9 +92,10 @@ fn run() -> anyhow::Result<ExitCode> {
         What::Judge => haft_judge::run().map(|()| ExitCode::SUCCESS),
         What::Down => jail::take_down().map(|()| ExitCode::SUCCESS),
         What::In { machine, words } => demo::enter(&machine, &words).map(ExitCode::from),
-        What::Check | What::BenchFailover { .. } | What::Demo { .. } if !contained => {
+        What::Check | What::BenchFailover { .. } | What::Demo { .. } | What::Up if !contained => {
             jail::run_contained()
         }
+        What::Up => demo::empty_machines(),
         What::Check => {
             say::print(&serde_json::to_string_pretty(&check::run()?)?);
             Ok(ExitCode::SUCCESS)
