@@ -13,7 +13,7 @@ pub use rival::{Rival, RivalWatch};
 pub use schedule::Schedule;
 
 use super::link::Link;
-use frame::{Router, arp_reply, arp_request, neighbour_advertisement};
+use frame::{Router, arp_probe, arp_reply, arp_request, neighbour_advertisement, neighbour_probe};
 use rustix::net::{SendFlags, send};
 use std::io;
 use std::net::IpAddr;
@@ -92,6 +92,19 @@ impl Announcer {
                 let router = self.router();
                 self.put(address, &neighbour_advertisement(self.link.mac, v6, router))
             }
+        }
+    }
+
+    /// Asks whether anybody else has the address, without claiming it. An answer is heard by a
+    /// [`RivalWatch`] for the address; the caller decides how long it listens (10 to 30 ms on a
+    /// local network, in parallel with what it waits for anyway).
+    ///
+    /// # Errors
+    /// When the kernel does not take the frame.
+    pub fn probe(&self, address: IpAddr) -> Result<(), AnnounceError> {
+        match address {
+            IpAddr::V4(v4) => self.put(address, &arp_probe(self.link.mac, v4)),
+            IpAddr::V6(v6) => self.put(address, &neighbour_probe(self.link.mac, v6)),
         }
     }
 

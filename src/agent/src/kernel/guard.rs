@@ -17,6 +17,9 @@ mod ruleset;
 mod upkeep;
 mod write;
 
+#[cfg(test)]
+mod tests;
+
 pub use write::{Life, LifeError, MAX_BATCH, PreparedWrite, Turn};
 
 use super::link::{Link, LinkIndex};

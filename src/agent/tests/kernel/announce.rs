@@ -1,7 +1,7 @@
 //! Announcements as a neighbour sees them, and rivals as the owner hears them.
 
 use crate::netns::{PATIENCE, Wire, eventually};
-use crate::probe::{OWNER_MAC, Probe, advertisement, arp, claims4, claims6};
+use crate::probe::{CLIENT_MAC, OWNER_MAC, Probe, advertisement, arp, claims4, claims6};
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::announce::{Announcer, Rival, RivalWatch};
 use haft_agent::kernel::link::Link;
@@ -112,6 +112,27 @@ fn a_rival_is_heard_counted_and_told_from_others() {
     eventually("the new target is heard", || {
         watch.read().unwrap() == [rival(other.into())]
     });
+}
+
+#[test]
+fn a_probe_makes_a_previous_owner_answer() {
+    let wire = Wire::new();
+    wire.client.ip("addr add 10.9.0.100/32 dev cli0");
+    wire.client.ip("addr add fd09::100/128 dev cli0 nodad");
+    let link = own_link(&wire);
+    let both = [IpAddr::from(V4), IpAddr::from(V6)];
+    let mut watch = wire.owner.run(|| RivalWatch::open(&link, &both).unwrap());
+    let announcer = wire.owner.run(|| Announcer::open(&link).unwrap());
+    for address in both {
+        eventually("the previous owner answers", || {
+            // Asked again: the kernel joins a new address's group in a work queue of its own.
+            announcer.probe(address).unwrap();
+            watch.read().unwrap().contains(&Rival {
+                address,
+                mac: CLIENT_MAC,
+            })
+        });
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Asserts states, never durations: silence after a lapse is waited for with a deadline.
 
-use crate::netns::{Namespace, Wire, eventually};
+use crate::netns::{Wire, eventually};
 use crate::probe::{OWNER_MAC, Probe, advertisement, arp, claims4, claims6};
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::guard::{
@@ -463,6 +463,48 @@ fn a_lapsed_address_is_silent_on_loopback_too() {
 }
 
 #[test]
+fn destination_nat_does_not_carry_packets_past_the_guard() {
+    let wire = Wire::new();
+    let probe = client(&wire);
+    let mut guard = guarded(&wire, Custody::Owned);
+    for line in [
+        "add table ip other",
+        "add chain ip other pre { type nat hook prerouting priority -100 ; }",
+        "add rule ip other pre ip daddr 10.9.0.100 dnat to 10.9.0.1",
+    ] {
+        wire.owner.command("nft", line);
+    }
+    assert!(!probe.echoes(VIP4), "translated although not held");
+    install(&mut guard, &[VIP4], long());
+    eventually("translated while held", || probe.echoes(VIP4));
+}
+
+#[test]
+fn a_forwarding_node_does_not_pass_on_what_neighbours_send_it_for_an_unheld_address() {
+    let wire = Wire::new();
+    let probe = client(&wire);
+    // The address is not here any more, but a neighbour's cache still points here.
+    let mut guard = guarded(&wire, Custody::Owned);
+    wire.owner.ip("addr del 10.9.0.100/32 dev own0");
+    wire.owner.command("sysctl", "-qw net.ipv4.ip_forward=1");
+    wire.owner.ip("link add behind type veth peer name beyond");
+    wire.owner.ip("link set behind up");
+    wire.owner.ip("link set beyond up");
+    wire.owner.ip("route add 10.9.0.100/32 dev behind");
+    let behind = wire.owner.run(|| Probe::open("beyond"));
+    wire.owner
+        .ip("neigh add 10.9.0.100 lladdr 02:00:00:00:00:77 dev behind");
+    let forwarded = |frame: &[u8]| frame[12..14] == [8, 0] && frame[30..34] == [10, 9, 0, 100];
+    probe.echoes(VIP4);
+    assert!(behind.hear(Duration::from_millis(100), forwarded).is_none());
+    guard.unmanage(VIP4).unwrap();
+    eventually("forwarded once nothing guards it", || {
+        probe.echoes(VIP4);
+        behind.hear(Duration::from_millis(100), forwarded).is_some()
+    });
+}
+
+#[test]
 fn lives_that_the_kernel_would_take_for_eternity_are_refused() {
     for refused in [
         Duration::ZERO,
@@ -483,5 +525,4 @@ fn an_interface_that_vanishes_leaves_the_guard_intact() {
         guard.repair().unwrap();
         assert_eq!(guard.inspect().unwrap(), Attestation::Intact);
     });
-    let _ = Namespace::new();
 }

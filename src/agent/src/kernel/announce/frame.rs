@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 /// Ethernet, ARP and IPv6 lengths.
 pub(super) const ARP_FRAME: usize = 42;
 pub(super) const ADVERTISEMENT_FRAME: usize = 86;
+pub(super) const PROBE_FRAME: usize = 78;
 
 const BROADCAST: [u8; 6] = [0xff; 6];
 const REQUEST: u8 = 1;
@@ -15,6 +16,7 @@ const REPLY: u8 = 2;
 const ALL_NODES: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
 const ALL_NODES_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 const ICMPV6: u8 = 58;
+const SOLICITATION: u8 = 135;
 const ADVERTISEMENT: u8 = 136;
 const OVERRIDE: u8 = 0x20;
 const ROUTER: u8 = 0x80;
@@ -74,22 +76,22 @@ pub(super) fn neighbour_advertisement(
     // Option 2, one unit of eight bytes: target link-layer address.
     frame[78..80].copy_from_slice(&[2, 1]);
     frame[80..86].copy_from_slice(&mac);
-    let sum = icmp_checksum(address, &frame[54..]);
+    let sum = icmp_checksum(address, ALL_NODES, &frame[54..]);
     frame[56..58].copy_from_slice(&sum);
     frame
 }
 
 /// The checksum of RFC 1071 over the message and the pseudo header of RFC 8200, 8.1.
-fn icmp_checksum(source: Ipv6Addr, message: &[u8]) -> [u8; 2] {
+fn icmp_checksum(source: Ipv6Addr, destination: Ipv6Addr, message: &[u8]) -> [u8; 2] {
     let words = |bytes: &[u8]| -> u32 {
         bytes
             .chunks_exact(2)
             .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
             .sum()
     };
-    let length = u32::try_from(message.len()).expect("the message is 32 bytes");
+    let length = u32::try_from(message.len()).expect("messages are at most 32 bytes");
     let mut sum = words(&source.octets())
-        + words(&ALL_NODES.octets())
+        + words(&destination.octets())
         + length
         + u32::from(ICMPV6)
         + words(message);
@@ -98,6 +100,33 @@ fn icmp_checksum(source: Ipv6Addr, message: &[u8]) -> [u8; 2] {
     }
     let [_, _, high, low] = (!sum).to_be_bytes();
     [high, low]
+}
+
+/// An ARP probe (RFC 5227, 2.1.1): asks for the address without claiming it.
+pub(super) fn arp_probe(mac: [u8; 6], address: Ipv4Addr) -> [u8; ARP_FRAME] {
+    let mut frame = arp_request(mac, address);
+    frame[28..32].copy_from_slice(&[0; 4]);
+    frame
+}
+
+/// A solicitation as duplicate address detection sends it (RFC 4862, 5.4.2): from nowhere, to the
+/// target's solicited-node group, without a link-layer option.
+pub(super) fn neighbour_probe(mac: [u8; 6], address: Ipv6Addr) -> [u8; PROBE_FRAME] {
+    let [.., high, middle, low] = address.octets();
+    let mut group = [0; 16];
+    group[..2].copy_from_slice(&[0xff, 0x02]);
+    group[11..].copy_from_slice(&[1, 0xff, high, middle, low]);
+    let mut frame = [0; PROBE_FRAME];
+    frame[..6].copy_from_slice(&[0x33, 0x33, 0xff, high, middle, low]);
+    frame[6..12].copy_from_slice(&mac);
+    frame[12..14].copy_from_slice(&[0x86, 0xdd]);
+    frame[14..22].copy_from_slice(&[0x60, 0, 0, 0, 0, 24, ICMPV6, 255]);
+    frame[38..54].copy_from_slice(&group);
+    frame[54] = SOLICITATION;
+    frame[62..78].copy_from_slice(&address.octets());
+    let sum = icmp_checksum(Ipv6Addr::UNSPECIFIED, group.into(), &frame[54..]);
+    frame[56..58].copy_from_slice(&sum);
+    frame
 }
 
 /// Who claims which address in a frame, if it is an ARP packet or a neighbour advertisement.
@@ -148,7 +177,7 @@ mod tests {
         let frame = neighbour_advertisement(MAC, V6, Router::Host);
         assert_eq!((frame[21], frame[58]), (255, 0x20));
         // Summed over a message that holds its own checksum, the result is zero.
-        assert_eq!(icmp_checksum(V6, &frame[54..]), [0, 0]);
+        assert_eq!(icmp_checksum(V6, ALL_NODES, &frame[54..]), [0, 0]);
         assert_eq!(claim(&frame), Some((V6.into(), MAC)));
         assert_eq!(neighbour_advertisement(MAC, V6, Router::Forwards)[58], 0xa0);
     }
