@@ -52,9 +52,7 @@ impl Cluster {
         let ctl = Ctl::on(site.client.clone());
         let cluster = Self { site, ctl };
         cluster.join_all()?;
-        for node in &cluster.site.nodes {
-            cluster.ctl.wait_online(&node.identity.name, PATIENCE)?;
-        }
+        cluster.wait_whole()?;
         cluster.ctl.act(&["apply", "-f", "-"], &cluster.devices())?;
         Ok(cluster)
     }
@@ -137,6 +135,29 @@ impl Cluster {
             preference.join(", ")
         );
         self.ctl.act(&["apply", "-f", "-"], &manifest).map(drop)
+    }
+
+    /// Switches every machine on, waits until all are online, and lifts the quarantine of those that the lab had fenced
+    /// too often for haft's liking.
+    ///
+    /// # Errors
+    /// A machine that does not come back.
+    pub fn wait_whole(&self) -> anyhow::Result<()> {
+        for node in &self.site.nodes {
+            node.power_on()?;
+        }
+        for node in &self.site.nodes {
+            let name = &node.identity.name;
+            self.ctl.wait_online(name, PATIENCE)?;
+            let object = self.ctl.json(&["get", &format!("node/{name}")])?;
+            if object["status"]["quarantined"] == true {
+                let open = format!(
+                    "apiVersion: haft/v1\nkind: Node\nmetadata: {{ name: {name} }}\nspec: {{ scheduling: open }}\n"
+                );
+                self.ctl.act(&["apply", "-f", "-"], &open)?;
+            }
+        }
+        Ok(())
     }
 
     /// The address of that name.

@@ -37,12 +37,7 @@ impl Haft {
     }
 
     fn cast(&mut self, measured: &str) -> anyhow::Result<Cast> {
-        for node in &self.cluster.site.nodes {
-            node.power_on()?;
-            self.cluster
-                .ctl
-                .wait_online(&node.identity.name, PATIENCE)?;
-        }
+        self.cluster.wait_whole()?;
         let leader = self.cluster.ctl.leader()?;
         let mut others = self
             .cluster

@@ -104,14 +104,7 @@ impl Stage {
     /// Undoes every fault, waits for the whole cluster, and moves the addresses to where the next scenario wants them.
     pub(super) fn restore(&mut self, web: &str, db: &str) -> anyhow::Result<()> {
         self.mend()?;
-        for node in &self.cluster.site.nodes {
-            node.power_on()?;
-        }
-        for node in &self.cluster.site.nodes {
-            self.cluster
-                .ctl
-                .wait_online(&node.identity.name, PATIENCE)?;
-        }
+        self.cluster.wait_whole()?;
         for (name, node) in [(LEASE, web), (STONITH, db)] {
             self.place(name, node)?;
         }
