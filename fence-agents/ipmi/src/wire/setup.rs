@@ -154,19 +154,57 @@ fn algorithms(suite: Suite) -> Vec<u8> {
         .collect()
 }
 
+/// The beginning that all set-up answers share.
+enum Head {
+    Accepted { tag: u8, console_session: u32 },
+    Refused(Refusal),
+}
+
+struct Refusal {
+    tag: u8,
+    console_session: u32,
+    status: SetupStatus,
+}
+
+impl Refusal {
+    fn with<T>(self) -> Tagged<T> {
+        Tagged {
+            tag: self.tag,
+            console_session: self.console_session,
+            answer: SetupAnswer::Refused(self.status),
+        }
+    }
+}
+
+/// A refusal may end anywhere behind its status (OpenIPMI's BMC sends just the two bytes); a session
+/// id that is not there counts as zero.
+fn head(cursor: &mut Cursor<'_>) -> Option<Head> {
+    let [tag, status] = cursor.array()?;
+    let console_session = cursor.bytes(2).and_then(|_| cursor.u32());
+    if status == 0 {
+        return Some(Head::Accepted {
+            tag,
+            console_session: console_session?,
+        });
+    }
+    let status = SetupStatus(status);
+    Some(Head::Refused(Refusal {
+        tag,
+        console_session: console_session.unwrap_or(0),
+        status,
+    }))
+}
+
 /// Reads an open session response.
 pub fn parse_open_response(payload: &[u8]) -> Option<Tagged<Opened>> {
     let mut cursor = Cursor::new(payload);
-    let [tag, status, _privilege, _reserved] = cursor.array()?;
-    let console_session = cursor.u32()?;
-    if status != 0 {
-        let answer = SetupAnswer::Refused(SetupStatus(status));
-        return Some(Tagged {
+    let (tag, console_session) = match head(&mut cursor)? {
+        Head::Accepted {
             tag,
             console_session,
-            answer,
-        });
-    }
+        } => (tag, console_session),
+        Head::Refused(refused) => return Some(refused.with()),
+    };
     let bmc_session = cursor.u32()?;
     let mut algorithms = [0; 3];
     for (expected, algorithm) in (0u8..).zip(&mut algorithms) {
@@ -213,20 +251,21 @@ pub fn rakp2(tag: u8, status: u8, console_session: u32, parts: &Rakp2<'_>) -> Ve
 /// Reads RAKP 2.
 pub fn parse_rakp2(payload: &[u8], suite: Suite) -> Option<Tagged<Rakp2<'_>>> {
     let mut cursor = Cursor::new(payload);
-    let [tag, status, _, _] = cursor.array()?;
-    let console_session = cursor.u32()?;
-    let answer = if status == 0 {
-        let bmc_random = cursor.array()?;
-        let bmc_guid = cursor.array()?;
-        let code = cursor.bytes(suite.code_len())?;
-        SetupAnswer::Accepted(Rakp2 {
-            bmc_random,
-            bmc_guid,
-            code,
-        })
-    } else {
-        SetupAnswer::Refused(SetupStatus(status))
+    let (tag, console_session) = match head(&mut cursor)? {
+        Head::Accepted {
+            tag,
+            console_session,
+        } => (tag, console_session),
+        Head::Refused(refused) => return Some(refused.with()),
     };
+    let bmc_random = cursor.array()?;
+    let bmc_guid = cursor.array()?;
+    let code = cursor.bytes(suite.code_len())?;
+    let answer = SetupAnswer::Accepted(Rakp2 {
+        bmc_random,
+        bmc_guid,
+        code,
+    });
     Some(Tagged {
         tag,
         console_session,
@@ -255,13 +294,14 @@ pub fn rakp4(tag: u8, status: u8, console_session: u32, check: &[u8]) -> Vec<u8>
 /// Reads RAKP 4; the content is the integrity check value.
 pub fn parse_rakp4(payload: &[u8], suite: Suite) -> Option<Tagged<&[u8]>> {
     let mut cursor = Cursor::new(payload);
-    let [tag, status, _, _] = cursor.array()?;
-    let console_session = cursor.u32()?;
-    let answer = if status == 0 {
-        SetupAnswer::Accepted(cursor.bytes(suite.integrity_len())?)
-    } else {
-        SetupAnswer::Refused(SetupStatus(status))
+    let (tag, console_session) = match head(&mut cursor)? {
+        Head::Accepted {
+            tag,
+            console_session,
+        } => (tag, console_session),
+        Head::Refused(refused) => return Some(refused.with()),
     };
+    let answer = SetupAnswer::Accepted(cursor.bytes(suite.integrity_len())?);
     Some(Tagged {
         tag,
         console_session,

@@ -146,6 +146,16 @@ fn set_up_answers_read_back() {
 }
 
 #[test]
+fn a_refusal_may_end_behind_its_status() {
+    // As OpenIPMI's ipmi_sim 2.0.33 answers an open session request for suite 17.
+    let read = setup::parse_open_response(&[0x07, 0x04]).unwrap();
+    assert_eq!((read.tag, read.console_session), (7, 0));
+    assert_eq!(read.answer, SetupAnswer::Refused(SetupStatus(0x04)));
+    assert_eq!(setup::parse_open_response(&[0x07, 0x00]), None);
+    assert_eq!(setup::parse_rakp4(&[0x07, 0x00, 0, 0], Suite::Three), None);
+}
+
+#[test]
 fn half_protected_packets_and_other_classes_are_refused() {
     let whole = packet::protected(1, 2, &[0; 32], |_| vec![0xAA; 12]);
     assert!(matches!(

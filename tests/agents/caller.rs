@@ -1,0 +1,170 @@
+//! Agents run as haftd runs them: haft-fence-protocol's caller, a real executable, a real BMC.
+//!
+//! `fence_ipmilan` is the agent of the field that ours stands beside; where it is not installed its test
+//! says so and proves nothing.
+
+use std::time::Duration;
+
+use haft_fence_protocol::caller::{
+    AgentDirs, AgentPath, Call, DeviceLock, DeviceTurn, OffOrder, OffProof, OffVerdict, Outcome,
+    Parameter, Parameters, PowerReading, adopt_off, confirm_off, read_metadata, read_power, run,
+};
+use haft_fence_protocol::{Action, Secret};
+use haft_tests::ipmi_sim::{Chassis, IpmiSim, PASSWORD, Power, USER};
+use tokio::time::Instant;
+
+use crate::fence_haft_ipmi;
+
+fn ours() -> AgentPath {
+    AgentDirs::default()
+        .find(fence_haft_ipmi().to_str().unwrap())
+        .unwrap()
+}
+
+fn parameters(sim: &IpmiSim, more: &[(&str, &str)]) -> Parameters {
+    let port = sim.port().to_string();
+    let plain = [
+        ("ip", "127.0.0.1"),
+        ("ipport", &port),
+        ("username", USER),
+        ("lanplus", "1"),
+    ];
+    let mut list: Vec<Parameter> = plain
+        .iter()
+        .chain(more)
+        .map(|(name, value)| Parameter::plain(name, value).unwrap())
+        .collect();
+    list.push(Parameter::secret("password", Secret::new(PASSWORD.to_owned())).unwrap());
+    Parameters::new(list).unwrap()
+}
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+async fn turn() -> DeviceTurn {
+    DeviceLock::new().turn(soon()).await.unwrap()
+}
+
+#[tokio::test]
+async fn off_is_confirmed_and_adopted_against_a_real_bmc() {
+    let (sim, agent) = (IpmiSim::start(), ours());
+    let parameters = parameters(&sim, &[]);
+    let proof = OffProof::for_agent(&agent);
+    assert_eq!(proof, OffProof::AgentReadsTwice);
+    let order = OffOrder {
+        agent: &agent,
+        parameters: &parameters,
+        proof,
+        deadline: soon(),
+    };
+    let mut turn = turn().await;
+    let verdict = confirm_off(&mut turn, &order).await;
+    assert!(
+        matches!(verdict, OffVerdict::Confirmed { .. }),
+        "{verdict:?}"
+    );
+    assert_eq!(sim.power(), Power::Off);
+    let commands = |sim: &IpmiSim| {
+        sim.calls()
+            .iter()
+            .filter(|call| *call == "set power 0")
+            .count()
+    };
+    assert_eq!(commands(&sim), 1);
+    let verdict = adopt_off(&mut turn, &order).await;
+    assert!(
+        matches!(verdict, OffVerdict::Confirmed { .. }),
+        "{verdict:?}"
+    );
+    assert_eq!(commands(&sim), 1, "an adopted order asks first");
+}
+
+#[tokio::test]
+async fn a_sticking_chassis_is_refused_and_a_bmc_that_is_gone_is_unknown() {
+    let (mut sim, agent) = (IpmiSim::start(), ours());
+    let parameters = parameters(&sim, &[("power_timeout", "0.3"), ("login_timeout", "0.5")]);
+    let proof = OffProof::AgentReadsTwice;
+    let order = OffOrder {
+        agent: &agent,
+        parameters: &parameters,
+        proof,
+        deadline: soon(),
+    };
+    let mut turn = turn().await;
+    sim.set_chassis(Chassis::Sticks);
+    let verdict = confirm_off(&mut turn, &order).await;
+    assert!(matches!(verdict, OffVerdict::Refused { .. }), "{verdict:?}");
+    sim.kill();
+    let verdict = confirm_off(&mut turn, &order).await;
+    assert!(matches!(verdict, OffVerdict::Unknown { .. }), "{verdict:?}");
+    let verdict = adopt_off(&mut turn, &order).await;
+    assert!(matches!(verdict, OffVerdict::Unknown { .. }), "{verdict:?}");
+}
+
+#[tokio::test]
+async fn status_and_metadata_read_as_types() {
+    let (sim, agent) = (IpmiSim::start(), ours());
+    let parameters = parameters(&sim, &[]);
+    let mut turn = turn().await;
+    assert_eq!(
+        read_power(&mut turn, &agent, &parameters, soon()).await,
+        PowerReading::On
+    );
+    sim.set_power(Power::Off);
+    assert_eq!(
+        read_power(&mut turn, &agent, &parameters, soon()).await,
+        PowerReading::Off
+    );
+    let metadata = read_metadata(&mut turn, &agent, soon()).await.unwrap();
+    assert_eq!(metadata.name, "fence_haft_ipmi");
+    assert!(metadata.offers(Action::Off) && metadata.offers(Action::Status));
+    assert!(!metadata.offers(Action::List));
+}
+
+#[tokio::test]
+async fn an_outer_deadline_ends_an_agent_that_still_waits() {
+    let (mut sim, agent) = (IpmiSim::start(), ours());
+    let parameters = parameters(&sim, &[("login_timeout", "50")]);
+    sim.kill();
+    let deadline = Instant::now() + Duration::from_millis(300);
+    let call = Call {
+        agent: &agent,
+        action: Action::Off,
+        parameters: &parameters,
+        deadline,
+    };
+    let report = run(&mut turn().await, &call).await;
+    assert_eq!(report.outcome, Outcome::TimedOut);
+}
+
+#[tokio::test]
+async fn the_agent_of_the_field_is_confirmed_by_two_status_reads() {
+    let Ok(agent) = AgentDirs::default().find("fence_ipmilan") else {
+        println!("fence_ipmilan is not installed (Debian package fence-agents): nothing compared");
+        return;
+    };
+    let sim = IpmiSim::start();
+    let parameters = parameters(&sim, &[("power_wait", "0"), ("cipher", "3")]);
+    let mut turn = turn().await;
+    assert_eq!(
+        read_power(&mut turn, &agent, &parameters, soon()).await,
+        PowerReading::On
+    );
+    let proof = OffProof::for_agent(&agent);
+    assert!(matches!(proof, OffProof::StatusTwice { .. }));
+    let order = OffOrder {
+        agent: &agent,
+        parameters: &parameters,
+        proof,
+        deadline: soon(),
+    };
+    let verdict = confirm_off(&mut turn, &order).await;
+    assert!(
+        matches!(verdict, OffVerdict::Confirmed { .. }),
+        "{verdict:?}"
+    );
+    assert_eq!(sim.power(), Power::Off);
+    let metadata = read_metadata(&mut turn, &agent, soon()).await.unwrap();
+    assert_eq!(metadata.host_argument.as_deref(), Some("plug"));
+}
