@@ -273,6 +273,20 @@ impl Raft {
         &self.effective
     }
 
+    /// Peers that a leader has heard within `span`.
+    pub(crate) fn heard_within(&self, now: Moment, span: Duration) -> BTreeSet<NodeId> {
+        match &self.role {
+            Role::Leader(leading) => leading
+                .peers
+                .iter()
+                .filter(|(_, peer)| now.since(peer.heard) <= span)
+                .map(|(id, _)| *id)
+                .filter(|id| *id != self.own && self.effective.contains(*id))
+                .collect(),
+            Role::Follower | Role::Candidate { .. } => BTreeSet::new(),
+        }
+    }
+
     /// What happened since the last call.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)

@@ -417,7 +417,7 @@ impl World {
         }
         let machine = &self.machines[target];
         let (said, switch) = machine.bmc.hear(self.now, machine.power, ask);
-        if self.trace.on() {
+        if self.trace.on() && (ask != Ask::Status || said != Some(Said::On)) {
             let line = format!("BMC hears {ask:?}, says {said:?}");
             self.trace.note(self.now, target, &line);
         }

@@ -185,6 +185,16 @@ fn closing(
             ));
         }
     }
+    // A statement names the closing it answers and nothing else, so no two sessions share one.
+    let taken = state.nodes.values().any(
+        |other| matches!(other.session, Session::Closing { closing, .. } if closing == at.index),
+    );
+    if taken {
+        return Err(Refusal::stale(
+            "OneClosingPerEntry",
+            "this entry closes another session already",
+        ));
+    }
     if let Some(node) = state.nodes.get_mut(&id) {
         node.session = Session::Closing {
             incarnation,

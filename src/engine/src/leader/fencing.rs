@@ -80,7 +80,15 @@ pub(super) struct Fencing {
     answers: BTreeMap<OrderId, Answer>,
     retries: BTreeMap<OrderId, Retry>,
     seen: BTreeMap<OrderId, Moment>,
-    strays: BTreeMap<NodeId, Moment>,
+    strays: BTreeMap<(OrderId, u32), Stray>,
+}
+
+/// An attempt of an earlier leader.
+#[derive(Clone, Copy, Debug)]
+struct Stray {
+    node: NodeId,
+    /// When its executor can no longer act: counted from when this machine first saw it.
+    until: Moment,
 }
 
 impl Fencing {
@@ -91,7 +99,11 @@ impl Fencing {
 
     /// Until when an earlier executor may still act on this machine.
     pub(super) fn stray_until(&self, node: NodeId) -> Option<Moment> {
-        self.strays.get(&node).copied()
+        self.strays
+            .values()
+            .filter(|stray| stray.node == node)
+            .map(|stray| stray.until)
+            .max()
     }
 
     /// Remembers what this machine has proposed, so that it knows its own attempts.
@@ -141,10 +153,13 @@ impl Fencing {
                 continue;
             };
             if executor != view.own || !self.is_mine(order, attempt) {
-                // Somebody else's; counted from now, the time at which this machine first sees it.
-                self.strays
-                    .entry(order.node)
-                    .or_insert(view.now + lengthened(deadline) + ANSWER_GRACE);
+                let until = view.now + lengthened(deadline) + ANSWER_GRACE;
+                let node = order.node;
+                let stray = self
+                    .strays
+                    .entry((order.id, attempt))
+                    .or_insert(Stray { node, until });
+                wake.at(stray.until.max(view.now));
                 continue;
             }
             let running = self.runs.get(&order.id).map(|run| run.attempt);
@@ -181,7 +196,9 @@ impl Fencing {
         self.answers.retain(|id, _| open(id));
         self.retries.retain(|id, _| open(id));
         self.seen.retain(|id, _| open(id));
-        self.strays.retain(|_, until| *until > view.now);
+        self.strays.retain(|(id, attempt), stray| {
+            stray.until > view.now || is_running(view.state, *id, *attempt)
+        });
         self.intents.retain(|(node, incarnation)| {
             view.state
                 .nodes
@@ -239,6 +256,15 @@ impl Fencing {
                 let detail = "the executor did not answer in time".to_owned();
                 Answer::new(attempt, Verdict::Unknown, detail)
             });
+        }
+        // Also when this machine may not try itself: else the target would stand at the door for ever.
+        for ((id, attempt), stray) in &self.strays {
+            if view.now >= stray.until {
+                self.answers.entry(*id).or_insert_with(|| {
+                    let detail = "its executor no longer leads and has not answered".to_owned();
+                    Answer::new(*attempt, Verdict::Unknown, detail)
+                });
+            }
         }
         for run in self.runs.values() {
             if view.now < run.deadline + ANSWER_GRACE {

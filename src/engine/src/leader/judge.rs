@@ -275,7 +275,10 @@ impl Judge {
             if let Some(until) = held_off {
                 wake.at(until);
             } else if silent >= threshold || replaced {
-                draft.propose(Command::Closing { node, incarnation });
+                // One closing an entry; the others follow in the next.
+                if draft.propose(Command::Closing { node, incarnation }) != Outcome::Done {
+                    wake.at(view.now);
+                }
             } else {
                 wake.at(view.now + (threshold - silent));
             }

@@ -101,6 +101,12 @@ impl Coordinator {
     /// One input, and whatever the machine answers to its own ages.
     pub(super) fn step_lead(&mut self, context: &mut Context<'_>, input: Input) {
         let mut inputs = VecDeque::from([input]);
+        let peers = self
+            .raft
+            .heard_within(context.now, self.timing.election_min);
+        if let Some(lead) = &mut self.lead {
+            lead.machine.set_peers(peers);
+        }
         while let Some(input) = inputs.pop_front() {
             let silences = self.silences(context.now);
             let Some(lead) = &mut self.lead else { return };

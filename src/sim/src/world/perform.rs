@@ -168,7 +168,10 @@ impl World {
         let local_now = machine.clock.local(self.now);
         let reply = machine.kernel.execute(local_now, request, &self.timing);
         let life = machine.agent.life;
-        let quiet = matches!(request, Request::Renew(_) | Request::Announce);
+        let quiet = matches!(
+            operation,
+            Operation::Renew(_) | Operation::Announce(..) | Operation::RefreshAddress(..)
+        );
         if !quiet || reply != Reply::Done {
             self.note(place, || format!("kernel {request:?}: {reply:?}"));
         }
