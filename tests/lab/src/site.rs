@@ -49,11 +49,13 @@ impl Site {
         prefix: &str,
         board: &Switchboard,
     ) -> anyhow::Result<Self> {
+        // Fixed hardware addresses: a bridge that takes one of its ports' changes it when that machine restarts, and its
+        // BMCs would be unreachable until every neighbour cache has noticed (seen: eight seconds).
         shell::ip(&format!(
             "link set lo up\n\
-             link add br-{letter} type bridge stp_state 0 forward_delay 0 mcast_snooping 0 ageing_time 30000\n\
+             link add br-{letter} address 02:4c:{number:02x}:00:01:01 type bridge stp_state 0 forward_delay 0 mcast_snooping 0 ageing_time 30000\n\
              link set br-{letter} up\n\
-             link add mg-{letter} type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
+             link add mg-{letter} address 02:4c:{number:02x}:00:02:01 type bridge stp_state 0 forward_delay 0 mcast_snooping 0\n\
              link set mg-{letter} up\n"
         ))?;
         let mut nodes = Vec::new();

@@ -73,8 +73,9 @@ impl Stage {
             .events()?
             .last()
             .map_or(0, |event| event.index);
-        self.judge.begin()?;
+        // Before the judge's own zero, so that what the lab saw never looks earlier than it was.
         self.began = Instant::now();
+        self.judge.begin()?;
         self.began_at = SystemTime::now();
         Ok(())
     }
@@ -170,9 +171,17 @@ impl Stage {
         outcome: &mut Outcome,
         old: &Machine,
     ) -> anyhow::Result<()> {
-        let report = self.judge.report()?;
         let off = self.off_at_ms(old);
-        let first = first_answer_from_others(target(&report, STONITH)?, &old.identity.name);
+        let judge = &mut self.judge;
+        // The newest tick is not in a report yet.
+        let first = shell::wait_for("db's first answer to be on record", PATIENCE, || {
+            let report = judge.report()?;
+            Ok(first_answer_from_others(
+                target(&report, STONITH)?,
+                &old.identity.name,
+            ))
+        });
+        let first = first.ok();
         let held = matches!((off, first), (Some(off), Some(first)) if off <= first);
         let text =
             |at: Option<f64>| at.map_or_else(|| "never".to_owned(), |at| format!("{at:.0} ms"));
