@@ -2,85 +2,17 @@
 //!
 //! Asserts states, never durations: silence after a lapse is waited for with a deadline.
 
+use crate::fixture::{
+    BOTH, VIP4, VIP6, assert_answering, assert_silent, await_lapse, client, guarded, install, long,
+    own_link, short,
+};
 use crate::netns::{Wire, eventually};
-use crate::probe::{OWNER_MAC, Probe, advertisement, arp, claims4, claims6};
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::guard::{
     Attestation, Custody, Guard, GuardWriteError, Life, OpenGuardError, Upkeep,
 };
-use haft_agent::kernel::link::Link;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
-
-const VIP4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 100));
-const VIP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x100));
-const BOTH: [IpAddr; 2] = [VIP4, VIP6];
-
-/// Long enough that no stall of a busy machine ends it within one test.
-fn long() -> Life {
-    Life::of(Duration::from_secs(60)).unwrap()
-}
-
-/// Ends within a test's patience.
-fn short() -> Life {
-    Life::of(Duration::from_millis(200)).unwrap()
-}
-
-/// A guard in the owner's namespace that manages both addresses, which are on the interface.
-fn guarded(wire: &Wire, custody: Custody) -> Guard {
-    wire.owner.run(|| {
-        let mut addresses = Addresses::open().unwrap();
-        let link = own_link(&mut addresses);
-        let mut guard = Guard::open(custody).unwrap();
-        for vip in BOTH {
-            guard.manage(vip, &link).unwrap();
-            addresses
-                .put(vip, link.index, Duration::from_secs(3600))
-                .unwrap();
-        }
-        guard
-    })
-}
-
-fn own_link(addresses: &mut Addresses) -> Link {
-    addresses.link("own0").unwrap().unwrap()
-}
-
-fn install(guard: &mut Guard, addresses: &[IpAddr], life: Life) {
-    let turn = guard.arm(addresses, life).unwrap();
-    let write = guard.prepare_install(turn, addresses, life).unwrap();
-    guard.send(&write).unwrap();
-}
-
-fn client(wire: &Wire) -> Probe {
-    wire.client.run(|| Probe::open("cli0"))
-}
-
-/// Waits until the kernel lists no held element of these addresses in any family.
-fn await_lapse(wire: &Wire, addresses: &[IpAddr]) {
-    eventually("the guard lapses", || {
-        let sets = wire.owner.command("nft", "list sets");
-        let held = sets.split("set ").filter(|set| set.starts_with("held"));
-        let listed: String = held.collect();
-        !addresses
-            .iter()
-            .any(|address| listed.contains(&format!("{address} ")))
-    });
-}
-
-fn assert_silent(probe: &Probe) {
-    for vip in BOTH {
-        assert!(!probe.resolves(vip), "{vip} answers resolution");
-        assert!(!probe.echoes(vip), "{vip} answers an echo");
-    }
-}
-
-fn assert_answering(probe: &Probe) {
-    for vip in BOTH {
-        eventually("the held address resolves", || probe.resolves(vip));
-        eventually("the held address echoes", || probe.echoes(vip));
-    }
-}
 
 #[test]
 fn a_managed_address_answers_only_while_it_is_held() {
@@ -371,137 +303,6 @@ fn a_restarted_guard_adopts_what_was_managed_and_holds_nothing() {
         install(&mut second, &BOTH, long());
         assert_answering(&probe);
     }
-}
-
-#[test]
-fn raw_announcements_leave_only_while_the_address_is_held() {
-    let wire = Wire::new();
-    let probe = client(&wire);
-    let mut guard = guarded(&wire, Custody::Owned);
-    let raw = wire.owner.run(|| Probe::open("own0"));
-    let (IpAddr::V4(v4), IpAddr::V6(v6)) = (VIP4, VIP6) else {
-        unreachable!("the constants say so")
-    };
-    let marker = Ipv4Addr::new(10, 9, 0, 77);
-    let announce = || {
-        for operation in [1, 2] {
-            // A packet socket may be told that a frame was dropped; that is the point here.
-            raw.try_send(&arp(operation, OWNER_MAC, v4, OWNER_MAC, v4));
-        }
-        raw.try_send(&advertisement(OWNER_MAC, v6));
-        raw.send(&arp(1, OWNER_MAC, marker, [0; 6], marker));
-    };
-    announce();
-    let first = probe.hear(crate::netns::PATIENCE, |frame| {
-        claims4(frame, v4, 1)
-            || claims4(frame, v4, 2)
-            || claims6(frame, v6)
-            || claims4(frame, marker, 1)
-    });
-    assert!(
-        claims4(&first.unwrap(), marker, 1),
-        "an unheld address was announced"
-    );
-    install(&mut guard, &BOTH, long());
-    announce();
-    let heard = |wanted: &dyn Fn(&[u8]) -> bool| {
-        let again = || announce();
-        again();
-        probe.hear(crate::netns::PATIENCE, wanted).is_some()
-    };
-    assert!(
-        heard(&|f| claims4(f, v4, 1))
-            && heard(&|f| claims4(f, v4, 2))
-            && heard(&|f| claims6(f, v6))
-    );
-}
-
-#[test]
-fn a_node_without_the_address_stays_a_client_of_it() {
-    // The other machine has the address; ours manages it and does not hold it.
-    let wire = Wire::new();
-    wire.client.ip("addr add 10.9.0.100/32 dev cli0");
-    wire.client.ip("addr add fd09::100/128 dev cli0 nodad");
-    let _guard = wire.owner.run(|| {
-        let link = own_link(&mut Addresses::open().unwrap());
-        let mut guard = Guard::open(Custody::Owned).unwrap();
-        for vip in BOTH {
-            guard.manage(vip, &link).unwrap();
-        }
-        guard
-    });
-    for vip in BOTH {
-        wire.client.run(|| {
-            let listener = std::net::TcpListener::bind((vip, 7)).unwrap();
-            wire.owner.run(|| {
-                std::net::TcpStream::connect_timeout(&(vip, 7).into(), crate::netns::PATIENCE)
-                    .unwrap_or_else(|failed| panic!("{vip} is out of reach: {failed}"))
-            });
-            drop(listener);
-        });
-    }
-}
-
-#[test]
-fn a_lapsed_address_is_silent_on_loopback_too() {
-    let wire = Wire::new();
-    let mut guard = guarded(&wire, Custody::Owned);
-    let reach = |vip: IpAddr| {
-        wire.owner.run(|| {
-            let _listener = std::net::TcpListener::bind((vip, 0)).unwrap();
-            let target = _listener.local_addr().unwrap();
-            std::net::TcpStream::connect_timeout(&target, Duration::from_millis(300)).is_ok()
-        })
-    };
-    for vip in BOTH {
-        assert!(!reach(vip), "{vip} answers over loopback");
-    }
-    install(&mut guard, &BOTH, long());
-    for vip in BOTH {
-        eventually("the held address answers over loopback", || reach(vip));
-    }
-}
-
-#[test]
-fn destination_nat_does_not_carry_packets_past_the_guard() {
-    let wire = Wire::new();
-    let probe = client(&wire);
-    let mut guard = guarded(&wire, Custody::Owned);
-    for line in [
-        "add table ip other",
-        "add chain ip other pre { type nat hook prerouting priority -100 ; }",
-        "add rule ip other pre ip daddr 10.9.0.100 dnat to 10.9.0.1",
-    ] {
-        wire.owner.command("nft", line);
-    }
-    assert!(!probe.echoes(VIP4), "translated although not held");
-    install(&mut guard, &[VIP4], long());
-    eventually("translated while held", || probe.echoes(VIP4));
-}
-
-#[test]
-fn a_forwarding_node_does_not_pass_on_what_neighbours_send_it_for_an_unheld_address() {
-    let wire = Wire::new();
-    let probe = client(&wire);
-    // The address is not here any more, but a neighbour's cache still points here.
-    let mut guard = guarded(&wire, Custody::Owned);
-    wire.owner.ip("addr del 10.9.0.100/32 dev own0");
-    wire.owner.command("sysctl", "-qw net.ipv4.ip_forward=1");
-    wire.owner.ip("link add behind type veth peer name beyond");
-    wire.owner.ip("link set behind up");
-    wire.owner.ip("link set beyond up");
-    wire.owner.ip("route add 10.9.0.100/32 dev behind");
-    let behind = wire.owner.run(|| Probe::open("beyond"));
-    wire.owner
-        .ip("neigh add 10.9.0.100 lladdr 02:00:00:00:00:77 dev behind");
-    let forwarded = |frame: &[u8]| frame[12..14] == [8, 0] && frame[30..34] == [10, 9, 0, 100];
-    probe.echoes(VIP4);
-    assert!(behind.hear(Duration::from_millis(100), forwarded).is_none());
-    guard.unmanage(VIP4).unwrap();
-    eventually("forwarded once nothing guards it", || {
-        probe.echoes(VIP4);
-        behind.hear(Duration::from_millis(100), forwarded).is_some()
-    });
 }
 
 #[test]

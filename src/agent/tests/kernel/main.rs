@@ -9,6 +9,8 @@
 
 mod address;
 mod announce;
+mod fixture;
 mod guard;
 mod netns;
 mod probe;
+mod traffic;

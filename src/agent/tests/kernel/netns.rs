@@ -122,6 +122,19 @@ impl Wire {
         }
         wire
     }
+
+    /// A second wire between the same two, without addresses: `own1` and `cli1`.
+    pub(crate) fn second(&self) {
+        self.owner.ip(&format!(
+            "link add own1 address 02:00:00:00:09:01 type veth peer name cli1 address 02:00:00:00:09:02 netns {}",
+            self.client.path()
+        ));
+        self.owner.ip("link set own1 up");
+        self.client.ip("link set cli1 up");
+        eventually("the second wire is up", || {
+            self.owner.ip("link show dev own1").contains("state UP")
+        });
+    }
 }
 
 /// Waits for a state, or fails with its name after [`PATIENCE`].

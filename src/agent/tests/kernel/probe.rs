@@ -77,29 +77,35 @@ impl Probe {
     /// Whether the owner's hardware address answers an echo request to `address`, with no
     /// resolution in between: what a client with a warm cache sees.
     pub(crate) fn echoes(&self, address: IpAddr) -> bool {
-        match address {
+        self.send(&echo_request(address));
+        self.hear(ANSWER, |frame| is_echo_reply(frame, address))
+            .is_some()
+    }
+}
+
+/// An echo request from the client to the owner's hardware address.
+pub(crate) fn echo_request(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => echo4(v4),
+        IpAddr::V6(v6) => echo6(v6),
+    }
+}
+
+/// An answer to [`echo_request`].
+pub(crate) fn is_echo_reply(frame: &[u8], address: IpAddr) -> bool {
+    frame.len() > 34
+        && frame[..6] == CLIENT_MAC
+        && match address {
             IpAddr::V4(v4) => {
-                self.send(&echo4(v4));
-                self.hear(ANSWER, |f| {
-                    f[..6] == CLIENT_MAC
-                        && f[12..14] == [8, 0]
-                        && f[26..30] == v4.octets()
-                        && f[34] == 0
-                })
-                .is_some()
+                frame[12..14] == [8, 0] && frame[26..30] == v4.octets() && frame[34] == 0
             }
             IpAddr::V6(v6) => {
-                self.send(&echo6(v6));
-                self.hear(ANSWER, |f| {
-                    f[..6] == CLIENT_MAC
-                        && f[12..14] == [0x86, 0xdd]
-                        && f[22..38] == v6.octets()
-                        && f[54] == 129
-                })
-                .is_some()
+                frame.len() > 54
+                    && frame[12..14] == [0x86, 0xdd]
+                    && frame[22..38] == v6.octets()
+                    && frame[54] == 129
             }
         }
-    }
 }
 
 #[expect(
