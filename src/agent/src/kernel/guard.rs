@@ -211,6 +211,7 @@ impl Guard {
         let new_port = !self.ports.contains(&link.index);
         let mut batch = Batch::new();
         if new_port {
+            self.forget_gone_links()?;
             encode_port(&mut batch, link.index, &link.name);
         }
         encode_managed(&mut batch, address, ElementChange::Keep);

@@ -317,12 +317,30 @@ fn lives_that_the_kernel_would_take_for_eternity_are_refused() {
 }
 
 #[test]
-fn an_interface_that_vanishes_leaves_the_guard_intact() {
+fn an_interface_that_vanishes_and_returns_leaves_the_guard_intact() {
     let wire = Wire::new();
+    wire.second();
     let mut guard = guarded(&wire, Custody::Owned);
-    wire.owner.ip("link del own0");
     wire.owner.run(|| {
+        let far = Addresses::open().unwrap().link("own1").unwrap().unwrap();
+        let elsewhere = IpAddr::from([10, 9, 0, 101]);
+        guard.manage(elsewhere, &far).unwrap();
+        install(&mut guard, &BOTH, long());
+        wire.owner.ip("link del own1");
         assert_eq!(guard.inspect().unwrap(), Attestation::Intact);
+        wire.second();
+        let returned = Addresses::open().unwrap().link("own1").unwrap().unwrap();
+        assert_ne!(returned.index, far.index);
+        guard.manage(elsewhere, &returned).unwrap();
+        wire.owner.ip("link del own1");
+        wire.second();
+        let again = Addresses::open().unwrap().link("own1").unwrap().unwrap();
+        guard.manage(elsewhere, &again).unwrap();
+        assert_eq!(guard.inspect().unwrap(), Attestation::Intact);
+        // What is held elsewhere was never touched.
+        let renewal = guard.prepare_renew(guard.turn(), &BOTH, long()).unwrap();
+        guard.send(&renewal).unwrap();
+        wire.owner.ip("link del own0");
         guard.repair().unwrap();
         assert_eq!(guard.inspect().unwrap(), Attestation::Intact);
     });

@@ -28,6 +28,7 @@ pub(super) const GETTABLE: u16 = 1;
 pub(super) const DELTABLE: u16 = 2;
 pub(super) const NEWCHAIN: u16 = 3;
 pub(super) const GETCHAIN: u16 = 4;
+const DELCHAIN: u16 = 5;
 pub(super) const NEWRULE: u16 = 6;
 pub(super) const GETRULE: u16 = 7;
 pub(super) const NEWSET: u16 = 9;
@@ -314,6 +315,13 @@ pub(super) fn create_egress(batch: &mut Batch, index: u32, name: &str) {
     let chain = egress_chain(index);
     let hook = (NETDEV_EGRESS, FIRST, Some(name));
     create_chain(batch, Family::Netdev, &chain, hook, EGRESS_RULES);
+}
+
+/// Adds the deletion of an interface's egress chain with its rules.
+pub(super) fn delete_egress(batch: &mut Batch, index: u32) {
+    batch.add("removal of a chain", (DELCHAIN, 0), Family::Netdev, |m| {
+        m.name(1, TABLE).name(3, &egress_chain(index));
+    });
 }
 
 fn create_chain(

@@ -86,8 +86,8 @@ impl Guard {
     /// When the kernel cannot be asked: attest nothing then.
     pub fn inspect(&mut self) -> io::Result<Attestation> {
         self.suspicious = true;
-        let mut found = attest::structure(&mut self.commands)?;
-        self.forget_gone_links(&mut found);
+        self.forget_gone_links()?;
+        let found = attest::structure(&mut self.commands)?;
         if let Some(what) = difference(&self.expected, &found) {
             return Ok(Attestation::Broken { what });
         }
@@ -249,20 +249,27 @@ impl Guard {
         Ok(())
     }
 
-    /// An interface that is gone took its egress chain along; nothing can leave through it.
-    fn forget_gone_links(&mut self, found: &mut Vec<Record>) {
-        let gone: Vec<LinkIndex> = self
-            .ports
-            .iter()
-            .copied()
-            .filter(|index| link_name(*index).is_none())
-            .collect();
+    /// Takes out what belonged to interfaces that are gone: nothing can leave through them. Before
+    /// Linux 6.16 their egress chains went with them, later ones wait for the name to return.
+    pub(super) fn forget_gone_links(&mut self) -> io::Result<()> {
+        let mut gone = self.ports.clone();
+        gone.retain(|index| link_name(*index).is_none());
         for index in gone {
             let chain = ruleset::egress_chain(index.0);
+            let mut without_chain = Batch::new();
+            ruleset::delete_egress(&mut without_chain, index.0);
+            let mut without_port = Batch::new();
+            let key = index.0.to_ne_bytes();
+            let take = ElementChange::Take;
+            ruleset::element(&mut without_port, Family::Inet, ruleset::PORTS, &key, take);
+            for batch in [without_chain, without_port] {
+                // Refused where it is gone already, which is what is wanted.
+                batch.seal().send(&mut self.commands)?;
+            }
             self.ports.remove(&index);
             self.expected.retain(|record| record.chain != chain);
-            found.retain(|record| record.chain != chain);
         }
+        Ok(())
     }
 
     fn expected_elements(&self) -> Vec<(Family, &'static str, BTreeSet<Vec<u8>>)> {
