@@ -17,6 +17,8 @@ mod object;
 mod ownership;
 mod session;
 
+pub(crate) use ownership::proof_word;
+
 /// What one command did.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Outcome {

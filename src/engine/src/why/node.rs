@@ -1,0 +1,109 @@
+//! Why a node may own things, or may not.
+
+use super::{Lines, order};
+use crate::spec::Scheduling;
+use crate::state::{ClusterState, Ending, Node, Session};
+
+/// Explains one node.
+pub(super) fn explain(state: &ClusterState, node: &Node, lines: &mut Lines) {
+    let name = &node.name;
+    match node.session {
+        Session::Never => {
+            lines.state("joining: no agent of it was ever admitted");
+            lines.waits(format!("haft-agent on {name} to attach to the leader"));
+            lines.remedy(format!("on {name}: systemctl status haft-agent"));
+        }
+        Session::Open { incarnation } => {
+            lines.state(format!("online as incarnation {incarnation}"));
+        }
+        Session::Closing {
+            incarnation,
+            closing,
+        } => {
+            lines.state(format!("closing: incarnation {incarnation} is silent"));
+            lines.rule(
+                "its session ends once a majority has acknowledged nothing for its whole lease",
+            );
+            lines.waits(format!("the coordinators' answers to entry {closing}"));
+        }
+        Session::Ended {
+            incarnation,
+            ending: Ending::Expired,
+        } => {
+            lines.state(format!(
+                "lost: the session of incarnation {incarnation} expired"
+            ));
+            away(state, node, lines);
+        }
+        Session::Ended {
+            incarnation,
+            ending: Ending::Fenced,
+        } => {
+            lines.state(format!(
+                "fenced: incarnation {incarnation} is proven isolated"
+            ));
+            away(state, node, lines);
+        }
+    }
+    flags(node, lines);
+    holdings(state, node, lines);
+    for open in state
+        .orders
+        .values()
+        .filter(|order| order.node == node.id && order.phase.is_open())
+    {
+        lines.waits(format!("fence order {}", open.id));
+        order::progress(state, open, lines);
+    }
+}
+
+fn away(state: &ClusterState, node: &Node, lines: &mut Lines) {
+    let name = &node.name;
+    let fenced_now = state
+        .orders
+        .values()
+        .any(|order| order.node == node.id && order.phase.is_open());
+    if fenced_now {
+        lines.rule("it is admitted anew once the executor has answered or its deadline has passed");
+    }
+    lines.waits(format!("haft-agent on {name} to attach again"));
+    lines.remedy(format!("on {name}: systemctl status haft-agent"));
+}
+
+fn flags(node: &Node, lines: &mut Lines) {
+    let name = &node.name;
+    match node.spec.scheduling {
+        Scheduling::Open => {}
+        Scheduling::Cordoned => {
+            lines.rule("cordoned: it is granted nothing new");
+            lines.remedy(format!("apply Node {name} with scheduling: open"));
+        }
+        Scheduling::Standby => {
+            lines.rule("standby: it is granted nothing and what it holds moves away");
+            lines.remedy(format!("apply Node {name} with scheduling: open"));
+        }
+    }
+    if node.quarantined {
+        lines.rule("quarantined: it was fenced too often within an hour and is granted nothing");
+        lines.remedy(format!(
+            "find out why, then apply Node {name} with scheduling: open"
+        ));
+    }
+}
+
+fn holdings(state: &ClusterState, node: &Node, lines: &mut Lines) {
+    let held: Vec<String> = state
+        .resources
+        .values()
+        .filter(|resource| {
+            resource
+                .ownership
+                .holding()
+                .is_some_and(|holding| holding.node == node.id)
+        })
+        .map(|resource| resource.id.to_string())
+        .collect();
+    if !held.is_empty() {
+        lines.evidence(format!("it holds {}", held.join(", ")));
+    }
+}

@@ -1,0 +1,79 @@
+//! Why a fence order is where it is.
+
+use super::{Lines, name_of};
+use crate::command::{FenceAction, FenceCause, HoldReason, Verdict};
+use crate::state::{ClusterState, FenceOrder, OrderPhase};
+
+/// Explains one order.
+pub(super) fn explain(state: &ClusterState, order: &FenceOrder, lines: &mut Lines) {
+    let node = name_of(state, order.node);
+    let action = match order.action {
+        FenceAction::Off => "power off",
+        FenceAction::On => "power on",
+    };
+    let phase = match &order.phase {
+        OrderPhase::Intended => "intended",
+        OrderPhase::Held(_) => "held",
+        OrderPhase::Running { .. } => "running",
+        OrderPhase::Waiting { .. } => "waiting to try again",
+        OrderPhase::Confirmed => "confirmed",
+        OrderPhase::Cancelled(_) => "ended without a verdict",
+    };
+    lines.state(format!(
+        "{phase}: {action} {node} (incarnation {})",
+        order.incarnation
+    ));
+    match &order.cause {
+        FenceCause::Orphans => {
+            lines.rule("what the lost incarnation held waits for proof that it is isolated");
+        }
+        FenceCause::Administrator { by, reason } => {
+            lines.rule(format!("{by} asked for it: {reason}"));
+        }
+    }
+    progress(state, order, lines);
+}
+
+/// What the order has come to, without naming it.
+pub(super) fn progress(state: &ClusterState, order: &FenceOrder, lines: &mut Lines) {
+    let node = name_of(state, order.node);
+    if !order.detail.is_empty() {
+        lines.evidence(format!("last attempt: {}", order.detail));
+    }
+    match &order.phase {
+        OrderPhase::Intended => lines.waits("the leader to start an attempt"),
+        OrderPhase::Held(HoldReason::Quorum) => {
+            lines.rule("fewer live voters than quorum would be left");
+            lines.waits("another coordinator to come back");
+            lines.remedy("start haftd on the coordinators that are down");
+        }
+        OrderPhase::Held(HoldReason::NoDevice) => {
+            lines.rule(format!("no fence device covers {node}"));
+            lines.remedy(format!("apply a FenceDevice that targets {node}"));
+        }
+        OrderPhase::Running {
+            attempt,
+            executor,
+            level,
+            deadline,
+        } => lines.waits(format!(
+            "attempt {attempt} at level {level}, run by {} for at most {} ms",
+            name_of(state, *executor),
+            deadline.as_millis()
+        )),
+        OrderPhase::Waiting { last, .. } => {
+            lines.rule(match last {
+                Verdict::Refused => "the device refused; that proves nothing",
+                Verdict::Unknown | Verdict::Confirmed => {
+                    "the outcome is unknown; unknown opens nothing"
+                }
+            });
+            lines.waits(format!("the next attempt, after {} so far", order.attempts));
+            lines.remedy(format!(
+                "make the fence devices of {node} reachable; the order goes on by itself"
+            ));
+        }
+        OrderPhase::Confirmed => {}
+        OrderPhase::Cancelled(reason) => lines.evidence(reason.clone()),
+    }
+}

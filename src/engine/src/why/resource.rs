@@ -1,0 +1,226 @@
+//! Why a resource is owned by whom it is, or by nobody.
+
+use super::{Lines, name_of, order, told};
+use crate::command::{Attestation, RelinquishCause};
+use crate::evidence;
+use crate::leader::placement::{Ineligible, eligible, is_covered};
+use crate::spec::{Isolation, ResourceSpec, Unfenced};
+use crate::state::{ClusterState, Holding, Ownership, Resource, Session};
+
+/// Explains one resource.
+pub(super) fn explain(state: &ClusterState, resource: &Resource, lines: &mut Lines) {
+    match &resource.ownership {
+        Ownership::Unowned => unowned(state, resource, lines),
+        Ownership::Granted(holding) => {
+            owner(state, "granted to", holding, lines);
+            opened_by(state, resource, lines);
+            let node = name_of(state, holding.node);
+            session_of(state, holding, lines);
+            lines.waits(format!("the agent on {node} to report that it acts"));
+            lines.remedy(format!("on {node}: journalctl -u haft-agent"));
+        }
+        Ownership::Active(holding) => {
+            owner(state, "active on", holding, lines);
+            opened_by(state, resource, lines);
+            isolation(state, resource, holding, lines);
+            session_of(state, holding, lines);
+        }
+        Ownership::Releasing(holding, cause) => releasing(state, holding, *cause, lines),
+        Ownership::Orphaned(holding) => orphaned(state, resource, holding, lines),
+    }
+    pending(state, resource, lines);
+}
+
+fn owner(state: &ClusterState, verb: &str, holding: &Holding, lines: &mut Lines) {
+    lines.state(format!(
+        "{verb} {} (incarnation {}) under token {}",
+        name_of(state, holding.node),
+        holding.incarnation,
+        holding.token
+    ));
+}
+
+fn opened_by(state: &ClusterState, resource: &Resource, lines: &mut Lines) {
+    match &resource.evidence {
+        Some(evidence) => lines.evidence(told(state, evidence)),
+        None => lines.evidence("it had no owner before"),
+    }
+}
+
+fn isolation(state: &ClusterState, resource: &Resource, holding: &Holding, lines: &mut Lines) {
+    match holding.isolation {
+        Isolation::Lease => lines.rule(format!(
+            "isolation lease: if the owner falls silent, the end of its lease is enough{}",
+            match holding.guard {
+                Attestation::Intact => ", since its kernel guard is attested intact",
+                Attestation::Broken | Attestation::Unknown =>
+                    " once the address's own lifetime has passed, since its kernel guard is not \
+                     attested intact",
+            }
+        )),
+        Isolation::Watchdog => {
+            lines.rule("isolation watchdog: if the owner falls silent, its watchdog must reset it");
+        }
+        Isolation::Stonith => {
+            lines.rule(
+                "isolation stonith: if the owner falls silent, it is fenced before anybody else acts",
+            );
+            uncovered(state, resource, holding, lines);
+        }
+    }
+    if resource.spec.isolation() != holding.isolation {
+        lines.rule("the spec's isolation has been edited; it applies from the next grant");
+    }
+}
+
+fn uncovered(state: &ClusterState, resource: &Resource, holding: &Holding, lines: &mut Lines) {
+    let Some(node) = state.nodes.get(&holding.node) else {
+        return;
+    };
+    if is_covered(state, &node.name) {
+        return;
+    }
+    let ResourceSpec::VirtualIp(vip) = &resource.spec;
+    let allowed = match vip.unfenced {
+        Unfenced::Allowed => " (unfenced: allowed)",
+        Unfenced::Refused => "",
+    };
+    lines.rule(format!(
+        "no fence device covers {}{allowed}: if it falls silent, a human must confirm that it is off",
+        node.name
+    ));
+    lines.remedy(format!("apply a FenceDevice that targets {}", node.name));
+}
+
+fn session_of(state: &ClusterState, holding: &Holding, lines: &mut Lines) {
+    let Some(node) = state.nodes.get(&holding.node) else {
+        return;
+    };
+    match node.session {
+        Session::Closing { .. } => {
+            lines.waits(format!(
+                "a majority of coordinators to state how long {} has been silent",
+                node.name
+            ));
+        }
+        Session::Never | Session::Open { .. } | Session::Ended { .. } => {}
+    }
+}
+
+fn releasing(state: &ClusterState, holding: &Holding, cause: RelinquishCause, lines: &mut Lines) {
+    owner(state, "being released by", holding, lines);
+    lines.rule(match cause {
+        RelinquishCause::Moved => "an administrator moves it",
+        RelinquishCause::Drained => "its node is in standby",
+        RelinquishCause::SpecChanged => "its spec changed in a way that the owner cannot follow",
+        RelinquishCause::Failback => "a better-preferred node is back and failback is auto",
+        RelinquishCause::Deleted => "it is being deleted",
+    });
+    session_of(state, holding, lines);
+    lines.waits(format!(
+        "{} to say that it has stopped, or proof that it has",
+        name_of(state, holding.node)
+    ));
+}
+
+fn orphaned(state: &ClusterState, resource: &Resource, holding: &Holding, lines: &mut Lines) {
+    owner(
+        state,
+        "orphaned: nobody may act; last held by",
+        holding,
+        lines,
+    );
+    lines.evidence(format!(
+        "the session of {} has ended; nothing proves yet that it has stopped",
+        name_of(state, holding.node)
+    ));
+    match evidence::isolation_in_force(resource, holding) {
+        Isolation::Lease => {
+            lines.rule(
+                "isolation lease without an attested guard: the address's own lifetime is waited out",
+            );
+            lines.waits(format!(
+                "{} ms on the leader's clock since the session ended",
+                evidence::lapse_wait(holding).as_millis()
+            ));
+        }
+        Isolation::Watchdog | Isolation::Stonith => fenced_first(state, holding, lines),
+    }
+}
+
+fn fenced_first(state: &ClusterState, holding: &Holding, lines: &mut Lines) {
+    let node = name_of(state, holding.node);
+    lines.rule(format!(
+        "isolation stonith, stored in the grant: {node} must be proven isolated first"
+    ));
+    match state.open_order(holding.node, holding.incarnation) {
+        Some(open) => {
+            lines.waits(format!("fence order {} against {node}", open.id));
+            order::progress(state, open, lines);
+        }
+        None => lines.waits(format!("the leader to open a fence order against {node}")),
+    }
+    lines.remedy(format!(
+        "once you have made sure that {node} is off: haftctl confirm-off {node} --reason '...'"
+    ));
+    lines.remedy(format!(
+        "or bring {node} back: its agent proves what has become of it"
+    ));
+}
+
+fn unowned(state: &ClusterState, resource: &Resource, lines: &mut Lines) {
+    lines.state("nobody owns it");
+    opened_by(state, resource, lines);
+    let mut any = false;
+    for node in state.nodes.values() {
+        let name = &node.name;
+        let (why, remedy) = match eligible(state, resource, node) {
+            Ok(()) => {
+                any = true;
+                continue;
+            }
+            Err(Ineligible::NoSession) => {
+                ("has no open session", format!("haftctl why node/{name}"))
+            }
+            Err(Ineligible::Cordoned) => (
+                "is cordoned",
+                format!("apply Node {name} with scheduling: open"),
+            ),
+            Err(Ineligible::Standby) => (
+                "is in standby",
+                format!("apply Node {name} with scheduling: open"),
+            ),
+            Err(Ineligible::Quarantined) => (
+                "is quarantined after repeated fences",
+                format!("find out why, then apply Node {name} with scheduling: open"),
+            ),
+            Err(Ineligible::NoFenceDevice) => (
+                "has no fence device, which isolation stonith needs",
+                format!("apply a FenceDevice that targets {name}"),
+            ),
+        };
+        lines.rule(format!("{name} {why}"));
+        lines.remedy(remedy);
+    }
+    if any {
+        lines.waits("the leader to grant it to an eligible node");
+    } else {
+        lines.waits("an eligible node");
+    }
+}
+
+fn pending(state: &ClusterState, resource: &Resource, lines: &mut Lines) {
+    if resource.deleting {
+        lines.rule("it is being deleted and keeps its address until nobody can be acting");
+    }
+    let Some(target) = resource.move_to.and_then(|target| state.nodes.get(&target)) else {
+        return;
+    };
+    match eligible(state, resource, target) {
+        Ok(()) => lines.waits(format!("its move to {}", target.name)),
+        Err(_) => {
+            lines.waits(format!("{} to take it, as asked for", target.name));
+            lines.remedy(format!("haftctl why node/{}", target.name));
+        }
+    }
+}
