@@ -1,6 +1,31 @@
 //! haft-agent as a library: what one node does with the machine it runs on.
 //!
-//! [`kernel`] touches addresses, frames and the packet filter. Nothing in here decides ownership:
-//! decisions come from haft-engine, orders from the coordinators.
+//! - [`daemon`]: the process, from config to SIGTERM.
+//! - [`attach`]: the stream to the leader, on tokio.
+//! - [`lease`]: the lease thread with beats and the keeper, apart from tokio.
+//! - [`executor`]: kernel operations as the keeper orders them.
+//! - [`kernel`]: addresses, frames and the packet filter.
+//!
+//! Nothing in here decides ownership: decisions come from haft-engine, orders from the coordinators.
 
+pub mod attach;
+pub mod daemon;
+pub mod executor;
 pub mod kernel;
+pub mod lease;
+pub mod log;
+pub mod notify;
+pub mod order;
+pub mod realtime;
+
+/// An error and all its sources in one line, for logs.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        text.push_str(": ");
+        text.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    text
+}

@@ -1,3 +1,65 @@
-//! haft-agent: placeholder of the binary; the library holds what exists so far.
+//! haft-agent: the process that holds a node's session and touches its machine.
+//!
+//! Parses the command line and hands over to the library. Exit codes: 0 stopped as asked, 1 could not run,
+//! 2 wrong command line or config.
 
-fn main() {}
+use clap::Parser;
+use haft_agent::daemon::{Options, RunError, run};
+use haft_agent::log::{LogForm, start};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// The node agent of haft.
+#[derive(Parser, Debug)]
+#[command(name = "haft-agent", version, about)]
+struct Arguments {
+    /// The config file, the same on every node.
+    #[arg(long, value_name = "FILE", default_value = "/etc/haft/haft.yaml")]
+    config: PathBuf,
+    /// This node's name in the config; the hostname by default.
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Form of the log lines on stderr; HAFT_LOG sets the filter.
+    #[arg(long, value_enum, default_value = "text")]
+    log: LogForm,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let outcome = start(arguments.log)
+        .map_err(RunError::System)
+        .and_then(|()| {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()?;
+            let options = Options {
+                config: arguments.config,
+                node: arguments.node,
+            };
+            runtime.block_on(run(options))
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Said directly: the log's thread may not come to it before the process ends.
+            use std::io::Write;
+            let _ = writeln!(
+                std::io::stderr(),
+                "haft-agent: {}",
+                haft_agent::chain(&error)
+            );
+            match error {
+                RunError::Config(_) | RunError::Node(_) | RunError::NoCoordinator => {
+                    ExitCode::from(2)
+                }
+                RunError::Identity { .. }
+                | RunError::OtherNode { .. }
+                | RunError::AlreadyRuns { .. }
+                | RunError::Boot(_)
+                | RunError::Lease(_)
+                | RunError::System(_)
+                | RunError::LeaseEnded => ExitCode::from(1),
+            }
+        }
+    }
+}

@@ -1,0 +1,254 @@
+//! The daemon's life: reads the config, waits for an identity, starts the lease thread and the stream's
+//! task, ends both on SIGTERM or SIGINT after everything has been released.
+//!
+//! No policy: what is held and when is decided in haft-engine and carried out by the lease thread.
+
+use crate::attach::{Attach, AttachTask};
+use crate::chain;
+use crate::executor::Enforcement;
+use crate::kernel::clock::{ReadBootIdError, boot_id};
+use crate::lease::{Lease, StartLeaseError};
+use crate::order::{Notice, Order, OrderInbox, orders};
+use crate::{notify, realtime};
+use haft_api::client::Credentials;
+use haft_config::identity::{Identity, ReadIdentityError};
+use haft_config::{Config, NodeLookupError, Problems};
+use haft_engine::clock::Timing;
+use haft_engine::ids::BootId;
+use rustix::fs::{FlockOperation, flock};
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+/// How often a missing identity is looked for.
+const IDENTITY_EVERY: Duration = Duration::from_millis(100);
+/// How long the releases may take to reach the leader when the process ends.
+const GRACE: Duration = Duration::from_secs(3);
+/// Held for the life of the process, in the data directory.
+const LOCK: &str = "haft-agent.lock";
+/// Reports that may wait for the stream's task.
+const NOTICES_MAX: usize = 1_024;
+
+/// How to start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Options {
+    /// The one config file.
+    pub config: PathBuf,
+    /// The node's name; the hostname if absent.
+    pub node: Option<String>,
+}
+
+/// Why the agent does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The config file; every problem with place and fix.
+    #[error("{0}")]
+    Config(Problems),
+    /// This machine is not in it.
+    #[error("this machine is not a node of the config")]
+    Node(#[source] NodeLookupError),
+    /// No coordinator to attach to.
+    #[error("the config names no coordinator")]
+    NoCoordinator,
+    /// The identity on disk.
+    #[error("the identity cannot be used: {fix}")]
+    Identity {
+        /// What to do.
+        fix: String,
+        /// Why.
+        #[source]
+        source: ReadIdentityError,
+    },
+    /// The identity is another node's.
+    #[error("the identity on disk is that of node {found}, not {wanted}")]
+    OtherNode {
+        /// Whose it is.
+        found: String,
+        /// Who this is.
+        wanted: String,
+    },
+    /// Another agent of this node is alive.
+    #[error("another haft-agent holds {}: stop that one first", path.display())]
+    AlreadyRuns {
+        /// The lock.
+        path: PathBuf,
+    },
+    /// No boot id.
+    #[error("cannot tell one boot from the next")]
+    Boot(#[from] ReadBootIdError),
+    /// The lease thread.
+    #[error("cannot hold anything on this machine")]
+    Lease(#[from] StartLeaseError),
+    /// Descriptors, threads, signals.
+    #[error("cannot set up the process")]
+    System(#[from] io::Error),
+    /// The lease thread ended by itself.
+    #[error("the lease thread has ended")]
+    LeaseEnded,
+}
+
+/// Runs until it is told to stop.
+///
+/// # Errors
+/// When the config, the identity or the machine do not allow it.
+pub async fn run(options: Options) -> Result<(), RunError> {
+    let config = Config::load(&options.config).map_err(RunError::Config)?;
+    let node = config
+        .local(options.node.as_deref())
+        .map_err(RunError::Node)?
+        .name
+        .clone();
+    if config.coordinators().next().is_none() {
+        return Err(RunError::NoCoordinator);
+    }
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let identity = tokio::select! {
+        identity = wait_for_identity(&config.data_dir) => identity?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    if identity.node != node {
+        return Err(RunError::OtherNode {
+            found: identity.node.0,
+            wanted: node.0,
+        });
+    }
+    let _only = lock(&config.data_dir)?;
+    let boot = BootId(boot_id()?.0);
+    let (sender, inbox) = orders()?;
+    let (notices, noticed) = mpsc::channel(NOTICES_MAX);
+    let (thread, ready) = start_lease(config.timing, inbox, notices)?;
+    ready.await.map_err(|_| RunError::LeaseEnded)??;
+    tracing::info!(%node, cluster = %identity.cluster, "haft-agent runs");
+    notify::notify("READY=1");
+    let attach = Attach {
+        node,
+        boot,
+        config,
+        credentials: Credentials {
+            ca_pem: identity.ca_pem,
+            certificate_pem: identity.certificate_pem,
+            key_pem: identity.key_pem,
+        },
+    };
+    let (end_at, ending) = watch::channel(None);
+    let task = AttachTask::new(attach, sender.clone(), noticed, ending).run();
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("asked to end: releasing everything");
+        notify::notify("STOPPING=1");
+        // At once, whatever the stream's task is waiting for.
+        let told = sender.send(Order::Shutdown);
+        let _ = end_at.send(Some(Instant::now() + GRACE));
+        told.map_err(|_| RunError::LeaseEnded)?;
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = task => {}
+        ended = stop => return ended,
+    }
+    // The thread ends once everything is released; one that cannot release is ended with the process,
+    // and the kernel's guard with it.
+    let ended = tokio::task::spawn_blocking(move || thread.join());
+    match tokio::time::timeout(GRACE, ended).await {
+        Ok(Ok(Ok(()))) => Ok(()),
+        Ok(_) | Err(_) => Err(RunError::LeaseEnded),
+    }
+}
+
+/// A second agent on the same machine would remove what the first holds.
+fn lock(data_dir: &Path) -> Result<File, RunError> {
+    let path = data_dir.join(LOCK);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(RunError::AlreadyRuns { path }),
+        Err(error) => Err(RunError::System(error.into())),
+    }
+}
+
+async fn wait_for_identity(data_dir: &Path) -> Result<Identity, RunError> {
+    let mut told = false;
+    loop {
+        match Identity::read(data_dir) {
+            Ok(identity) => return Ok(identity),
+            Err(source @ ReadIdentityError::Absent { .. }) => {
+                if !told {
+                    tracing::info!(fix = source.fix(), err = chain(&source), "waiting");
+                    told = true;
+                }
+                tokio::time::sleep(IDENTITY_EVERY).await;
+            }
+            Err(source) => {
+                return Err(RunError::Identity {
+                    fix: source.fix(),
+                    source,
+                });
+            }
+        }
+    }
+}
+
+type Ready = oneshot::Receiver<Result<(), StartLeaseError>>;
+
+fn start_lease(
+    timing: Timing,
+    inbox: OrderInbox,
+    notices: mpsc::Sender<Notice>,
+) -> io::Result<(JoinHandle<()>, Ready)> {
+    let (tell, ready) = oneshot::channel();
+    let thread = std::thread::Builder::new()
+        .name("haft-lease".to_owned())
+        .spawn(move || {
+            let opened = Lease::open(timing, enforcement(), inbox, notices);
+            let lease = match opened {
+                Ok(lease) => lease,
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                    return;
+                }
+            };
+            for (what, asked) in [
+                ("realtime priority", realtime::prefer_this_thread()),
+                ("memory lock", realtime::lock_memory()),
+            ] {
+                if let Err(error) = asked {
+                    tracing::info!(what, err = chain(&error), "not granted; going on without");
+                }
+            }
+            if tell.send(Ok(())).is_ok() {
+                lease.run();
+            }
+        })?;
+    Ok((thread, ready))
+}
+
+#[cfg(not(feature = "planted-bugs"))]
+fn enforcement() -> Enforcement {
+    Enforcement::Guarded
+}
+
+/// With planted bugs compiled in, `HAFT_PLANT=guard` leaves the kernel guard out.
+#[cfg(feature = "planted-bugs")]
+fn enforcement() -> Enforcement {
+    match std::env::var("HAFT_PLANT").as_deref() {
+        Ok("guard") => {
+            tracing::error!("planted: no kernel guard, addresses outlive their lease");
+            Enforcement::Open
+        }
+        Ok(_) | Err(_) => Enforcement::Guarded,
+    }
+}

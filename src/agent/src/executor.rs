@@ -1,0 +1,570 @@
+//! Carries out the keeper's kernel operations on this machine: guard, addresses, announcements.
+//!
+//! Each operation is one short conversation with the kernel and one answer. Just before a write that
+//! keeps an address alive, the clock is read anew and the keeper is asked again; the guard's turns make
+//! sure that a write delivered late revives nothing. Never decides whether to act.
+
+mod voice;
+
+use crate::chain;
+use crate::kernel::address::{self, Change, OpenAddressesError, ReadKernelError, Term};
+use crate::kernel::clock::boot_now;
+use crate::kernel::guard::{
+    Custody, Guard, GuardWriteError, Life, MAX_BATCH, OpenGuardError, PreparedWrite, Turn, Upkeep,
+};
+use crate::kernel::link::{Carrier as LinkCarrier, Link, LinkIndex};
+use haft_engine::clock::{Moment, Timing};
+use haft_engine::command::{Attestation, Probe};
+use haft_engine::ids::{ResourceId, Token};
+use haft_engine::keeper::{AssignedItem, Carrier, Input, Keeper, Operation, OperationResult};
+use haft_engine::spec::{ResourceSpec, VirtualIpSpec};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
+use voice::Voice;
+
+/// Why the machine cannot be worked on.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenExecutorError {
+    /// The guard's life is outside what the kernel keeps.
+    #[error("the guard's life of {0:?} cannot be used")]
+    Life(Duration),
+    /// No guard.
+    #[error("cannot open the kernel guard")]
+    Guard(#[from] OpenGuardError),
+    /// No rtnetlink.
+    #[error("cannot open the kernel's address interface")]
+    Addresses(#[from] OpenAddressesError),
+    /// What an earlier life left behind could not be looked for, or not be removed.
+    #[error("cannot remove what an earlier life left behind")]
+    Leftovers(#[from] ReadKernelError),
+}
+
+/// Whether the kernel guard is used. `Open` exists for demonstrations that must show two owners.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Enforcement {
+    /// As designed.
+    Guarded,
+    /// Planted: no guard, and addresses that outlive their lease.
+    #[cfg(feature = "planted-bugs")]
+    Open,
+}
+
+/// The machine's side of the agent.
+#[derive(Debug)]
+pub struct Executor {
+    /// `None` only with [`Enforcement::Open`].
+    guard: Option<Guard>,
+    addresses: address::Keeper,
+    voice: Voice,
+    life: Life,
+    address_life: Duration,
+    specs: BTreeMap<(ResourceId, Token), VirtualIpSpec>,
+    /// The interface that each managed address was put on.
+    places: BTreeMap<IpAddr, Link>,
+    turns: BTreeMap<IpAddr, Turn>,
+    /// The last renewal, encoded: the next one is mostly about the same addresses.
+    renewal: Option<PreparedWrite>,
+    attested: Attestation,
+}
+
+impl Executor {
+    /// Opens the kernel's interfaces in this thread's network namespace, and removes what an earlier
+    /// life of the agent on this boot has left (R10). From here on nothing of it can be acting.
+    ///
+    /// # Errors
+    /// Without the capabilities or kernel features that the guard needs, or when something of an
+    /// earlier life cannot be removed.
+    pub fn open(timing: &Timing, enforcement: Enforcement) -> Result<Executor, OpenExecutorError> {
+        let life =
+            Life::of(timing.guard_life).map_err(|_| OpenExecutorError::Life(timing.guard_life))?;
+        let (guard, address_life) = match enforcement {
+            Enforcement::Guarded => (Some(Guard::open(Custody::Owned)?), timing.address_life),
+            #[cfg(feature = "planted-bugs")]
+            Enforcement::Open => (None, Duration::from_secs(3_600)),
+        };
+        let mut executor = Executor {
+            guard,
+            addresses: address::Keeper::open()?,
+            voice: Voice::default(),
+            life,
+            address_life,
+            specs: BTreeMap::new(),
+            places: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            renewal: None,
+            attested: Attestation::Intact,
+        };
+        executor.remove_leftovers()?;
+        Ok(executor)
+    }
+
+    fn remove_leftovers(&mut self) -> Result<(), OpenExecutorError> {
+        for leftover in self.addresses.addresses().remove_leftovers()? {
+            tracing::info!(address = %leftover.address, "removed an address of an earlier life");
+        }
+        if let Some(guard) = &mut self.guard {
+            let adopted: Vec<IpAddr> = guard.managed().collect();
+            for address in adopted {
+                if let Err(error) = guard.unmanage(address) {
+                    tracing::warn!(%address, err = chain(&error), "cannot let go of a guarded address");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether anything of ours is still installed.
+    pub fn probe(&mut self) -> Probe {
+        match self.addresses.addresses().ours() {
+            Ok(found) if found.is_empty() => Probe::Clean,
+            Ok(_) | Err(_) => Probe::Unclean,
+        }
+    }
+
+    /// Remembers what the assignment's resources are, and forgets those neither assigned nor held.
+    pub fn learn(&mut self, items: &[AssignedItem], held: &[(ResourceId, Token)]) {
+        for item in items {
+            let ResourceSpec::VirtualIp(vip) = &item.spec;
+            self.specs
+                .insert((item.resource.clone(), item.token), vip.clone());
+        }
+        self.specs.retain(|key, _| {
+            held.contains(key)
+                || items
+                    .iter()
+                    .any(|item| item.resource == key.0 && item.token == key.1)
+        });
+    }
+
+    /// Carries out one operation and says how it went, and what it taught.
+    pub fn carry_out(
+        &mut self,
+        keeper: &Keeper,
+        lease_end: Option<Moment>,
+        operation: Operation,
+    ) -> Vec<Input> {
+        if let Operation::Renew(list) = operation {
+            return self.renew(keeper, list);
+        }
+        let mut inputs = Vec::new();
+        let result = match &operation {
+            Operation::Arm(resource, token) => self.arm(keeper, resource, *token, &mut inputs),
+            Operation::Install(resource, token) => {
+                self.install(keeper, resource, *token, &operation)
+            }
+            Operation::AddAddress(resource, token) => {
+                let result = self.put(keeper, lease_end, resource, *token, &operation);
+                if result == OperationResult::Done {
+                    self.announce(resource, *token);
+                }
+                result
+            }
+            Operation::RefreshAddress(resource, token) => {
+                self.put(keeper, lease_end, resource, *token, &operation)
+            }
+            Operation::Remove(resource, token) => self.remove(resource, *token),
+            Operation::Announce(resource, token) => {
+                self.announce(resource, *token);
+                OperationResult::Done
+            }
+            Operation::Renew(_) => OperationResult::Done,
+        };
+        inputs.insert(0, Input::Done { operation, result });
+        inputs
+    }
+
+    fn spec(&self, resource: &ResourceId, token: Token) -> Result<&VirtualIpSpec, String> {
+        self.specs
+            .get(&(resource.clone(), token))
+            .ok_or_else(|| format!("nothing is known of {resource} under token {token}"))
+    }
+
+    fn arm(
+        &mut self,
+        keeper: &Keeper,
+        resource: &ResourceId,
+        token: Token,
+        inputs: &mut Vec<Input>,
+    ) -> OperationResult {
+        if !keeper.may_still(boot_now(), &Operation::Arm(resource.clone(), token)) {
+            return OperationResult::Lapsed;
+        }
+        match self.try_arm(resource, token) {
+            Ok(link) => {
+                let carrier = engine_carrier(link.carrier);
+                inputs.push(Input::Carrier(resource.clone(), carrier));
+                OperationResult::Done
+            }
+            Err(why) => OperationResult::Failed(why),
+        }
+    }
+
+    fn try_arm(&mut self, resource: &ResourceId, token: Token) -> Result<Link, String> {
+        let spec = self.spec(resource, token)?;
+        let (address, interface) = (spec.address, spec.interface.clone());
+        let link = self
+            .addresses
+            .addresses()
+            .link(&interface)
+            .map_err(|error| chain(&error))?
+            .ok_or_else(|| format!("there is no interface {interface}"))?;
+        if let Some(guard) = &mut self.guard {
+            if self.places.get(&address).map(|known| known.index) != Some(link.index) {
+                guard
+                    .manage(address, &link)
+                    .map_err(|error| chain(&error))?;
+            }
+            let turn = guard
+                .arm(&[address], self.life)
+                .map_err(|error| chain(&error))?;
+            self.turns.insert(address, turn);
+        }
+        self.places.insert(address, link.clone());
+        Ok(link)
+    }
+
+    fn install(
+        &mut self,
+        keeper: &Keeper,
+        resource: &ResourceId,
+        token: Token,
+        operation: &Operation,
+    ) -> OperationResult {
+        let address = match self.spec(resource, token) {
+            Ok(spec) => spec.address,
+            Err(why) => return OperationResult::Failed(why),
+        };
+        let Some(guard) = &mut self.guard else {
+            return OperationResult::Done;
+        };
+        let Some(turn) = self.turns.remove(&address) else {
+            return OperationResult::Failed("installed without having been armed".to_owned());
+        };
+        let write = match guard.prepare_install(turn, &[address], self.life) {
+            Ok(write) => write,
+            Err(error) => return OperationResult::Failed(chain(&error)),
+        };
+        if !keeper.may_still(boot_now(), operation) {
+            return OperationResult::Lapsed;
+        }
+        match guard.send(&write) {
+            Ok(()) => OperationResult::Done,
+            Err(error) => refused(&error),
+        }
+    }
+
+    fn put(
+        &mut self,
+        keeper: &Keeper,
+        lease_end: Option<Moment>,
+        resource: &ResourceId,
+        token: Token,
+        operation: &Operation,
+    ) -> OperationResult {
+        let address = match self.spec(resource, token) {
+            Ok(spec) => spec.address,
+            Err(why) => return OperationResult::Failed(why),
+        };
+        let (Some(link), Some(until)) = (self.places.get(&address), lease_end) else {
+            return OperationResult::Lapsed;
+        };
+        let now = boot_now();
+        if !keeper.may_still(now, operation) {
+            return OperationResult::Lapsed;
+        }
+        let term = Term {
+            now,
+            valid: self.address_life,
+            until,
+        };
+        match self.addresses.keep(address, link.index, term) {
+            Ok(()) => OperationResult::Done,
+            Err(error) => OperationResult::Failed(chain(&error)),
+        }
+    }
+
+    /// Silence first, then the address: the guard closes within microseconds, whatever the rest takes.
+    fn remove(&mut self, resource: &ResourceId, token: Token) -> OperationResult {
+        let address = match self.spec(resource, token) {
+            Ok(spec) => spec.address,
+            Err(why) => return OperationResult::Failed(why),
+        };
+        self.turns.remove(&address);
+        self.voice.stop(address);
+        let silenced = match &mut self.guard {
+            Some(guard) => guard.release(&[address]).map_err(|error| chain(&error)),
+            None => Ok(()),
+        };
+        let Some(link) = self.places.get(&address).cloned() else {
+            return OperationResult::Done;
+        };
+        // The second removal asks the kernel also when an earlier attempt has already forgotten it.
+        let removed = self
+            .addresses
+            .forget(address)
+            .and_then(|_| self.addresses.addresses().remove(address, link.index));
+        if let Err(error) = removed {
+            return OperationResult::Failed(chain(&error));
+        }
+        self.places.remove(&address);
+        if let Some(guard) = &mut self.guard
+            && let Err(error) = guard.unmanage(address)
+        {
+            // The address is gone; a guard that stays closed harms nobody.
+            tracing::warn!(%address, err = chain(&error), "cannot let go of a guarded address");
+        }
+        if let Err(why) = silenced {
+            tracing::warn!(%address, err = why, "the guard did not close at once");
+        }
+        OperationResult::Done
+    }
+
+    fn announce(&mut self, resource: &ResourceId, token: Token) {
+        let Ok(spec) = self.spec(resource, token) else {
+            return;
+        };
+        let address = spec.address;
+        if let Some(link) = self.places.get(&address) {
+            self.voice.start(address, link, boot_now());
+        }
+    }
+
+    /// One transaction for all. Elements that had lapsed are told apart, and the others are sent again at
+    /// the same turn, decided at the same clock reading.
+    fn renew(&mut self, keeper: &Keeper, list: Vec<(ResourceId, Token)>) -> Vec<Input> {
+        let Some(guard) = &mut self.guard else {
+            return vec![done(list, OperationResult::Done)];
+        };
+        let turn = guard.turn();
+        let operation = Operation::Renew(list);
+        if !keeper.may_still(boot_now(), &operation) {
+            let result = OperationResult::Lapsed;
+            return vec![Input::Done { operation, result }];
+        }
+        let Operation::Renew(list) = operation else {
+            return Vec::new();
+        };
+        let mut inputs = Vec::new();
+        for part in list.chunks(MAX_BATCH) {
+            let named: Vec<(IpAddr, (ResourceId, Token))> = part
+                .iter()
+                .filter_map(|key| Some((self.specs.get(key)?.address, key.clone())))
+                .collect();
+            inputs.extend(self.renew_part(turn, named));
+        }
+        inputs
+    }
+
+    fn renew_part(
+        &mut self,
+        turn: Turn,
+        mut named: Vec<(IpAddr, (ResourceId, Token))>,
+    ) -> Vec<Input> {
+        let Some(guard) = &mut self.guard else {
+            return Vec::new();
+        };
+        let mut inputs = Vec::new();
+        // A second round suffices: nothing else writes in between, so what lives now lives then.
+        for _ in 0..2 {
+            let addresses: Vec<IpAddr> = named.iter().map(|(address, _)| *address).collect();
+            let keys = |named: Vec<(IpAddr, (ResourceId, Token))>| {
+                named.into_iter().map(|(_, key)| key).collect::<Vec<_>>()
+            };
+            if addresses.is_empty() {
+                return inputs;
+            }
+            let write = match self.renewal.take() {
+                Some(mut same) if same.addresses() == addresses => {
+                    same.decided_at(turn);
+                    Ok(same)
+                }
+                Some(_) | None => guard.prepare_renew(turn, &addresses, self.life),
+            };
+            let sent = write.and_then(|write| guard.send(&write).map(|()| write));
+            match sent {
+                Ok(write) => {
+                    self.renewal = Some(write);
+                    inputs.push(done(keys(named), OperationResult::Done));
+                    return inputs;
+                }
+                Err(GuardWriteError::Lapsed { addresses }) => {
+                    let lapsed: BTreeSet<IpAddr> = addresses.into_iter().collect();
+                    let (gone, rest) = named
+                        .into_iter()
+                        .partition(|(address, _)| lapsed.contains(address));
+                    inputs.push(done(keys(gone), OperationResult::Lapsed));
+                    named = rest;
+                }
+                Err(error) => {
+                    inputs.push(done(keys(named), refused(&error)));
+                    return inputs;
+                }
+            }
+        }
+        let rest = named.into_iter().map(|(_, key)| key).collect();
+        inputs.push(done(rest, OperationResult::Lapsed));
+        inputs
+    }
+
+    /// Whether every guard is in place; repairs what is not. To be called before each beat.
+    pub fn attest(&mut self) -> (Attestation, Vec<Input>) {
+        let Some(guard) = &mut self.guard else {
+            return (Attestation::Intact, Vec::new());
+        };
+        let before = self.attested;
+        let mut inputs = Vec::new();
+        self.attested = match guard.tend() {
+            Ok(Upkeep::Intact) => {
+                if before != Attestation::Intact {
+                    inputs.push(Input::GuardsAttested(Attestation::Intact));
+                }
+                Attestation::Intact
+            }
+            Ok(Upkeep::Repaired { what }) => {
+                tracing::warn!(
+                    what,
+                    "the guard was altered by somebody else and has been rebuilt"
+                );
+                self.renewal = None;
+                inputs.push(Input::GuardsAttested(Attestation::Broken));
+                inputs.push(Input::GuardsAttested(Attestation::Intact));
+                Attestation::Intact
+            }
+            Err(error) => {
+                if before != Attestation::Broken {
+                    tracing::error!(err = chain(&error), "the guard cannot be attested");
+                    inputs.push(Input::GuardsAttested(Attestation::Broken));
+                }
+                Attestation::Broken
+            }
+        };
+        (self.attested, inputs)
+    }
+
+    /// Reads the kernel's reports: addresses that vanished, links that changed.
+    pub fn tend(&mut self) -> Vec<Input> {
+        let mut inputs = Vec::new();
+        let now = boot_now();
+        let tended = match self.addresses.tend(now) {
+            Ok(tended) => tended,
+            Err(error) => {
+                tracing::warn!(err = chain(&error), "cannot read the kernel's reports");
+                return inputs;
+            }
+        };
+        for address in tended.restored {
+            tracing::warn!(%address, "somebody removed the address; it is back");
+            if let Some(link) = self.places.get(&address) {
+                self.voice.start(address, link, now);
+            }
+        }
+        for address in tended.missing {
+            inputs.extend(self.resources_at(address).map(Input::AddressVanished));
+        }
+        for change in tended.links {
+            match change {
+                Change::Link(link) => inputs.extend(self.on_link(link)),
+                Change::LinkGone(index) => inputs.extend(self.on_link_gone(index)),
+                Change::AddressGone { .. } | Change::AddressSeen { .. } | Change::Resync => {}
+            }
+        }
+        inputs
+    }
+
+    fn on_link(&mut self, link: Link) -> Vec<Input> {
+        let carrier = engine_carrier(link.carrier);
+        let moved: Vec<IpAddr> = self
+            .places
+            .iter()
+            .filter(|(_, place)| place.index == link.index)
+            .map(|(address, _)| *address)
+            .collect();
+        let now = boot_now();
+        for address in &moved {
+            let before = self.places.insert(*address, link.clone());
+            let returned = before
+                .as_ref()
+                .is_some_and(|before| before.carrier == LinkCarrier::Down);
+            let renamed = before.is_some_and(|before| before.mac != link.mac);
+            if renamed || (returned && carrier == Carrier::Up) {
+                self.voice.again(*address, &link, now);
+            }
+        }
+        moved
+            .into_iter()
+            .flat_map(|address| self.resources_at(address).collect::<Vec<_>>())
+            .map(|resource| Input::Carrier(resource, carrier))
+            .collect()
+    }
+
+    fn on_link_gone(&mut self, index: LinkIndex) -> Vec<Input> {
+        let gone: Vec<IpAddr> = self
+            .places
+            .iter()
+            .filter(|(_, place)| place.index == index)
+            .map(|(address, _)| *address)
+            .collect();
+        let mut inputs = Vec::new();
+        for address in gone {
+            self.voice.stop(address);
+            for resource in self.resources_at(address) {
+                inputs.push(Input::AddressVanished(resource.clone()));
+                inputs.push(Input::Carrier(resource, Carrier::Down));
+            }
+        }
+        inputs
+    }
+
+    fn resources_at(&self, address: IpAddr) -> impl Iterator<Item = ResourceId> + '_ {
+        self.specs
+            .iter()
+            .filter(move |(_, spec)| spec.address == address)
+            .map(|((resource, _), _)| resource.clone())
+    }
+
+    /// Announces what is due, hears rivals; returns the next announcement's moment.
+    pub fn speak(&mut self) -> Moment {
+        self.voice.speak(boot_now())
+    }
+
+    /// Descriptors that are readable when the kernel, a rival or a foreign nftables user has done
+    /// something.
+    pub fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.guard
+            .iter()
+            .map(AsFd::as_fd)
+            .chain(std::iter::once(self.addresses.as_fd()))
+            .chain(self.voice.descriptors())
+    }
+}
+
+fn done(list: Vec<(ResourceId, Token)>, result: OperationResult) -> Input {
+    Input::Done {
+        operation: Operation::Renew(list),
+        result,
+    }
+}
+
+/// What a guard write that was not applied means to the keeper: whatever may be cured by the install path
+/// counts as lapsed.
+fn refused(error: &GuardWriteError) -> OperationResult {
+    match error {
+        GuardWriteError::Lapsed { .. }
+        | GuardWriteError::Superseded { .. }
+        | GuardWriteError::Missing
+        | GuardWriteError::Unclear => OperationResult::Lapsed,
+        GuardWriteError::NotManaged { .. }
+        | GuardWriteError::BatchSize { .. }
+        | GuardWriteError::Refused { .. }
+        | GuardWriteError::Socket(_) => OperationResult::Failed(chain(error)),
+    }
+}
+
+fn engine_carrier(carrier: LinkCarrier) -> Carrier {
+    match carrier {
+        LinkCarrier::Up => Carrier::Up,
+        LinkCarrier::Down => Carrier::Down,
+    }
+}

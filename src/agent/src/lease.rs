@@ -1,0 +1,380 @@
+//! The lease thread: beats, guard renewals and kernel operations, with as little jitter as we can have.
+//!
+//! One thread, no async, no lock shared with anybody: it waits in `poll` for answers, kernel reports and
+//! orders, and wakes when a machine of haft-engine wants to be woken. Everything it decides comes from
+//! [`Holder`] and [`Keeper`]; it executes and reports back. If it is stopped or killed, nothing is renewed
+//! and the kernel goes silent by itself.
+
+mod beats;
+
+use crate::chain;
+use crate::executor::{Enforcement, Executor, OpenExecutorError};
+use crate::kernel::clock::boot_now;
+use crate::order::{Admission, Notice, Order, OrderInbox};
+use beats::BeatPort;
+use haft_engine::clock::{Moment, Timing};
+use haft_engine::command::{Attestation, Probe};
+use haft_engine::ids::Incarnation;
+use haft_engine::keeper::{Input, Keeper, Output};
+use haft_engine::session::holder::{Holder, Learned};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::AsFd;
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+/// The loop looks around at least this often; nothing depends on it.
+const IDLE_WAKE: Duration = Duration::from_secs(1);
+/// How often counters are logged at debug level.
+const COUNTS_EVERY: Duration = Duration::from_secs(60);
+
+/// Why the lease thread could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartLeaseError {
+    /// The machine's side.
+    #[error(transparent)]
+    Executor(#[from] OpenExecutorError),
+    /// The beat sockets.
+    #[error("cannot open the beat sockets")]
+    Beats(#[source] io::Error),
+}
+
+/// Everything the thread owns.
+#[derive(Debug)]
+pub struct Lease {
+    timing: Timing,
+    executor: Executor,
+    beats: BeatPort,
+    inbox: OrderInbox,
+    notices: mpsc::Sender<Notice>,
+    life: Option<Life>,
+    /// Admitted while an earlier life is still letting go.
+    next: Option<Admission>,
+    repeat: Repeat,
+    stop: Stop,
+    counted: Moment,
+    lapses: u64,
+}
+
+/// One incarnation in our hands.
+#[derive(Debug)]
+struct Life {
+    incarnation: Incarnation,
+    holder: Holder,
+    keeper: Keeper,
+}
+
+/// Whether all standing reports must be said again, because one was lost or the stream is new.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Repeat {
+    No,
+    Yes,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stop {
+    Running,
+    Asked,
+    Done,
+}
+
+impl Lease {
+    /// Opens the kernel's interfaces and the sockets in this thread's network namespace.
+    ///
+    /// # Errors
+    /// When the guard cannot be opened or leftovers of an earlier life cannot be removed.
+    pub fn open(
+        timing: Timing,
+        enforcement: Enforcement,
+        inbox: OrderInbox,
+        notices: mpsc::Sender<Notice>,
+    ) -> Result<Lease, StartLeaseError> {
+        Ok(Lease {
+            timing,
+            executor: Executor::open(&timing, enforcement)?,
+            beats: BeatPort::open().map_err(StartLeaseError::Beats)?,
+            inbox,
+            notices,
+            life: None,
+            next: None,
+            repeat: Repeat::No,
+            stop: Stop::Running,
+            counted: boot_now(),
+            lapses: 0,
+        })
+    }
+
+    /// Runs until it was asked to stop and everything is released.
+    pub fn run(mut self) {
+        let probe = self.executor.probe();
+        self.notify(Notice::Idle(probe));
+        while self.stop != Stop::Done {
+            let wake = self.turn();
+            self.wait(wake);
+        }
+    }
+
+    /// Everything that is due now; returns the moment of the next.
+    fn turn(&mut self) -> Moment {
+        self.inbox.hush();
+        while let Some(order) = self.inbox.take() {
+            self.obey(order);
+        }
+        let guards = self.attest();
+        self.beat(guards);
+        self.listen();
+        for input in self.executor.tend() {
+            self.drive(input);
+        }
+        if self
+            .life
+            .as_ref()
+            .is_some_and(|life| life.keeper.next_wake() <= boot_now())
+        {
+            self.drive(Input::Tick);
+        }
+        if self.repeat == Repeat::Yes {
+            self.say_standing();
+        }
+        let speak = self.executor.speak();
+        let now = boot_now();
+        self.log_counts(now);
+        let life = self.life.as_ref();
+        let next = life.map_or(speak, |life| {
+            speak
+                .min(life.keeper.next_wake())
+                .min(life.holder.next_wake())
+        });
+        next.min(now + IDLE_WAKE)
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Begin(admission) => self.begin(admission),
+            Order::Addresses(addresses) => self.beats.set_addresses(&addresses),
+            Order::Assigned(assignment) => {
+                let Some(life) = &self.life else {
+                    return;
+                };
+                if assignment.incarnation == life.incarnation {
+                    self.executor
+                        .learn(&assignment.items, &life.keeper.holdings());
+                    self.drive(Input::Assigned(assignment));
+                }
+            }
+            Order::Over(incarnation) => {
+                if self
+                    .life
+                    .as_ref()
+                    .is_some_and(|life| life.incarnation == incarnation)
+                {
+                    tracing::warn!(%incarnation, "the session is over");
+                    self.drive(Input::SessionOver);
+                }
+            }
+            Order::Shutdown => {
+                self.stop = Stop::Asked;
+                self.next = None;
+                match self.life {
+                    Some(_) => self.drive(Input::Shutdown),
+                    None => self.idle(),
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, admission: Admission) {
+        if self.stop != Stop::Running {
+            return;
+        }
+        self.beats.set_addresses(&admission.addresses);
+        match &self.life {
+            Some(life) if life.incarnation == admission.incarnation => {
+                self.repeat = Repeat::Yes;
+            }
+            // Admitted as somebody new while the old life holds something: that goes first.
+            Some(_) => {
+                self.next = Some(admission);
+                self.drive(Input::SessionOver);
+            }
+            None => {
+                let Admission {
+                    node,
+                    incarnation,
+                    membership,
+                    keys,
+                    ..
+                } = admission;
+                tracing::info!(%node, %incarnation, "admitted");
+                self.beats.begin(incarnation, keys);
+                self.life = Some(Life {
+                    incarnation,
+                    holder: Holder::new(node, incarnation, membership, self.timing),
+                    keeper: Keeper::new(incarnation, self.timing),
+                });
+            }
+        }
+    }
+
+    /// What the guard is found to be at this moment; what is broken is repaired and installed anew. Also
+    /// reads the reports that woke us.
+    fn attest(&mut self) -> Attestation {
+        let (guards, inputs) = self.executor.attest();
+        for input in inputs {
+            self.drive(input);
+        }
+        guards
+    }
+
+    /// Sends the beat that is due.
+    fn beat(&mut self, guards: Attestation) {
+        let Some(life) = &mut self.life else {
+            return;
+        };
+        // Read last before the send: the lease counts from here.
+        if let Some(beat) = life.holder.on_tick(boot_now(), guards) {
+            self.beats.send(&beat, &life.holder.recipients());
+        }
+    }
+
+    fn listen(&mut self) {
+        for answer in self.beats.receive() {
+            let Some(life) = &mut self.life else {
+                return;
+            };
+            match life.holder.on_answer(boot_now(), &answer) {
+                Learned::Nothing => {}
+                Learned::Extended(end) => self.drive(Input::LeaseEnds(end)),
+                Learned::Over => {
+                    tracing::warn!(incarnation = %life.incarnation, by = %answer.from, "the session has ended");
+                    self.drive(Input::SessionOver);
+                }
+            }
+        }
+    }
+
+    /// Steps the keeper and carries out what it wants, until it wants nothing more.
+    fn drive(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let Some(life) = &mut self.life else {
+                return;
+            };
+            let outputs = life.keeper.step(boot_now(), input);
+            let incarnation = life.incarnation;
+            for output in outputs {
+                match output {
+                    Output::Do(operation) => {
+                        let Some(life) = &self.life else {
+                            return;
+                        };
+                        let end = life.holder.end();
+                        inputs.extend(self.executor.carry_out(&life.keeper, end, operation));
+                    }
+                    Output::Idle => self.idle(),
+                    report @ (Output::ReportActive { .. }
+                    | Output::ReportReleased { .. }
+                    | Output::ReportFailed { .. }) => {
+                        log_report(&report);
+                        self.notify(Notice::Report(incarnation, report));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The life is over and everything is released: goes on as the next one, asks anew, or ends.
+    fn idle(&mut self) {
+        self.life = None;
+        if self.stop != Stop::Running {
+            self.stop = Stop::Done;
+        }
+        match self.next.take() {
+            Some(admission) => self.begin(admission),
+            None => {
+                let probe = self.executor.probe();
+                self.notify(Notice::Idle(probe));
+            }
+        }
+    }
+
+    fn say_standing(&mut self) {
+        self.repeat = Repeat::No;
+        let Some(life) = &self.life else {
+            return;
+        };
+        let incarnation = life.incarnation;
+        for report in life.keeper.standing_reports() {
+            self.notify(Notice::Report(incarnation, report));
+        }
+    }
+
+    fn notify(&mut self, notice: Notice) {
+        match self.notices.try_send(notice) {
+            Ok(()) => {}
+            Err(mpsc::error::TrySendError::Full(_)) => self.repeat = Repeat::Yes,
+            // The process is ending.
+            Err(mpsc::error::TrySendError::Closed(_)) => self.stop = Stop::Done,
+        }
+    }
+
+    fn log_counts(&mut self, now: Moment) {
+        let lapses = self.life.as_ref().map_or(0, |life| life.keeper.lapses());
+        if lapses > self.lapses {
+            tracing::warn!(
+                lapses,
+                "a guard element lapsed under a live lease and is armed again"
+            );
+        }
+        self.lapses = lapses;
+        if now.since(self.counted) >= COUNTS_EVERY {
+            self.counted = now;
+            tracing::debug!(counts = ?self.beats.counts(), lapses, "beats so far");
+        }
+    }
+
+    fn wait(&self, wake: Moment) {
+        let span = wake.since(boot_now());
+        let timeout = Timespec {
+            tv_sec: i64::try_from(span.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(span.subsec_nanos()),
+        };
+        let mut descriptors: Vec<PollFd<'_>> = self
+            .beats
+            .descriptors()
+            .chain(self.executor.descriptors())
+            .chain(std::iter::once(self.inbox.as_fd()))
+            .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN))
+            .collect();
+        match poll(&mut descriptors, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => tracing::error!(err = chain(&error), "poll failed"),
+        }
+    }
+}
+
+/// Whether what is left of an earlier life allows a clean admission.
+pub(crate) fn probe_form(probe: Probe) -> haft_api::pb::v1::Probe {
+    match probe {
+        Probe::Clean => haft_api::pb::v1::Probe::Clean,
+        Probe::Unclean => haft_api::pb::v1::Probe::Unclean,
+    }
+}
+
+fn log_report(report: &Output) {
+    match report {
+        Output::ReportActive {
+            resource, token, ..
+        } => tracing::info!(%resource, %token, "acting"),
+        Output::ReportReleased { resource, token } => {
+            tracing::info!(%resource, %token, "released");
+        }
+        Output::ReportFailed {
+            resource,
+            token,
+            why,
+        } => tracing::warn!(%resource, %token, why, "cannot act"),
+        Output::Do(_) | Output::Idle => {}
+    }
+}
