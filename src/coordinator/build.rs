@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// Messages that the store has already compiled; one type serves disk and wire.
-const OF_STORE: [&str; 7] = [
+const OF_STORE: [&str; 15] = [
     "Position",
     "RecordKind",
     "VoteRecord",
@@ -11,6 +11,14 @@ const OF_STORE: [&str; 7] = [
     "StoredMembership",
     "SnapshotHead",
     "Boot",
+    "LogRecord",
+    "ChainAnchor",
+    "PeerRecord",
+    "VoterSet",
+    "AppliedRecord",
+    "StoreMark",
+    "BootHistory",
+    "PeerMemory",
 ];
 
 fn main() -> Result<(), Box<dyn Error>> {

@@ -16,6 +16,8 @@
 //! on a committed entry or on a read index.
 
 mod config;
+#[cfg(test)]
+mod conformance;
 mod gate;
 mod handle;
 mod links;

@@ -9,8 +9,11 @@ use haft_store::PeerId;
 pub enum Purpose {
     /// Entries.
     Log,
-    /// Heartbeats, votes and the transfer of leadership: small and urgent.
+    /// Heartbeats.
     Heartbeat,
+    /// Votes and the transfer of leadership; they share the connection of the heartbeats, since both
+    /// are small and urgent.
+    Vote,
     /// Snapshots: large and patient.
     Snapshot,
 }

@@ -115,32 +115,34 @@ impl PeerClient {
     /// One call: the connection, the call itself and its answer share one deadline.
     async fn call<T, F>(
         &self,
-        slot: &Arc<Slot>,
+        purpose: Purpose,
         limit: Duration,
         send: impl FnOnce(Client) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
+        let slot = match purpose {
+            Purpose::Vote => &self.urgent,
+            Purpose::Log | Purpose::Heartbeat | Purpose::Snapshot => &self.slot,
+        };
         let peer = slot.peer();
         let deadline = Instant::now() + limit;
-        let fate = self.links.fate(self.gate.own_id(), peer, self.purpose);
-        match fate {
-            Fate::Cut => return Err(CallError::Cut { peer }),
-            Fate::Pass | Fate::LoseAnswer => {}
+        let fate = self.links.fate(self.gate.own_id(), peer, purpose);
+        if fate == Fate::Cut {
+            return Err(CallError::Cut { peer });
         }
         let (client, generation) = slot.client(deadline).await?;
-        let answer = match timeout_at(deadline, send(client)).await {
-            Ok(answer) => answer,
-            Err(_) => return Err(CallError::TimedOut { peer }),
-        };
-        match fate {
-            Fate::Pass => {}
-            Fate::Cut | Fate::LoseAnswer => {
-                tokio::time::sleep_until(deadline).await;
-                return Err(CallError::TimedOut { peer });
+        let answered = async {
+            let answer = send(client).await;
+            if fate == Fate::LoseAnswer {
+                std::future::pending::<()>().await;
             }
-        }
+            answer
+        };
+        let answer = timeout_at(deadline, answered)
+            .await
+            .map_err(|_| CallError::TimedOut { peer })?;
         answer.map(Response::into_inner).map_err(|status| {
             if is_connection_lost(&status) {
                 slot.drop_line(generation, status.message());
@@ -205,7 +207,7 @@ impl RaftNetworkV2<Types> for PeerClient {
         let limit = match self.purpose {
             Purpose::Heartbeat => option.soft_ttl(),
             // Entries may wait for the follower's disk longer than a heartbeat may.
-            Purpose::Log | Purpose::Snapshot => self.timings.election_min,
+            Purpose::Log | Purpose::Snapshot | Purpose::Vote => self.timings.election_min,
         };
         let vote = request.vote;
         let last = request
@@ -215,7 +217,7 @@ impl RaftNetworkV2<Types> for PeerClient {
             .or(request.prev_log_id.as_ref().map(position));
         let form = append_form(request);
         let answer = self
-            .call(&self.slot, limit, |mut client| async move {
+            .call(self.purpose, limit, |mut client| async move {
                 client.append(form).await
             })
             .await?;
@@ -231,7 +233,7 @@ impl RaftNetworkV2<Types> for PeerClient {
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let form = ballot_form(&request);
         let answer = self
-            .call(&self.urgent, option.soft_ttl(), |mut client| async move {
+            .call(Purpose::Vote, option.soft_ttl(), |mut client| async move {
                 client.vote(form).await
             })
             .await?;
@@ -250,7 +252,7 @@ impl RaftNetworkV2<Types> for PeerClient {
     ) -> Result<VoteResponse<Types>, RPCError<Types>> {
         let form = ballot_form(&request);
         let answer = self
-            .call(&self.urgent, option.soft_ttl(), |mut client| async move {
+            .call(Purpose::Vote, option.soft_ttl(), |mut client| async move {
                 client.pre_vote(form).await
             })
             .await?;
@@ -266,7 +268,7 @@ impl RaftNetworkV2<Types> for PeerClient {
     ) -> Result<SnapshotResponse<Types>, StreamingError<Types>> {
         let last = snapshot.meta.last_log_id.as_ref().map(position);
         let parts = snapshot_parts(vote_form(&vote), snapshot);
-        let sent = self.call(&self.slot, option.hard_ttl(), |mut client| async move {
+        let sent = self.call(self.purpose, option.hard_ttl(), |mut client| async move {
             client.install_snapshot(futures::stream::iter(parts)).await
         });
         let answer = match select(Box::pin(sent), Box::pin(cancel)).await {
@@ -295,7 +297,7 @@ impl RaftNetworkV2<Types> for PeerClient {
     ) -> Result<TransferLeaderResponse<Types>, RPCError<Types>> {
         let form = transfer_form(&request);
         let answer = self
-            .call(&self.urgent, option.soft_ttl(), |mut client| async move {
+            .call(Purpose::Vote, option.soft_ttl(), |mut client| async move {
                 client.transfer_leader(form).await
             })
             .await?;

@@ -90,9 +90,7 @@ enum Line {
         failures: u32,
         reason: String,
     },
-    Dialling {
-        failures: u32,
-    },
+    Dialling,
     Open {
         client: Box<Client>,
         generation: u64,
@@ -196,7 +194,7 @@ impl Slot {
                     dialled = true;
                     self.start_dial(failures);
                 }
-                Line::Dialling { .. } => {
+                Line::Dialling => {
                     dialled = true;
                     let changed = timeout_at(deadline, line.changed()).await;
                     if !matches!(changed, Ok(Ok(()))) {
@@ -218,7 +216,7 @@ impl Slot {
                 };
                 true
             }
-            Line::Open { .. } | Line::Idle { .. } | Line::Dialling { .. } => false,
+            Line::Open { .. } | Line::Idle { .. } | Line::Dialling => false,
         });
     }
 
@@ -232,10 +230,10 @@ impl Slot {
     fn start_dial(self: &Arc<Self>, failures: u32) {
         let started = self.line.send_if_modified(|line| match line {
             Line::Idle { .. } => {
-                *line = Line::Dialling { failures };
+                *line = Line::Dialling;
                 true
             }
-            Line::Dialling { .. } | Line::Open { .. } => false,
+            Line::Dialling | Line::Open { .. } => false,
         });
         if started {
             let slot = Arc::clone(self);

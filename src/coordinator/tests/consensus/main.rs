@@ -1,0 +1,10 @@
+//! Three real nodes in one process: real TLS over loopback, real RocksDB in temporary directories.
+//!
+//! Each test breaks one thing and waits for a state, never for a time. `docs/consensus-traps.md` says
+//! which trap each covers, and that it was seen to fail without the handling.
+
+mod cluster;
+mod elections;
+mod links;
+mod reads;
+mod recovery;
