@@ -1,0 +1,23 @@
+# haft: what people run. Each target is a script under scripts/, which says what it does and installs what it needs.
+.PHONY: demo test build lint sim planted bench-failover
+
+demo: ## The main job on real parts: three nodes, real Raft, real addresses, real power-off (root; KEEP=1 leaves it up).
+	@KEEP=$(KEEP) DEMO_BREAK=$(DEMO_BREAK) scripts/demo
+
+test: ## Every suite, compared with tests/suites.txt (root).
+	@scripts/test
+
+build: ## Release binaries in target/release.
+	@. scripts/build-env && cargo build --release --locked
+
+lint: ## Formatting and clippy.
+	@. scripts/build-env && cargo fmt --all --check && cargo clippy --workspace --all-targets --locked -- -D warnings
+
+sim: ## SEEDS whole-cluster histories (default 5000).
+	@. scripts/build-env && cargo run --release --locked -p haft-sim -- run --seeds $(or $(SEEDS),5000)
+
+planted: ## Every planted bug, each caught by the default seeds.
+	@. scripts/build-env && cargo run --release --locked -p haft-sim --features planted-bugs -- planted
+
+bench-failover: ## Beside real Keepalived in the same lab (root; RUNS=5). Figures in target/figures/failover.json.
+	@RUNS=$(RUNS) scripts/bench-failover
