@@ -327,8 +327,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Reads `800ms`, `2s`, `1.5s`, `5m`, `1h`; at most a thousand hours, at least a millisecond of precision.
-pub(crate) fn parse_span(text: &str) -> Option<Duration> {
+/// Reads a span as people write it: `800ms`, `2s`, `1.5s`, `5m`, `1h`. To the millisecond, at most a thousand
+/// hours; `None` for anything else, also for a number without its unit.
+pub fn parse_span(text: &str) -> Option<Duration> {
     let cut = text.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
     let (digits, unit) = text.split_at(cut);
     let unit_ms: u64 = match unit.trim_start() {

@@ -14,4 +14,5 @@ pub mod timing;
 mod yaml;
 
 pub use config::{Config, NodeConfig, NodeLookupError, Ports, TlsFiles};
+pub use fields::parse_span;
 pub use problem::{Problem, Problems};

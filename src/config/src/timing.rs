@@ -28,10 +28,30 @@ pub enum Failover {
     Budget(Duration),
 }
 
+impl std::str::FromStr for Failover {
+    type Err = NoFailover;
+
+    fn from_str(text: &str) -> Result<Self, NoFailover> {
+        match text {
+            "fast" => Ok(Failover::Fast),
+            "normal" => Ok(Failover::Normal),
+            "relaxed" => Ok(Failover::Relaxed),
+            _ => crate::parse_span(text)
+                .map(Failover::Budget)
+                .ok_or(NoFailover),
+        }
+    }
+}
+
+/// A text is neither a preset nor a budget.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("write fast, normal, relaxed, or a budget such as 2s or 800ms")]
+pub struct NoFailover;
+
 /// The smallest budget: nothing has been measured below preset `fast`.
 pub const BUDGET_MIN: Duration = Duration::from_millis(320);
 /// The largest budget: more is no failover.
-pub const BUDGET_MAX: Duration = Duration::from_secs(600);
+pub const BUDGET_MAX: Duration = Duration::from_secs(300);
 
 /// A budget outside [`BUDGET_MIN`] to [`BUDGET_MAX`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]

@@ -1,11 +1,11 @@
 //! From text to [`Config`]: every section, then what concerns several of them.
 
 use super::{Config, DEFAULT_AGENT_DIRS, DEFAULT_DATA_DIR, NodeConfig, Ports, nodes, tls};
-use crate::fields::{Fields, Reader, parse_span};
+use crate::fields::{Fields, Reader};
 use crate::manifest::{self, Placed};
 use crate::names::nearest;
 use crate::problem::Problems;
-use crate::timing::{Check, Failover, Interval, TimingRequest, checks};
+use crate::timing::{Check, Failover, Interval, NoFailover, TimingRequest, checks};
 use crate::yaml::{self, Source, Value};
 use haft_engine::clock::Timing;
 use std::collections::BTreeMap;
@@ -139,31 +139,25 @@ fn failover(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Failover> {
     let Some(tree) = fields.get("failover") else {
         return Some(Failover::Normal);
     };
-    let presets = [
-        ("fast", Failover::Fast),
-        ("normal", Failover::Normal),
-        ("relaxed", Failover::Relaxed),
-    ];
-    if let Value::Text(text) = &tree.value {
-        if let Some(span) = parse_span(text) {
-            return Some(Failover::Budget(span));
-        }
-        if let Some((_, preset)) = presets.iter().find(|(word, _)| word == text) {
-            return Some(*preset);
-        }
-        let fix = match nearest(text, presets.iter().map(|(word, _)| *word)) {
-            Some(meant) => format!("did you mean `{meant}`?"),
-            None => "write fast, normal, relaxed, or a budget such as 2s or 800ms".to_owned(),
-        };
-        reader.refuse(tree.at, format!("failover cannot be `{text}`"), fix);
+    let Value::Text(text) = &tree.value else {
+        reader.refuse(
+            tree.at,
+            "failover must be a preset, or a budget with its unit",
+            NoFailover.to_string(),
+        );
         return None;
+    };
+    match text.parse() {
+        Ok(failover) => Some(failover),
+        Err(error) => {
+            let fix = match nearest(text, ["fast", "normal", "relaxed"]) {
+                Some(meant) => format!("did you mean `{meant}`?"),
+                None => error.to_string(),
+            };
+            reader.refuse(tree.at, format!("failover cannot be `{text}`"), fix);
+            None
+        }
     }
-    reader.refuse(
-        tree.at,
-        "failover must be a preset, or a budget with its unit",
-        "write fast, normal, relaxed, or a budget such as 2s or 800ms",
-    );
-    None
 }
 
 /// Points at the value that the user set and that the sum names first.

@@ -1,0 +1,197 @@
+//! Verbs that act on what exists: `delete`, `move`, `fence`, `confirm-off`.
+
+use super::{caller, mutation, objects, output, wait};
+use crate::caller::{Caller, Effect};
+use crate::cli::{ConfirmOff, Fence, Form, Global, Move, Subject};
+use crate::failure::{Exit, Failure};
+use crate::object::{self, Kind, Object};
+use crate::output::{self, Output, note};
+use haft_api::pb::v1;
+use haft_api::pb::v1::node_service_client::NodeServiceClient;
+use haft_api::pb::v1::virtual_ip_service_client::VirtualIpServiceClient;
+use std::io::{BufRead, IsTerminal, Write};
+
+pub(super) async fn delete(
+    caller: &mut Caller,
+    output: Output,
+    subject: &Subject,
+) -> Result<(), Failure> {
+    let (kind, name) = object::parse_named(subject)?;
+    objects::delete(caller, kind, &name, mutation()?).await?;
+    let reference = format!("{}/{name}", kind.word());
+    output::print(&match output.form {
+        Form::Table | Form::Wide => format!("{reference} deleted\n"),
+        Form::Name => format!("{reference}\n"),
+        Form::Json => output::json(&serde_json::json!({ "deleted": reference })),
+        Form::Yaml => output::yaml(&serde_json::json!({ "deleted": reference })),
+    });
+    Ok(())
+}
+
+pub(super) async fn r#move(
+    caller: &mut Caller,
+    output: Output,
+    arguments: &Move,
+) -> Result<(), Failure> {
+    let (kind, name) = object::parse_named(&arguments.subject)?;
+    match kind {
+        Kind::VirtualIp => {}
+        Kind::Node | Kind::FenceDevice => {
+            return Err(Failure::new(
+                Exit::Usage,
+                "NotMovable",
+                format!("a {} cannot be moved", kind.word()),
+                "move a virtual address: vip/NAME",
+            ));
+        }
+    }
+    let request = v1::MoveVirtualIpRequest {
+        name: name.clone(),
+        node: arguments.to.clone(),
+        options: Some(mutation()?),
+    };
+    let answer = caller
+        .call(Effect::Mutation, async |channel| {
+            VirtualIpServiceClient::new(channel)
+                .move_virtual_ip(request.clone())
+                .await
+        })
+        .await?;
+    let mut object = Object::VirtualIp(answer.virtual_ip.unwrap_or_default());
+    if arguments.wait {
+        let conditions = [
+            wait::Condition::State("Active".to_owned()),
+            wait::Condition::Owner(arguments.to.clone()),
+        ];
+        caller.renew(caller.limit());
+        object = wait::until(caller, kind, &name, &conditions).await?;
+    }
+    output::print(&match output.form {
+        Form::Table | Form::Wide if arguments.wait => {
+            format!("{} is active on {}\n", object.reference(), arguments.to)
+        }
+        Form::Table | Form::Wide => format!("{} moves to {}\n", object.reference(), arguments.to),
+        Form::Json | Form::Yaml | Form::Name => object::render_one(&object, output),
+    });
+    Ok(())
+}
+
+pub(super) async fn fence(
+    caller: &mut Caller,
+    output: Output,
+    arguments: &Fence,
+) -> Result<(), Failure> {
+    let action = if arguments.on {
+        v1::FenceAction::On
+    } else {
+        v1::FenceAction::Off
+    };
+    let request = v1::FenceNodeRequest {
+        name: node_name(&arguments.node)?,
+        action: action.into(),
+        reason: arguments.reason.clone(),
+        force: arguments.force,
+        options: Some(mutation()?),
+    };
+    let answer = caller
+        .call(Effect::Mutation, async |channel| {
+            NodeServiceClient::new(channel)
+                .fence_node(request.clone())
+                .await
+        })
+        .await?;
+    let order = answer.order.unwrap_or_default();
+    output::print(&match output.form {
+        Form::Table | Form::Wide | Form::Name => format!("order/{}\n", order.id),
+        Form::Json => output::json(&object::order_json(&order)),
+        Form::Yaml => output::yaml(&object::order_json(&order)),
+    });
+    if matches!(output.form, Form::Table | Form::Wide) {
+        note(&format!("follow it with: haftctl why order/{}", order.id));
+    }
+    Ok(())
+}
+
+pub(super) async fn confirm_off(global: &Global, arguments: &ConfirmOff) -> Result<(), Failure> {
+    let name = node_name(&arguments.node)?;
+    let typed_name = match &arguments.yes_node {
+        Some(typed) => typed.clone(),
+        None => ask(&name)?,
+    };
+    if typed_name != name {
+        return Err(Failure::new(
+            Exit::Unsafe,
+            "NotConfirmed",
+            format!("`{typed_name}` is not `{name}`; nothing was changed"),
+            format!(
+                "if the machine is off, and you have seen it: haftctl confirm-off {name} --yes-node {name}"
+            ),
+        ));
+    }
+    let mut caller = caller(global)?;
+    let request = v1::ConfirmNodeOffRequest {
+        name,
+        typed_name,
+        reason: arguments.reason.clone(),
+        options: Some(mutation()?),
+    };
+    let answer = caller
+        .call(Effect::Mutation, async |channel| {
+            NodeServiceClient::new(channel)
+                .confirm_node_off(request.clone())
+                .await
+        })
+        .await?;
+    let object = Object::Node(answer.node.unwrap_or_default(), Vec::new());
+    output::print(&match output(global).form {
+        Form::Table | Form::Wide => format!("{} confirmed off\n", object.reference()),
+        Form::Json | Form::Yaml | Form::Name => object::render_one(&object, output(global)),
+    });
+    Ok(())
+}
+
+fn ask(name: &str) -> Result<String, Failure> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return Err(Failure::new(
+            Exit::Unsafe,
+            "NotConfirmed",
+            "a human must vouch for this, and there is no terminal to ask on",
+            format!(
+                "if the machine is off, and you have seen it: haftctl confirm-off {name} --yes-node {name}"
+            ),
+        ));
+    }
+    note(&format!(
+        "You vouch that {name} is powered off, now. What it held is then given to another node at once.\n\
+         If it still runs, two machines own the same addresses and data."
+    ));
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "Type the node's name to confirm: ").and_then(|()| stderr.flush());
+    let mut line = String::new();
+    std::io::stdin()
+        .lock()
+        .read_line(&mut line)
+        .map_err(|error| {
+            Failure::new(
+                Exit::Failed,
+                "Unreadable",
+                format!("the terminal cannot be read: {error}"),
+                "use --yes-node",
+            )
+        })?;
+    Ok(line.trim().to_owned())
+}
+
+/// `n1` and `node/n1` both name a node.
+fn node_name(text: &str) -> Result<String, Failure> {
+    let name = text.strip_prefix("node/").unwrap_or(text);
+    if name.is_empty() || name.contains('/') {
+        return Err(Failure::new(
+            Exit::Usage,
+            "Usage",
+            format!("`{text}` is no name of a node"),
+            "write the node's name, such as n1",
+        ));
+    }
+    Ok(name.to_owned())
+}

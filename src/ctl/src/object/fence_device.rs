@@ -1,0 +1,71 @@
+//! A FenceDevice as JSON and as a row.
+
+use crate::cli::Form;
+use haft_api::pb::v1;
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
+
+fn observes(value: i32) -> &'static str {
+    match v1::Observes::try_from(value) {
+        Ok(v1::Observes::Power) => "power",
+        Ok(v1::Observes::Unspecified) | Err(_) => "",
+    }
+}
+
+/// `20s` where it is whole seconds, else milliseconds.
+fn span(millis: u64) -> String {
+    if millis.is_multiple_of(1_000) {
+        format!("{}s", millis / 1_000)
+    } else {
+        format!("{millis}ms")
+    }
+}
+
+fn texts(map: &BTreeMap<String, String>) -> Map<String, Value> {
+    map.iter()
+        .map(|(key, value)| (key.clone(), json!(value)))
+        .collect()
+}
+
+pub(super) fn json(device: &v1::FenceDevice) -> (Value, Value) {
+    let spec = device.spec.clone().unwrap_or_default();
+    let status = device.status.clone().unwrap_or_default();
+    let shown = json!({
+        "agent": spec.agent,
+        "observes": observes(spec.observes),
+        "targets": texts(&spec.targets),
+        "parameters": texts(&spec.parameters),
+        "secretFiles": texts(&spec.secret_files),
+        "deadline": span(spec.deadline_ms),
+        "level": spec.level,
+    });
+    (shown, json!({ "message": status.message }))
+}
+
+pub(super) fn headers(form: Form) -> Vec<&'static str> {
+    let mut headers = vec!["NAME", "AGENT", "TARGETS", "LEVEL"];
+    if form == Form::Wide {
+        headers.extend(["OBSERVES", "DEADLINE"]);
+    }
+    headers.push("MESSAGE");
+    headers
+}
+
+pub(super) fn row(device: &v1::FenceDevice, form: Form) -> Vec<String> {
+    let spec = device.spec.clone().unwrap_or_default();
+    let targets: Vec<&str> = spec.targets.keys().map(String::as_str).collect();
+    let mut row = vec![
+        device
+            .metadata
+            .as_ref()
+            .map_or_else(String::new, |meta| meta.name.clone()),
+        spec.agent.clone(),
+        targets.join(","),
+        spec.level.to_string(),
+    ];
+    if form == Form::Wide {
+        row.extend([observes(spec.observes).to_owned(), span(spec.deadline_ms)]);
+    }
+    row.push(device.status.clone().unwrap_or_default().message);
+    row
+}

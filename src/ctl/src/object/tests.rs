@@ -1,0 +1,137 @@
+//! The documented shapes, and that what is printed can be applied again.
+
+use super::*;
+use crate::output::Headers;
+
+fn vip() -> Object {
+    Object::VirtualIp(v1::VirtualIp {
+        metadata: Some(v1::ObjectMeta {
+            name: "web".to_owned(),
+            resource_version: "12".to_owned(),
+            ..Default::default()
+        }),
+        spec: Some(v1::VirtualIpSpec {
+            address: "10.77.0.100".to_owned(),
+            interface: "eth0".to_owned(),
+            isolation: v1::Isolation::Stonith.into(),
+            preference: vec!["n1".to_owned(), "n2".to_owned()],
+            failback: v1::Failback::Never.into(),
+            allow_unfenced: true,
+        }),
+        status: Some(v1::VirtualIpStatus {
+            state: "Active".to_owned(),
+            owner: "n1".to_owned(),
+            token: "0.34".to_owned(),
+            since_unix_ms: 1_763_730_000_123,
+            granted_isolation: v1::Isolation::Lease.into(),
+            evidence: Some(v1::Evidence {
+                proof: "Released".to_owned(),
+                ..Default::default()
+            }),
+            ..Default::default()
+        }),
+    })
+}
+
+fn device() -> Object {
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    Object::FenceDevice(v1::FenceDevice {
+        metadata: Some(v1::ObjectMeta {
+            name: "bmc1".to_owned(),
+            resource_version: "3".to_owned(),
+            ..Default::default()
+        }),
+        spec: Some(v1::FenceDeviceSpec {
+            agent: "fence_haft_ipmi".to_owned(),
+            observes: v1::Observes::Power.into(),
+            targets: [pair("n1", "")].into_iter().collect(),
+            parameters: [pair("ip", "10.0.0.9"), pair("ipport", "0623")]
+                .into_iter()
+                .collect(),
+            secret_files: [pair("password", "/etc/haft/secrets/bmc1")]
+                .into_iter()
+                .collect(),
+            deadline_ms: 1_500,
+            level: 1,
+        }),
+        status: Some(v1::FenceDeviceStatus::default()),
+    })
+}
+
+#[test]
+fn what_get_prints_is_a_manifest_that_can_be_applied() {
+    for object in [vip(), device()] {
+        for text in [output::yaml(&object.json()), output::json(&object.json())] {
+            let parsed = haft_config::manifest::parse("got", &text)
+                .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+            assert_eq!(parsed.len(), 1);
+            assert!(parsed[0].resource_version.is_some());
+        }
+    }
+    let text = output::yaml_documents(&[vip().json(), device().json()]);
+    assert_eq!(
+        haft_config::manifest::parse("got", &text).map(|all| all.len()),
+        Ok(2)
+    );
+}
+
+#[test]
+fn a_virtual_ip_has_the_documented_shape() {
+    let expected = json!({
+        "apiVersion": "haft/v1",
+        "kind": "VirtualIP",
+        "metadata": { "name": "web", "labels": {}, "resourceVersion": "12" },
+        "spec": {
+            "address": "10.77.0.100", "interface": "eth0", "isolation": "stonith",
+            "preference": ["n1", "n2"], "failback": "never", "allowUnfenced": true,
+        },
+        "status": {
+            "state": "Active", "owner": "n1", "token": "0.34", "incarnation": 0, "grantedIsolation": "lease",
+            "since": "2025-11-21T13:00:00.123Z", "movingTo": "", "deleting": false, "message": "",
+            "evidence": { "token": "", "node": "", "incarnation": 0, "entry": 0, "proof": "Released", "detail": "" },
+        },
+    });
+    assert_eq!(vip().json(), expected);
+}
+
+#[test]
+fn an_unfenced_address_and_a_loosened_isolation_are_shown_loudly() {
+    let output = Output {
+        form: Form::Table,
+        headers: Headers::Hidden,
+    };
+    let text = table(Kind::VirtualIp, &[vip()], output);
+    assert!(text.contains("lease (next: stonith) UNFENCED"), "{text}");
+}
+
+#[test]
+fn every_name_of_a_kind_is_understood() {
+    let typed = |subject: &str, name: Option<&str>| Subject {
+        subject: subject.to_owned(),
+        name: name.map(str::to_owned),
+    };
+    let rows = [
+        (typed("vip/web", None), Kind::VirtualIp, Some("web")),
+        (typed("VirtualIPs", None), Kind::VirtualIp, None),
+        (typed("fd", Some("bmc1")), Kind::FenceDevice, Some("bmc1")),
+        (typed("nodes", None), Kind::Node, None),
+    ];
+    for (subject, kind, name) in rows {
+        assert_eq!(
+            parse_subject(&subject),
+            Ok((kind, name.map(str::to_owned))),
+            "{subject:?}"
+        );
+    }
+    for bad in [
+        typed("pod/x", None),
+        typed("vip/", None),
+        typed("vip/a", Some("b")),
+    ] {
+        assert_eq!(
+            parse_subject(&bad).map_err(|failure| failure.exit),
+            Err(Exit::Usage),
+            "{bad:?}"
+        );
+    }
+}
