@@ -11,6 +11,7 @@ mod address;
 mod announce;
 mod fixture;
 mod guard;
+mod lease;
 mod netns;
 mod probe;
 mod traffic;

@@ -1,0 +1,321 @@
+//! The lease thread on a real kernel: three coordinators' responders on loopback, a client on the wire.
+//!
+//! No gRPC and no Raft: orders are given directly, and the coordinators answer by haft-engine's responder.
+
+use crate::fixture::{VIP4, client};
+use crate::netns::{Wire, eventually};
+use haft_agent::executor::Enforcement;
+use haft_agent::kernel::address::Addresses;
+use haft_agent::kernel::clock::boot_now;
+use haft_agent::lease::Lease;
+use haft_agent::order::{Admission, BeatAddresses, Notice, Order, Orders, orders};
+use haft_api::beat::{BeatKey, open_beat, seal_answer};
+use haft_engine::clock::Timing;
+use haft_engine::command::{Attestation, HeartbeatKey, NodeRole, Probe, VoterSets};
+use haft_engine::ids::{
+    BootId, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName, ResourceId, Token,
+};
+use haft_engine::keeper::{AssignedItem, Assignment, Output, Want};
+use haft_engine::session::responder::{Responder, Restart};
+use haft_engine::spec::{Failback, Isolation, NodeSpec, ResourceSpec, Unfenced, VirtualIpSpec};
+use haft_engine::state::{ClusterState, Node, Session};
+use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+use tokio::sync::mpsc;
+
+const NODE: NodeId = NodeId(9);
+const LIFE: Incarnation = Incarnation(20);
+const VOTERS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+
+fn key() -> BeatKey {
+    let heartbeat = HeartbeatKey {
+        generation: 1,
+        secret: [5; 32],
+    };
+    BeatKey::derive(&heartbeat, NODE, LIFE)
+}
+
+fn membership() -> VoterSets {
+    VoterSets {
+        index: LogIndex(5),
+        sets: vec![VOTERS.into()],
+    }
+}
+
+fn state() -> ClusterState {
+    let node = Node {
+        id: NODE,
+        name: NodeName::from("n9"),
+        role: NodeRole::AgentOnly,
+        host: String::new(),
+        key_sha256: [0; 32],
+        spec: NodeSpec::default(),
+        generation: Generation(1),
+        session: Session::Open { incarnation: LIFE },
+        boot: BootId::default(),
+        fenced_at_ms: Vec::new(),
+        quarantined: false,
+    };
+    ClusterState {
+        applied: LogIndex(20),
+        nodes: [(NODE, node)].into(),
+        ..ClusterState::default()
+    }
+}
+
+fn token() -> Token {
+    Token {
+        epoch: Epoch(1),
+        index: LogIndex(30),
+    }
+}
+
+fn assignment(revision: u64, wants: &[Want]) -> Order {
+    Order::Assigned(Assignment {
+        revision: LogIndex(revision),
+        incarnation: LIFE,
+        items: wants
+            .iter()
+            .map(|want| AssignedItem {
+                resource: ResourceId::vip("web"),
+                token: token(),
+                spec: ResourceSpec::VirtualIp(VirtualIpSpec {
+                    address: VIP4,
+                    interface: "own0".to_owned(),
+                    isolation: Isolation::Lease,
+                    unfenced: Unfenced::Refused,
+                    preference: Vec::new(),
+                    failback: Failback::Never,
+                }),
+                want: *want,
+            })
+            .collect(),
+    })
+}
+
+/// What goes on beside the lease thread.
+struct World {
+    orders: Orders,
+    notices: mpsc::Receiver<Notice>,
+    addresses: BeatAddresses,
+}
+
+impl World {
+    fn admit(&self) {
+        let admission = Admission {
+            node: NODE,
+            incarnation: LIFE,
+            membership: membership(),
+            addresses: self.addresses.clone(),
+            keys: vec![key()],
+        };
+        self.orders.send(Order::Begin(admission)).unwrap();
+    }
+
+    fn order(&self, order: Order) {
+        self.orders.send(order).unwrap();
+    }
+
+    /// Waits for this notice; others may come before it.
+    fn await_notice(&mut self, what: &str, wanted: &Notice) {
+        eventually(what, || {
+            self.notices
+                .try_recv()
+                .is_ok_and(|notice| notice == *wanted)
+        });
+    }
+
+    fn await_active(&mut self) {
+        let active = Output::ReportActive {
+            resource: ResourceId::vip("web"),
+            token: token(),
+            guard: Attestation::Intact,
+        };
+        self.await_notice("the owner acts", &Notice::Report(LIFE, active));
+    }
+
+    fn await_release(&mut self) {
+        let released = Output::ReportReleased {
+            resource: ResourceId::vip("web"),
+            token: token(),
+        };
+        self.await_notice("the owner has released", &Notice::Report(LIFE, released));
+    }
+}
+
+/// Runs `story` beside a lease thread in the owner's namespace, whose three coordinators answer while
+/// `answering` says so. Ends both, whatever the story left behind.
+fn beside_a_lease(wire: &Wire, timing: Timing, story: impl FnOnce(&mut World, &AtomicBool)) {
+    let answering = AtomicBool::new(true);
+    let ended = AtomicBool::new(false);
+    let sockets: Vec<UdpSocket> = wire.owner.run(|| {
+        VOTERS
+            .iter()
+            .map(|_| {
+                let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                socket
+                    .set_read_timeout(Some(Duration::from_millis(20)))
+                    .unwrap();
+                socket
+            })
+            .collect()
+    });
+    let addresses = VOTERS
+        .iter()
+        .zip(&sockets)
+        .map(|(voter, socket)| (*voter, vec![socket.local_addr().unwrap()]))
+        .collect();
+    let (orders, inbox) = orders().unwrap();
+    let (sender, notices) = mpsc::channel(1_024);
+    let mut world = World {
+        orders,
+        notices,
+        addresses,
+    };
+    std::thread::scope(|scope| {
+        for (voter, socket) in VOTERS.iter().zip(&sockets) {
+            let (answering, ended) = (&answering, &ended);
+            scope.spawn(move || respond(*voter, socket, timing, answering, ended));
+        }
+        let thread = scope.spawn(|| {
+            wire.owner.run(|| {
+                Lease::open(timing, Enforcement::Guarded, inbox, sender)
+                    .unwrap()
+                    .run();
+            });
+        });
+        let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            story(&mut world, &answering);
+        }));
+        let _ = world.orders.send(Order::Shutdown);
+        let deadline = std::time::Instant::now() + crate::netns::PATIENCE;
+        while !thread.is_finished() && std::time::Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+        ended.store(true, Ordering::SeqCst);
+        told.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        assert!(thread.is_finished(), "the lease thread did not end");
+    });
+}
+
+fn respond(
+    own: NodeId,
+    socket: &UdpSocket,
+    timing: Timing,
+    answering: &AtomicBool,
+    ended: &AtomicBool,
+) {
+    let now = boot_now();
+    let mut responder = Responder::new(own, timing, now, Restart::Fresh);
+    responder.on_membership(now, membership());
+    responder.on_applied(now, &state());
+    let mut buffer = [0; 512];
+    while !ended.load(Ordering::SeqCst) {
+        let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+            continue;
+        };
+        if !answering.load(Ordering::SeqCst) {
+            continue;
+        }
+        let opened = open_beat(&key(), &buffer[..length]).unwrap();
+        let answer = responder.on_beat(boot_now(), &opened.beat);
+        socket
+            .send_to(&seal_answer(&key(), NODE, &answer), from)
+            .unwrap();
+    }
+}
+
+#[test]
+fn an_assigned_address_answers_until_it_is_to_be_released() {
+    let wire = Wire::new();
+    let probe = client(&wire);
+    beside_a_lease(&wire, Timing::NORMAL, |world, _| {
+        world.await_notice("the machine is clean", &Notice::Idle(Probe::Clean));
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        world.await_active();
+        eventually("the address answers", || probe.echoes(VIP4));
+        world.order(assignment(31, &[Want::Release]));
+        world.await_release();
+        assert!(!probe.echoes(VIP4));
+        assert!(!wire.owner.ip("addr show dev own0").contains("10.9.0.100"));
+    });
+}
+
+#[test]
+fn an_owner_cut_off_goes_silent_before_it_releases() {
+    let wire = Wire::new();
+    let probe = client(&wire);
+    beside_a_lease(&wire, Timing::NORMAL, |world, answering| {
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        world.await_active();
+        eventually("the address answers", || probe.echoes(VIP4));
+        answering.store(false, Ordering::SeqCst);
+        eventually("the guard has lapsed", || !probe.echoes(VIP4));
+        // Its address is still there, behind the closed guard.
+        assert!(wire.owner.ip("addr show dev own0").contains("10.9.0.100"));
+        world.await_release();
+    });
+}
+
+#[test]
+fn a_lease_that_comes_back_in_time_opens_the_address_again() {
+    let wire = Wire::new();
+    let probe = client(&wire);
+    beside_a_lease(&wire, Timing::NORMAL, |world, answering| {
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        world.await_active();
+        answering.store(false, Ordering::SeqCst);
+        eventually("the guard has lapsed", || !probe.echoes(VIP4));
+        answering.store(true, Ordering::SeqCst);
+        eventually("the address answers again", || probe.echoes(VIP4));
+    });
+}
+
+#[test]
+fn a_session_that_is_over_releases_everything_and_asks_anew() {
+    let wire = Wire::new();
+    beside_a_lease(&wire, Timing::NORMAL, |world, _| {
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        world.await_active();
+        world.order(Order::Over(LIFE));
+        world.await_release();
+        world.await_notice("it may ask anew", &Notice::Idle(Probe::Clean));
+    });
+}
+
+#[test]
+fn a_new_agent_removes_what_an_earlier_life_left() {
+    let wire = Wire::new();
+    wire.owner.run(|| {
+        let mut addresses = Addresses::open().unwrap();
+        let link = addresses.link("own0").unwrap().unwrap();
+        addresses
+            .put(VIP4, link.index, Duration::from_secs(600))
+            .unwrap();
+    });
+    beside_a_lease(&wire, Timing::NORMAL, |world, _| {
+        world.await_notice("the machine is clean", &Notice::Idle(Probe::Clean));
+        assert!(!wire.owner.ip("addr show dev own0").contains("10.9.0.100"));
+    });
+}
+
+#[test]
+fn a_flushed_ruleset_is_noticed_and_the_address_stays() {
+    let wire = Wire::new();
+    let probe = client(&wire);
+    beside_a_lease(&wire, Timing::NORMAL, |world, _| {
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        world.await_active();
+        wire.owner.command("nft", "flush ruleset");
+        eventually("the guard is there", || {
+            wire.owner.command("nft", "list tables").contains("haft")
+        });
+        eventually("the address answers", || probe.echoes(VIP4));
+    });
+}
