@@ -1,7 +1,9 @@
 //! A draft: the state as it will be once everything proposed so far has been applied.
 //!
 //! Plans are tried on it with `apply` itself, so a plan is never a command that would be refused. Indexes
-//! in it are guesses: a command must not name a life, token or order that exists only in the draft.
+//! in it are guesses, wrong whenever somebody else's entry comes between: a command that names a life, token
+//! or order of the draft is then refused by its precondition and planned anew. Only the grant to a node
+//! admitted in the same entry relies on one, so that an agent's restart moves nothing.
 
 use crate::apply::{Outcome, apply};
 use crate::command::{Command, Entry};

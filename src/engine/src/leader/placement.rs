@@ -289,10 +289,6 @@ impl Placement {
         node: NodeId,
         wake: &mut Wake,
     ) -> bool {
-        let known = view
-            .state
-            .live_incarnation(node)
-            .is_some_and(|incarnation| view.knows(incarnation.0));
         let silent = view.silence(node);
         // About to be closed: a grant now would only have to be expired again.
         if view.is_suspect(node) && silent < view.timing.ttl {
@@ -305,7 +301,7 @@ impl Placement {
             wake.at(avoid.until);
             return false;
         }
-        known
+        true
     }
 
     /// Why the present owner should let go, if it should.

@@ -1,0 +1,48 @@
+//! Text scenarios: stories about a small cluster that anyone can read, run against the real engine.
+//!
+//! Each file in `scenarios/` is one story; `scenarios/README.md` lists the words. The world around the
+//! engine (`world.rs`) is deliberately simple: one log that commits at once, coordinators that count beats,
+//! agents that obey. What can go wrong between them is the simulator's business.
+
+#[path = "scenarios/script.rs"]
+mod script;
+#[path = "scenarios/world.rs"]
+mod world;
+
+use std::path::{Path, PathBuf};
+
+fn stories() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let mut found: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|ending| ending == "txt"))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn every_story_goes_as_told() {
+    let stories = stories();
+    assert!(stories.len() >= 12, "only {} stories found", stories.len());
+    let failures: Vec<String> = stories
+        .iter()
+        .filter_map(|path| {
+            let text = std::fs::read_to_string(path).unwrap();
+            let name = path.file_name().unwrap().to_string_lossy();
+            script::run(&text)
+                .err()
+                .map(|failure| format!("{name}:{failure}"))
+        })
+        .collect();
+    assert!(failures.is_empty(), "\n{}", failures.join("\n\n"));
+}
+
+#[test]
+fn a_wrong_expectation_fails_its_story() {
+    let story =
+        "cluster n1 n2 n3\nvip web lease prefer n1\nrun 500ms\nexpect vip/web active on n2\n";
+    let failure = script::run(story).unwrap_err();
+    assert!(failure.starts_with("4: "), "{failure}");
+}

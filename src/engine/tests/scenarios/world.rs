@@ -1,0 +1,639 @@
+//! The world of the stories: one log that commits at once, coordinators that count beats, agents that obey.
+//!
+//! Not the simulator: no lost messages, no clocks that differ, no crash in the middle of anything. Each node
+//! runs a coordinator and an agent; preset `fast`; time moves in steps of 5 ms.
+
+use haft_engine::apply::{Outcome, apply};
+use haft_engine::clock::{Moment, Timing};
+use haft_engine::command::{
+    Attestation, Command, Entry, FenceAction, FenceCause, HeartbeatKey, NodeRole, Probe,
+    Registration, StatedAge, Verdict, VoterSets,
+};
+use haft_engine::ids::{
+    BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
+    ResourceId,
+};
+use haft_engine::leader::{FenceRun, Input, Leader, Output, Report, Silence};
+use haft_engine::spec::{
+    Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec,
+    Scheduling, Unfenced, VirtualIpSpec,
+};
+use haft_engine::state::{ClusterState, Node, Ownership, Resource, Session};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+const STEP: Duration = Duration::from_millis(5);
+
+/// What a machine's agent does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Agent {
+    /// Beats and obeys.
+    Obeys,
+    /// Beats, and never acts or releases.
+    Stubborn,
+    /// Neither beats nor acts.
+    Stopped,
+}
+
+#[derive(Debug)]
+struct Machine {
+    up: bool,
+    boot: u8,
+    agent: Agent,
+    guards: Attestation,
+    /// The life for which the agent beats.
+    life: Incarnation,
+}
+
+/// The whole of it.
+pub(crate) struct World {
+    pub(crate) state: ClusterState,
+    now: Moment,
+    index: u64,
+    leader: Option<(NodeId, Leader)>,
+    machines: BTreeMap<NodeId, Machine>,
+    /// Last beat heard and last acknowledged, by (coordinator, node).
+    heard: BTreeMap<(NodeId, NodeId), Moment>,
+    acknowledged: BTreeMap<(NodeId, NodeId), Moment>,
+    cut: BTreeSet<(NodeId, NodeId)>,
+    runs: VecDeque<FenceRun>,
+    transfers: Vec<NodeId>,
+    entries: Vec<Entry>,
+    commits: bool,
+    addresses: u8,
+    requests: u8,
+}
+
+impl World {
+    pub(crate) fn new() -> World {
+        World {
+            state: ClusterState::default(),
+            now: Moment(1_000_000_000),
+            index: 0,
+            leader: None,
+            machines: BTreeMap::new(),
+            heard: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            cut: BTreeSet::new(),
+            runs: VecDeque::new(),
+            transfers: Vec::new(),
+            entries: Vec::new(),
+            commits: true,
+            addresses: 0,
+            requests: 0,
+        }
+    }
+
+    fn commit(&mut self, commands: Vec<Command>) -> Vec<Outcome> {
+        self.index += 1;
+        let entry = Entry {
+            stamp_unix_ms: self.now.0 / 1_000_000,
+            commands,
+        };
+        let outcomes = apply(&mut self.state, LogIndex(self.index), &entry);
+        self.entries.push(entry);
+        outcomes
+    }
+
+    /// Commits an administrator's command and tells the leader's machine that the state moved.
+    fn ask(&mut self, command: Command) -> Result<(), String> {
+        let outcome = self.commit(vec![command]).pop();
+        match outcome {
+            Some(Outcome::Refused(refusal)) => {
+                Err(format!("{}: {}", refusal.reason, refusal.message))
+            }
+            _ => {
+                self.step_leader(Input::Tick);
+                Ok(())
+            }
+        }
+    }
+
+    fn request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId([self.requests; 16])
+    }
+
+    pub(crate) fn form(&mut self, names: &[&str]) -> Result<(), String> {
+        for (place, name) in (1_u8..).zip(names) {
+            let registration = Registration {
+                name: NodeName::from(*name),
+                role: NodeRole::Coordinator,
+                host: format!("192.0.2.{place}"),
+                key_sha256: [place; 32],
+            };
+            let joined = if place == 1 {
+                self.commit(vec![Command::Bootstrap {
+                    cluster: ClusterId([7; 16]),
+                    epoch: Epoch(1),
+                    first: registration,
+                    heartbeat_key: HeartbeatKey {
+                        generation: 1,
+                        secret: [9; 32],
+                    },
+                }])
+            } else {
+                let request = self.request();
+                self.commit(vec![Command::MintJoinToken {
+                    sha256: [place; 32],
+                    node: NodeName::from(*name),
+                    expires_unix_ms: u64::MAX,
+                    request,
+                }]);
+                self.commit(vec![Command::RegisterNode {
+                    node: registration,
+                    token_sha256: [place; 32],
+                }])
+            };
+            let [Outcome::Registered(id)] = joined.as_slice() else {
+                return Err(format!("{name} did not join: {joined:?}"));
+            };
+            let machine = Machine {
+                up: true,
+                boot: 1,
+                agent: Agent::Obeys,
+                guards: Attestation::Intact,
+                life: Incarnation::default(),
+            };
+            self.machines.insert(*id, machine);
+        }
+        let sets = VoterSets {
+            index: LogIndex(self.index + 1),
+            sets: vec![self.machines.keys().copied().collect()],
+        };
+        self.commit(vec![Command::Membership(sets)]);
+        let first = NodeName::from(names[0]);
+        self.lead(first.as_str())?;
+        let ids: Vec<NodeId> = self.machines.keys().copied().collect();
+        for id in ids {
+            self.attach(id, Probe::Clean);
+        }
+        self.run(Duration::from_millis(50))
+    }
+
+    fn attach(&mut self, node: NodeId, probe: Probe) {
+        let boot = BootId([self.machines[&node].boot; 16]);
+        self.step_leader(Input::AttachRequested { node, boot, probe });
+    }
+
+    pub(crate) fn lead(&mut self, name: &str) -> Result<(), String> {
+        let id = self.node(name)?.id;
+        let leader = Leader::new(id, Timing::FAST, self.now, &self.state);
+        self.leader = Some((id, leader));
+        self.step_leader(Input::Tick);
+        Ok(())
+    }
+
+    pub(crate) fn run(&mut self, span: Duration) -> Result<(), String> {
+        let end = self.now + span;
+        while self.now < end {
+            self.now = self.now + STEP;
+            self.beat();
+            self.obey();
+            let due = self
+                .leader
+                .as_ref()
+                .is_some_and(|(_, leader)| leader.next_wake() <= self.now);
+            if due {
+                self.step_leader(Input::Tick);
+            }
+        }
+        Ok(())
+    }
+
+    /// Every agent beats to every coordinator that it can reach.
+    fn beat(&mut self) {
+        let interval = u64::try_from(Timing::FAST.beat.as_nanos()).unwrap();
+        if self.now.0 % interval != 0 {
+            return;
+        }
+        let ids: Vec<NodeId> = self.machines.keys().copied().collect();
+        for node in &ids {
+            self.learn_life(*node);
+            if !self.machines[node].up || self.machines[node].agent == Agent::Stopped {
+                continue;
+            }
+            for coordinator in &ids {
+                let reaches =
+                    self.machines[coordinator].up && !self.cut.contains(&(*coordinator, *node));
+                if !reaches {
+                    continue;
+                }
+                self.heard.insert((*coordinator, *node), self.now);
+                let life = self.machines[node].life;
+                if self.state.nodes[node].session == (Session::Open { incarnation: life }) {
+                    self.acknowledged.insert((*coordinator, *node), self.now);
+                }
+            }
+        }
+    }
+
+    /// A running agent beats for the life that was admitted for its boot.
+    fn learn_life(&mut self, node: NodeId) {
+        let standing = self.state.live_incarnation(node).unwrap_or_default();
+        let boot = self.state.nodes[&node].boot;
+        if let Some(machine) = self.machines.get_mut(&node)
+            && boot == BootId([machine.boot; 16])
+        {
+            machine.life = standing;
+        }
+    }
+
+    /// Every agent does what the log says of it, and reports.
+    fn obey(&mut self) {
+        let mut reports = Vec::new();
+        for resource in self.state.resources.values() {
+            let (Some(holding), id) = (resource.ownership.holding(), resource.id.clone()) else {
+                continue;
+            };
+            let machine = &self.machines[&holding.node];
+            let obeys = machine.up && machine.agent == Agent::Obeys;
+            if !obeys || machine.life != holding.incarnation {
+                continue;
+            }
+            let (token, incarnation) = (holding.token, holding.incarnation);
+            match &resource.ownership {
+                Ownership::Granted(_) => reports.push(Report::Activated(Command::Activated {
+                    resource: id,
+                    token,
+                    incarnation,
+                    guard: machine.guards,
+                    address_life: Timing::FAST.address_life,
+                })),
+                Ownership::Releasing(..) => reports.push(Report::Released(Command::Released {
+                    resource: id,
+                    token,
+                    incarnation,
+                })),
+                Ownership::Unowned | Ownership::Active(_) | Ownership::Orphaned(_) => {}
+            }
+        }
+        for report in reports {
+            self.step_leader(Input::Reported(report));
+        }
+    }
+
+    fn silences(&self, leader: NodeId) -> Vec<Silence> {
+        self.state
+            .nodes
+            .keys()
+            .filter(|id| self.state.live_incarnation(**id).is_some())
+            .map(|id| Silence {
+                node: *id,
+                silent: self
+                    .now
+                    .since(self.heard.get(&(leader, *id)).copied().unwrap_or_default()),
+            })
+            .collect()
+    }
+
+    fn step_leader(&mut self, input: Input) {
+        let mut inputs = VecDeque::from([input]);
+        while let Some(input) = inputs.pop_front() {
+            let Some((id, mut leader)) = self.leader.take() else {
+                return;
+            };
+            let silences = self.silences(id);
+            let stamp = self.now.0 / 1_000_000;
+            let outputs = leader.step(self.now, stamp, &self.state, &silences, input);
+            self.leader = Some((id, leader));
+            for output in outputs {
+                match output {
+                    Output::Propose(entry) if self.commits => {
+                        let outcomes = self.commit(entry.commands);
+                        let index = LogIndex(self.index);
+                        inputs.push_back(Input::Applied { index, outcomes });
+                    }
+                    Output::Propose(_) => inputs.push_back(Input::ProposalUnknown),
+                    Output::AskAges { node, closing, .. } => {
+                        for age in self.ages(node) {
+                            inputs.push_back(Input::AgeStated { closing, age });
+                        }
+                    }
+                    Output::Fence(run) => self.runs.push_back(run),
+                    Output::TransferTo(target) => self.transfers.push(target),
+                }
+            }
+        }
+    }
+
+    fn ages(&self, node: NodeId) -> Vec<StatedAge> {
+        let up = self.machines.iter().filter(|(_, machine)| machine.up);
+        up.map(|(by, _)| {
+            let at = |map: &BTreeMap<(NodeId, NodeId), Moment>| {
+                self.now
+                    .since(map.get(&(*by, node)).copied().unwrap_or_default())
+            };
+            StatedAge {
+                by: *by,
+                membership: self.state.membership.index,
+                age: at(&self.acknowledged),
+                heard: at(&self.heard),
+                guards: self.machines[&node].guards,
+            }
+        })
+        .collect()
+    }
+
+    pub(crate) fn lose(&mut self, name: &str) -> Result<(), String> {
+        let id = self.node(name)?.id;
+        self.machine(id)?.up = false;
+        if self
+            .leader
+            .as_ref()
+            .is_some_and(|(leader, _)| *leader == id)
+        {
+            self.leader = None;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn come_back(
+        &mut self,
+        name: &str,
+        fresh_boot: bool,
+        probe: Probe,
+    ) -> Result<(), String> {
+        let id = self.node(name)?.id;
+        let machine = self.machine(id)?;
+        machine.up = true;
+        machine.agent = Agent::Obeys;
+        machine.guards = Attestation::Intact;
+        machine.life = Incarnation::default();
+        if fresh_boot {
+            machine.boot += 1;
+        }
+        self.attach(id, probe);
+        Ok(())
+    }
+
+    fn machine(&mut self, id: NodeId) -> Result<&mut Machine, String> {
+        self.machines
+            .get_mut(&id)
+            .ok_or("no such machine".to_owned())
+    }
+
+    pub(crate) fn agent(&mut self, name: &str, word: &str) -> Result<(), String> {
+        let id = self.node(name)?.id;
+        let machine = self.machine(id)?;
+        match word {
+            "stops" => machine.agent = Agent::Stopped,
+            "obeys" => machine.agent = Agent::Obeys,
+            "stubborn" => machine.agent = Agent::Stubborn,
+            "unguarded" => machine.guards = Attestation::Broken,
+            other => return Err(format!("agents do not {other}")),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn cut(&mut self, coordinator: &str, agent: &str) -> Result<(), String> {
+        let pair = (self.node(coordinator)?.id, self.node(agent)?.id);
+        self.cut.insert(pair);
+        Ok(())
+    }
+
+    pub(crate) fn heal(&mut self, coordinator: &str, agent: &str) -> Result<(), String> {
+        let pair = (self.node(coordinator)?.id, self.node(agent)?.id);
+        self.cut.remove(&pair);
+        Ok(())
+    }
+
+    pub(crate) fn log(&mut self, word: &str) -> Result<(), String> {
+        self.commits = match word {
+            "stops" => false,
+            "commits" => true,
+            other => return Err(format!("logs do not {other}")),
+        };
+        Ok(())
+    }
+
+    fn put(&mut self, object: ObjectSpec) -> Result<(), String> {
+        let request = self.request();
+        self.ask(Command::Put {
+            object,
+            expected: None,
+            request,
+        })
+    }
+
+    pub(crate) fn device(&mut self, name: &str, target: &str, level: u8) -> Result<(), String> {
+        let spec = FenceDeviceSpec {
+            agent: "fence_haft_ipmi".to_owned(),
+            observes: Observes::Power,
+            targets: BTreeMap::from([(NodeName::from(target), String::new())]),
+            parameters: BTreeMap::new(),
+            secret_files: BTreeMap::new(),
+            deadline: Duration::from_secs(10),
+            level,
+        };
+        self.put(ObjectSpec::Device(DeviceName::from(name), spec))
+    }
+
+    /// `vip NAME ISOLATION [prefer A,B] [address A.B.C.D] [failback] [unfenced]`
+    pub(crate) fn vip(
+        &mut self,
+        name: &str,
+        isolation: Isolation,
+        rest: &[&str],
+    ) -> Result<(), String> {
+        self.addresses += 1;
+        let mut spec = VirtualIpSpec {
+            address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, self.addresses)),
+            interface: "eth0".to_owned(),
+            isolation,
+            unfenced: Unfenced::Refused,
+            preference: Vec::new(),
+            failback: Failback::Never,
+        };
+        let mut rest = rest.iter();
+        while let Some(word) = rest.next() {
+            match *word {
+                "prefer" => {
+                    let names = rest.next().copied().unwrap_or_default();
+                    spec.preference = names.split(',').map(NodeName::from).collect();
+                }
+                "address" => {
+                    let text = rest.next().copied().unwrap_or_default();
+                    spec.address = text.parse().map_err(|_| format!("{text}: no address"))?;
+                }
+                "failback" => spec.failback = Failback::Auto,
+                "unfenced" => spec.unfenced = Unfenced::Allowed,
+                other => return Err(format!("vips have no {other}")),
+            }
+        }
+        let id = ResourceId::vip(name);
+        self.put(ObjectSpec::Resource(id, ResourceSpec::VirtualIp(spec)))
+    }
+
+    pub(crate) fn schedule(&mut self, name: &str, scheduling: Scheduling) -> Result<(), String> {
+        let spec = NodeSpec {
+            scheduling,
+            labels: BTreeMap::new(),
+        };
+        self.put(ObjectSpec::Node(NodeName::from(name), spec))
+    }
+
+    pub(crate) fn delete(&mut self, id: &str) -> Result<(), String> {
+        let (kind, name) = id.split_once('/').ok_or("delete what?")?;
+        let object = match kind {
+            "vip" => ObjectRef::Resource(ResourceId::vip(name)),
+            "node" => ObjectRef::Node(NodeName::from(name)),
+            _ => ObjectRef::Device(DeviceName::from(name)),
+        };
+        let request = self.request();
+        self.ask(Command::Delete {
+            object,
+            expected: None,
+            request,
+        })
+    }
+
+    pub(crate) fn move_to(&mut self, id: &str, to: &str) -> Result<(), String> {
+        let resource = self.resource(id)?.id.clone();
+        let request = self.request();
+        self.ask(Command::Move {
+            resource,
+            to: NodeName::from(to),
+            request,
+        })
+    }
+
+    fn newest(&self, name: &str) -> Result<(NodeId, Incarnation), String> {
+        let node = self.node(name)?;
+        let incarnation = match node.session {
+            Session::Never => Incarnation::default(),
+            Session::Open { incarnation }
+            | Session::Closing { incarnation, .. }
+            | Session::Ended { incarnation, .. } => incarnation,
+        };
+        Ok((node.id, incarnation))
+    }
+
+    pub(crate) fn order_fence(&mut self, name: &str) -> Result<(), String> {
+        let (node, incarnation) = self.newest(name)?;
+        let request = self.request();
+        self.ask(Command::FenceIntent {
+            node,
+            incarnation,
+            action: FenceAction::Off,
+            cause: FenceCause::Administrator {
+                by: "alice".to_owned(),
+                reason: "maintenance".to_owned(),
+            },
+            request,
+            first: None,
+        })
+    }
+
+    pub(crate) fn confirm_off(&mut self, name: &str) -> Result<(), String> {
+        let (node, incarnation) = self.newest(name)?;
+        let request = self.request();
+        self.ask(Command::ConfirmOff {
+            node,
+            incarnation,
+            by: "alice".to_owned(),
+            reason: "I pulled both plugs".to_owned(),
+            request,
+        })
+    }
+
+    pub(crate) fn answer(&mut self, verdict: Verdict) -> Result<(), String> {
+        let run = self.runs.pop_front().ok_or("nothing is being executed")?;
+        if verdict == Verdict::Confirmed {
+            self.machine(run.node)?.up = false;
+        }
+        self.step_leader(Input::FenceAnswered {
+            order: run.order,
+            attempt: run.attempt,
+            verdict,
+            detail: "as the story says".to_owned(),
+        });
+        Ok(())
+    }
+
+    pub(crate) fn executor(&self) -> String {
+        match self.runs.back() {
+            None => "idle".to_owned(),
+            Some(run) => format!(
+                "fences {} attempt {} status {:?}",
+                self.name(run.node),
+                run.attempt,
+                run.status
+            ),
+        }
+    }
+
+    pub(crate) fn transfer(&self) -> String {
+        match self.transfers.as_slice() {
+            [] => "none".to_owned(),
+            [only] => format!("to {}", self.name(*only)),
+            many => format!("{} times", many.len()),
+        }
+    }
+
+    pub(crate) fn node(&self, name: &str) -> Result<&Node, String> {
+        self.state
+            .node_named(&NodeName::from(name))
+            .ok_or(format!("no node is called {name}"))
+    }
+
+    pub(crate) fn name(&self, id: NodeId) -> String {
+        self.state
+            .nodes
+            .get(&id)
+            .map_or("?".to_owned(), |node| node.name.to_string())
+    }
+
+    pub(crate) fn resource(&self, id: &str) -> Result<&Resource, String> {
+        let name = id.strip_prefix("vip/").ok_or("not a vip")?;
+        self.state
+            .resources
+            .get(&ResourceId::vip(name))
+            .ok_or(format!("{id} does not exist"))
+    }
+
+    pub(crate) fn expect_event(&self, reason: &str) -> Result<(), String> {
+        let seen = self.state.events.iter().any(|event| event.reason == reason);
+        if seen {
+            Ok(())
+        } else {
+            Err("there is no such event".to_owned())
+        }
+    }
+
+    /// Whether the newest entry that holds the first kind holds them all, in this order.
+    pub(crate) fn expect_entry(&self, kinds: &[&str]) -> Result<(), String> {
+        let kinds_of = |entry: &Entry| -> Vec<String> {
+            let word = |command: &Command| {
+                let text = format!("{command:?}");
+                let end = text.find([' ', '(', '{']).unwrap_or(text.len());
+                text[..end].to_owned()
+            };
+            entry.commands.iter().map(word).collect()
+        };
+        let newest = self.entries.iter().rev().map(kinds_of).find(|found| {
+            kinds
+                .first()
+                .is_some_and(|kind| found.iter().any(|it| it == kind))
+        });
+        match newest {
+            Some(found) if found == kinds => Ok(()),
+            other => Err(format!("found: {other:?}")),
+        }
+    }
+
+    /// The newest events, for failures.
+    pub(crate) fn tail(&self) -> String {
+        let newest = self.state.events.iter().rev().take(12);
+        let lines: Vec<String> = newest
+            .map(|event| {
+                format!(
+                    "      {} {} ms {} {}: {}",
+                    event.index, event.stamp_unix_ms, event.reason, event.subject, event.message
+                )
+            })
+            .collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
