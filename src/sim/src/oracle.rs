@@ -18,7 +18,7 @@ use crate::net::Place;
 use crate::wire::Life;
 use haft_engine::apply::{Outcome, apply};
 use haft_engine::command::{Command, Entry};
-use haft_engine::ids::{BootId, Incarnation, LogIndex, ResourceId, Token};
+use haft_engine::ids::{BootId, Incarnation, LogIndex, NodeId, ResourceId, Token};
 use haft_engine::keeper::Operation;
 use haft_engine::spec::Isolation;
 use haft_engine::state::{ClusterState, Ending, Holding, Session};
@@ -29,10 +29,10 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) struct Ledger {
     /// Isolation as granted.
     isolation: BTreeMap<Token, Isolation>,
-    /// Boot of each incarnation.
-    boots: BTreeMap<Incarnation, BootId>,
+    /// Boot of each incarnation; two nodes admitted by one entry share its number.
+    boots: BTreeMap<(NodeId, Incarnation), BootId>,
     /// Which life of which agent works (or worked) under each incarnation.
-    adopted: BTreeMap<Incarnation, (Place, Life)>,
+    adopted: BTreeMap<(NodeId, Incarnation), Life>,
     released: Released,
     lease_span: TrueTime,
     /// Overlaps excused because a machine's clocks had stood still.
@@ -58,17 +58,20 @@ impl Ledger {
         holding: &Holding,
     ) -> bool {
         let incarnation = holding.incarnation;
+        let key = (holding.node, incarnation);
         let rebooted = self
             .boots
-            .get(&incarnation)
+            .get(&key)
             .is_some_and(|boot| *boot != machine.boot());
         if machine.power == Power::Off
             || rebooted
-            || self.released.covers(resource, holding.token)
+            || self
+                .released
+                .covers(holding.node, resource, holding.token)
         {
             return true;
         }
-        let Some((_, life)) = self.adopted.get(&incarnation) else {
+        let Some(life) = self.adopted.get(&key) else {
             // No agent ever learned of this incarnation, so nobody acted under it.
             return true;
         };
@@ -172,13 +175,13 @@ impl Oracle {
     }
 
     /// An agent has adopted an incarnation.
-    pub(crate) fn adopted(&mut self, incarnation: Incarnation, place: Place, life: Life) {
-        self.ledger.adopted.insert(incarnation, (place, life));
+    pub(crate) fn adopted(&mut self, node: NodeId, incarnation: Incarnation, life: Life) {
+        self.ledger.adopted.insert((node, incarnation), life);
     }
 
     /// An agent has said its final word.
-    pub(crate) fn released(&mut self, resource: ResourceId, token: Token) {
-        self.ledger.released.record(resource, token);
+    pub(crate) fn released(&mut self, node: NodeId, resource: ResourceId, token: Token) {
+        self.ledger.released.record(node, resource, token);
     }
 
     /// A coordinator has applied an entry, perhaps as the first.
@@ -257,8 +260,8 @@ impl Oracle {
                         self.ledger.isolation.insert(*token, holding.isolation);
                     }
                 }
-                (Command::Admit { boot, .. }, Outcome::Admitted(incarnation)) => {
-                    self.ledger.boots.insert(*incarnation, *boot);
+                (Command::Admit { node, boot, .. }, Outcome::Admitted(incarnation)) => {
+                    self.ledger.boots.insert((*node, *incarnation), *boot);
                 }
                 (
                     Command::Expired {
@@ -275,7 +278,7 @@ impl Oracle {
                     });
                     if over {
                         self.counts.expired += 1;
-                        self.expired.record(*incarnation);
+                        self.expired.record(*node, *incarnation);
                         if let Some(machine) = machines.iter().find(|one| one.node == *node) {
                             self.after_agent(now, machine);
                         }
@@ -332,11 +335,11 @@ impl Oracle {
         };
         let machine = &machines[place];
         for (resource, token) in &acted {
-            let name = machine.name.as_str();
+            let node = machine.node;
             let violation = self
                 .ledger
                 .released
-                .on_acted(now, name, resource, *token);
+                .on_acted(now, node, resource, *token);
             self.report(violation);
         }
         let held: Vec<(std::net::IpAddr, Token)> = match request {

@@ -5,29 +5,29 @@
 
 use super::Violation;
 use crate::clock::TrueTime;
-use haft_engine::ids::{ResourceId, Token};
+use haft_engine::ids::{NodeId, ResourceId, Token};
 use std::collections::BTreeMap;
 
 /// Name in reports.
 pub(crate) const NAME: &str = "final-release";
 
-/// The highest token released of each resource.
+/// The highest token that each node has released of each resource.
 #[derive(Debug, Default)]
 pub(crate) struct Released {
-    highest: BTreeMap<ResourceId, Token>,
+    highest: BTreeMap<(NodeId, ResourceId), Token>,
 }
 
 impl Released {
-    /// The word was said.
-    pub(crate) fn record(&mut self, resource: ResourceId, token: Token) {
-        let highest = self.highest.entry(resource).or_insert(token);
+    /// The word was said by this node.
+    pub(crate) fn record(&mut self, node: NodeId, resource: ResourceId, token: Token) {
+        let highest = self.highest.entry((node, resource)).or_insert(token);
         *highest = (*highest).max(token);
     }
 
-    /// Whether it was said of this token or a higher one.
-    pub(crate) fn covers(&self, resource: &ResourceId, token: Token) -> bool {
+    /// Whether this node said it of this token or a higher one.
+    pub(crate) fn covers(&self, node: NodeId, resource: &ResourceId, token: Token) -> bool {
         self.highest
-            .get(resource)
+            .get(&(node, resource.clone()))
             .is_some_and(|highest| *highest >= token)
     }
 
@@ -35,14 +35,14 @@ impl Released {
     pub(crate) fn on_acted(
         &self,
         now: TrueTime,
-        machine: &str,
+        node: NodeId,
         resource: &ResourceId,
         token: Token,
     ) -> Option<Violation> {
-        self.covers(resource, token).then(|| Violation {
+        self.covers(node, resource, token).then(|| Violation {
             invariant: NAME,
             at: now,
-            seen: format!("{machine} acts for {resource} under {token} after its release"),
+            seen: format!("node {node} acts for {resource} under {token} after its release"),
         })
     }
 }

@@ -9,7 +9,7 @@
 use super::Violation;
 use crate::clock::TrueTime;
 use crate::machine::Machine;
-use haft_engine::ids::Incarnation;
+use haft_engine::ids::{Incarnation, NodeId};
 use std::collections::BTreeSet;
 
 /// Name in reports.
@@ -18,13 +18,13 @@ pub(crate) const NAME: &str = "session-end";
 /// Incarnations whose sessions have expired.
 #[derive(Debug, Default)]
 pub(crate) struct Expired {
-    lives: BTreeSet<Incarnation>,
+    lives: BTreeSet<(NodeId, Incarnation)>,
 }
 
 impl Expired {
-    /// `Expired` was applied for this incarnation.
-    pub(crate) fn record(&mut self, incarnation: Incarnation) {
-        self.lives.insert(incarnation);
+    /// `Expired` was applied for this incarnation of this node.
+    pub(crate) fn record(&mut self, node: NodeId, incarnation: Incarnation) {
+        self.lives.insert((node, incarnation));
     }
 
     /// Looks at the agent of `machine`.
@@ -36,7 +36,7 @@ impl Expired {
     ) -> Option<Violation> {
         let (incarnation, end) = machine.agent.running.as_ref()?.lease()?;
         let end = end?;
-        if !self.lives.contains(&incarnation) || machine.stood_still_within(now, lease_span) {
+        if !self.lives.contains(&(machine.node, incarnation)) || machine.stood_still_within(now, lease_span) {
             return None;
         }
         let local = machine.clock.local(now);

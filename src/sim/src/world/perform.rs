@@ -71,11 +71,13 @@ impl World {
                 }
                 Act::Adopted(incarnation) => {
                     self.note(place, || format!("agent is incarnation {incarnation}"));
-                    self.oracle.adopted(incarnation, place, life);
+                    let node = self.machines[place].node;
+                    self.oracle.adopted(node, incarnation, life);
                 }
                 Act::Released(resource, token) => {
                     self.note(place, || format!("agent says {resource} {token} released"));
-                    self.oracle.released(resource, token);
+                    let node = self.machines[place].node;
+                    self.oracle.released(node, resource, token);
                 }
                 Act::Hook(hook) => self.hooks.push((place, hook)),
             }
