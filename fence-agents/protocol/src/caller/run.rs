@@ -1,7 +1,8 @@
 //! The runner: one child process, one action, one deadline.
 //!
 //! The agent gets its own process group, a closed environment, parameters on stdin, and is killed with
-//! everything it started when its time is over, when it ends, or when the caller loses interest. It
+//! everything it started when its time is over, when it ends, or when the caller loses interest; if the
+//! caller's process dies, the kernel kills the agent. It
 //! does not interpret beyond `outcome` and never retries. It spawns no task: all of it runs inside
 //! the caller's future.
 //!
@@ -143,7 +144,8 @@ enum Stop {
 
 impl Running {
     fn start(call: &Call<'_>) -> io::Result<Self> {
-        let child = Command::new(call.agent.path())
+        let mut command = Command::new(call.agent.path());
+        command
             .env_clear()
             .envs(ENVIRONMENT)
             .current_dir("/")
@@ -151,8 +153,9 @@ impl Running {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()?;
+            .kill_on_drop(true);
+        die_with_caller(&mut command);
+        let child = command.spawn()?;
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group = Group { leader };
         let leader = leader.ok_or_else(|| io::Error::other("the child has no process id"))?;
@@ -224,6 +227,30 @@ impl Running {
             stderr,
         }
     }
+}
+
+/// Makes the kernel kill the agent when haftd dies (hazard R24): an agent that outlives its executor
+/// could power a machine off long after the next leader has closed the order. Processes that the agent
+/// itself started are not reached. The kernel watches the thread that forked, not the process: should
+/// the runtime retire that thread, the agent dies early, and the outcome is a failure, never "off".
+#[expect(
+    unsafe_code,
+    reason = "only the child itself can ask for its parent-death signal"
+)]
+fn die_with_caller(command: &mut Command) {
+    let caller = rustix::process::getpid();
+    let ask = move || {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        // The caller may have died before the kernel knew.
+        if rustix::process::getppid() == Some(caller) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+    };
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are two plain
+    // system calls that allocate nothing and take no lock.
+    unsafe { command.pre_exec(ask) };
 }
 
 #[expect(unsafe_code, reason = "tokio offers no safe way to wait for a pidfd")]

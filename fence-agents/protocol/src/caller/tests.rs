@@ -234,6 +234,52 @@ async fn a_dropped_call_kills_the_agent() {
     }
 }
 
+/// Not a test by itself: the process that `an_agent_dies_with_the_process_that_ran_it` starts and
+/// kills. Without its environment variable it does nothing.
+#[tokio::test]
+async fn a_caller_to_be_killed() {
+    let Some(pids) = std::env::var_os("HAFT_TEST_CALLER_PIDS") else {
+        return;
+    };
+    let bench = Bench::new("hang");
+    let call = bench.run(Action::Off, Duration::from_secs(60));
+    let note = async {
+        until("the agent to note its pids", || {
+            bench.noted_pids().len() == 2
+        })
+        .await;
+        std::fs::write(&pids, bench.log().join(" ")).unwrap();
+        std::future::pending::<()>().await;
+    };
+    tokio::join!(call, note);
+}
+
+#[tokio::test]
+async fn an_agent_dies_with_the_process_that_ran_it() {
+    let pids = tempfile::NamedTempFile::new().unwrap();
+    let mut caller = std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "caller::tests::a_caller_to_be_killed"])
+        .env("HAFT_TEST_CALLER_PIDS", pids.path())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let noted = || -> Vec<i32> {
+        let text = std::fs::read_to_string(pids.path()).unwrap();
+        text.split(' ')
+            .filter_map(|word| word.parse().ok())
+            .collect()
+    };
+    until("the caller to note its agent", || noted().len() == 2).await;
+    let (agent, grandchild) = (noted()[0], noted()[1]);
+    assert!(runs(agent));
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    until("the agent to be gone", || !runs(agent)).await;
+    // Its own child is beyond the kernel's promise; the test clears it up.
+    let orphan = rustix::process::Pid::from_raw(grandchild).unwrap();
+    let _ = rustix::process::kill_process(orphan, rustix::process::Signal::KILL);
+}
+
 #[tokio::test]
 async fn an_agent_that_leaves_children_behind_neither_hangs_us_nor_keeps_its_group() {
     let bench = Bench::new("leaves");
