@@ -19,33 +19,34 @@ pub fn executable(package: &str, name: &str) -> PathBuf {
     if let Some(path) = built.get(name) {
         return path.clone();
     }
-    // The test itself is <target>/<profile>/deps/<suite>-<hash>.
+    // The test itself is .../<profile>/deps/<suite>-<hash>; the executable may be elsewhere, cargo says where.
     let test = std::env::current_exe().unwrap();
-    let profile_dir = test
-        .parent()
-        .and_then(Path::parent)
-        .expect("tests run from target");
+    let released = test.components().any(|part| part.as_os_str() == "release");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build
-        .args(["build", "--quiet", "--package", package, "--bin", name])
+        .args(["build", "--quiet", "--message-format=json", "--package", package, "--bin", name])
         .current_dir(
             Path::new(env!("CARGO_MANIFEST_DIR"))
                 .parent()
                 .expect("tests has a parent"),
         );
-    if profile_dir
-        .file_name()
-        .is_some_and(|profile| profile == "release")
-    {
+    if released {
         build.arg("--release");
     }
+    let output = build.output().unwrap();
     assert!(
-        build.status().unwrap().success(),
-        "cargo build of {package} failed"
+        output.status.success(),
+        "cargo build of {package} failed: {}",
+        String::from_utf8_lossy(&output.stderr)
     );
-    let path = profile_dir.join(name);
-    assert!(path.is_file(), "{} was not built", path.display());
+    let said = String::from_utf8_lossy(&output.stdout);
+    let path = said
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+        .filter(|message| message["target"]["name"] == name)
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .unwrap_or_else(|| panic!("cargo named no executable {name}"));
     built.insert(name.to_owned(), path.clone());
     path
 }

@@ -6,4 +6,5 @@
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 pub mod built;
+pub mod coordinators;
 pub mod ipmi_sim;
