@@ -1,9 +1,9 @@
 //! The runner against a scripted agent: a real process, told by its `mode` parameter how to behave.
 //! It does not test any device; the suite tests/agents does.
 
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -50,34 +50,48 @@ case "$mode-$action" in
 esac
 "#;
 
-/// Written once, before any test forks: a file open for writing in a forked child cannot be executed.
-fn agents() -> &'static Path {
-    static DIR: OnceLock<TempDir> = OnceLock::new();
-    DIR.get_or_init(|| {
-        let dir = tempfile::tempdir().unwrap();
-        for (name, mode) in [("fence_script", 0o755), ("plain", 0o644), ("open", 0o777)] {
-            let path = dir.path().join(name);
-            std::fs::write(&path, SCRIPT).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
-        }
-        std::fs::copy(
-            dir.path().join("fence_script"),
-            dir.path().join("fence_haft_ipmi"),
-        )
-        .unwrap();
-        let none = dir.path().join("fence_none");
-        std::fs::write(&none, "#!/nonexistent/interpreter\n").unwrap();
-        std::fs::set_permissions(&none, std::fs::Permissions::from_mode(0o755)).unwrap();
-        dir
-    })
-    .path()
+/// Agents in a directory of their own, removed with the value.
+///
+/// `install` writes them from another process: had this one held a file open for writing while another
+/// test forked, the child would hold it, too, and the kernel would refuse to execute it.
+fn agents() -> TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    let none = "#!/nonexistent/interpreter\n";
+    for (name, mode, text) in [
+        ("fence_script", "755", SCRIPT),
+        ("fence_haft_ipmi", "755", SCRIPT),
+        ("plain", "644", SCRIPT),
+        ("open", "777", SCRIPT),
+        ("fence_none", "755", none),
+    ] {
+        install(&dir.path().join(name), mode, text);
+    }
+    dir
 }
 
-fn dirs() -> AgentDirs {
-    AgentDirs::new(vec!["/nonexistent".into(), agents().to_owned()])
+fn install(path: &Path, mode: &str, text: &str) {
+    let mut writer = std::process::Command::new("sh")
+        .args(["-c", "cat > \"$1\" && chmod \"$2\" \"$1\"", "sh"])
+        .arg(path)
+        .arg(mode)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    writer
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
+    assert!(writer.wait().unwrap().success());
+}
+
+fn dirs(agents: &TempDir) -> AgentDirs {
+    AgentDirs::new(vec!["/nonexistent".into(), agents.path().to_owned()])
 }
 
 struct Bench {
+    _agents: TempDir,
     agent: AgentPath,
     parameters: Parameters,
     log: tempfile::NamedTempFile,
@@ -89,6 +103,7 @@ impl Bench {
     }
 
     fn with(agent: &str, mode: &str) -> Self {
+        let agents = agents();
         let log = tempfile::NamedTempFile::new().unwrap();
         let parameters = Parameters::new(vec![
             Parameter::plain("mode", mode).unwrap(),
@@ -96,7 +111,8 @@ impl Bench {
             Parameter::secret("password", Secret::new("canary-7".to_owned())).unwrap(),
         ]);
         Self {
-            agent: dirs().find(agent).unwrap(),
+            agent: dirs(&agents).find(agent).unwrap(),
+            _agents: agents,
             parameters: parameters.ok().unwrap(),
             log,
         }
@@ -257,9 +273,12 @@ async fn a_caller_to_be_killed() {
 #[tokio::test]
 async fn an_agent_dies_with_the_process_that_ran_it() {
     let pids = tempfile::NamedTempFile::new().unwrap();
+    // A killed process cleans nothing up, so its files go where this test does.
+    let its_files = tempfile::tempdir().unwrap();
     let mut caller = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "caller::tests::a_caller_to_be_killed"])
         .env("HAFT_TEST_CALLER_PIDS", pids.path())
+        .env("TMPDIR", its_files.path())
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();
@@ -443,7 +462,8 @@ async fn a_second_action_waits_for_the_device() {
 
 #[test]
 fn agents_that_others_could_have_replaced_are_refused() {
-    let dirs = dirs();
+    let agents = agents();
+    let dirs = dirs(&agents);
     assert!(dirs.find("fence_script").is_ok());
     assert!(matches!(
         dirs.find("plain"),
@@ -465,7 +485,7 @@ fn agents_that_others_could_have_replaced_are_refused() {
         dirs.find("/nonexistent/x"),
         Err(FindAgentError::Unreadable { .. })
     ));
-    let dir = agents().to_str().unwrap();
+    let dir = agents.path().to_str().unwrap();
     assert!(matches!(
         dirs.find(dir),
         Err(FindAgentError::NotAFile { .. })
@@ -481,7 +501,7 @@ fn an_agent_of_another_user_is_refused() {
     }
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("fence_theirs");
-    std::fs::copy(agents().join("fence_script"), &path).unwrap();
+    install(&path, "755", SCRIPT);
     std::os::unix::fs::chown(&path, Some(65_534), None).unwrap();
     assert_eq!(path.metadata().unwrap().uid(), 65_534);
     let answer = AgentDirs::default().find(path.to_str().unwrap());
