@@ -89,7 +89,7 @@ pub fn run(afterwards: Afterwards, broken: Option<Break>) -> anyhow::Result<u8> 
         "A PROMISE WAS BROKEN"
     });
     if afterwards == Afterwards::KeepUp {
-        keep_up(&mut stage, code)?;
+        keep_up(stage, code)?;
     }
     Ok(code)
 }
@@ -174,7 +174,7 @@ fn print_entrances(words: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn keep_up(stage: &mut Stage, code: u8) -> anyhow::Result<()> {
+fn keep_up(mut stage: Stage, code: u8) -> anyhow::Result<()> {
     stage.restore("n1", "n1")?;
     print("\nThe cluster stays up. In another shell, or here:\n");
     print_entrances(&[
@@ -188,8 +188,12 @@ fn keep_up(stage: &mut Stage, code: u8) -> anyhow::Result<()> {
         "haftctl fence n3 --on",
         "haftctl describe vip/db",
     ])?;
+    let Stage { cluster, judge, .. } = stage;
+    // Nobody asks it any more.
+    drop(judge);
     jail::stay_up(code)?;
-    // The judge has no reader any more, and the machines need none.
+    // The BMCs live as long as the cluster's value does.
+    let _up = cluster;
     loop {
         std::thread::park();
     }

@@ -120,9 +120,20 @@ fn die_with_the_outside(listener: UnixListener) -> anyhow::Result<()> {
                 return;
             };
             let taken_back = set_parent_process_death_signal(None);
+            let taken_back = taken_back
+                .map_err(std::io::Error::from)
+                .and_then(|()| let_go_of_output());
             let _gone = inside.write_all(if taken_back.is_ok() { b"k" } else { b"-" });
         })?;
     Ok(is_ready.recv()??)
+}
+
+/// Whoever reads our output, such as a pipe, must see its end although we live on.
+fn let_go_of_output() -> std::io::Result<()> {
+    let nowhere = std::fs::File::options().write(true).open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&nowhere)?;
+    rustix::stdio::dup2_stderr(&nowhere)?;
+    Ok(())
 }
 
 /// Lets the container outlive the process that the user started, and ends that one with `code`.
@@ -138,7 +149,7 @@ pub fn stay_up(code: u8) -> anyhow::Result<()> {
     let _own_session = setsid();
     let mut outside = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     outside.write_all(format!("keep {code}\n").as_bytes())?;
-    Ok(())
+    Ok(let_go_of_output()?)
 }
 
 /// Where the outside leaves PID 1's number of a container that stays up.
