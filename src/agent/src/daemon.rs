@@ -72,6 +72,14 @@ pub enum RunError {
         /// Who this is.
         wanted: String,
     },
+    /// A TLS file that the config names.
+    #[error("cannot read {}", path.display())]
+    Tls {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// Another agent of this node is alive.
     #[error("another haft-agent holds {}: stop that one first", path.display())]
     AlreadyRuns {
@@ -127,15 +135,12 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     ready.await.map_err(|_| RunError::LeaseEnded)??;
     tracing::info!(%node, cluster = %identity.cluster, "haft-agent runs");
     notify::notify("READY=1");
+    let credentials = credentials(&config, identity)?;
     let attach = Attach {
         node,
         boot,
         config,
-        credentials: Credentials {
-            ca_pem: identity.ca_pem,
-            certificate_pem: identity.certificate_pem,
-            key_pem: identity.key_pem,
-        },
+        credentials,
     };
     let (end_at, ending) = watch::channel(None);
     let task = AttachTask::new(attach, sender.clone(), noticed, ending).run();
@@ -163,6 +168,28 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(_) | Err(_) => Err(RunError::LeaseEnded),
     }
+}
+
+/// The identity's own certificate, or the files that the config names instead.
+fn credentials(config: &Config, identity: Identity) -> Result<Credentials, RunError> {
+    let Some(files) = &config.tls else {
+        return Ok(Credentials {
+            ca_pem: identity.ca_pem,
+            certificate_pem: identity.certificate_pem,
+            key_pem: identity.key_pem,
+        });
+    };
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).map_err(|source| RunError::Tls {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    Ok(Credentials {
+        ca_pem: read(&files.ca)?,
+        certificate_pem: read(&files.certificate)?,
+        key_pem: read(&files.key)?,
+    })
 }
 
 /// A second agent on the same machine would remove what the first holds.

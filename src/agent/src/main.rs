@@ -54,6 +54,7 @@ fn main() -> ExitCode {
                 }
                 RunError::Identity { .. }
                 | RunError::OtherNode { .. }
+                | RunError::Tls { .. }
                 | RunError::AlreadyRuns { .. }
                 | RunError::Boot(_)
                 | RunError::Lease(_)
