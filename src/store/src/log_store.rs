@@ -111,7 +111,7 @@ pub trait LogStore: Send + Sync + 'static {
     /// # Errors
     /// A record cannot be read.
     fn read(&self, from: u64, below: u64, bytes_max: usize) -> Result<Vec<Record>, ReadError>;
-    /// Appends entries that follow the last one.
+    /// Appends entries that follow the last one; an empty log may begin anywhere.
     ///
     /// # Errors
     /// They do not follow it; nothing was written and `done` never runs.

@@ -204,7 +204,7 @@ impl LogStore for MemoryStore {
     fn append(&self, records: &[Record], done: Done) -> Result<(), AppendError> {
         let mut last = self.inner().written.bounds.last;
         for record in records {
-            if record.at.index != last.map_or(0, |at| at.index + 1) {
+            if last.is_some_and(|at| record.at.index != at.index + 1) {
                 return Err(AppendError::Hole {
                     at: record.at,
                     last,

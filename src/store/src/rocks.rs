@@ -167,25 +167,17 @@ impl RocksStore {
         }
     }
 
-    /// The chain value after entry `index`, which must be in the log or be the anchor.
+    /// The chain value after entry `index`, at which the log may also begin.
     fn chain_at(&self, ends: &Ends, index: u64) -> Result<Chain, ReadError> {
-        if ends
-            .bounds
-            .purged
-            .is_some_and(|purged| purged.index == index)
-        {
-            return Ok(ends.anchor);
-        }
-        let what = || format!("log entry {index}");
-        let bytes = self
+        let read = self
             .db
-            .get_cf(self.family(layout::LOG), layout::log_key(index))
-            .map_err(database)?
-            .ok_or_else(|| ReadError::Database {
-                detail: format!("{} is missing", what()),
-            })?;
+            .get_cf(self.family(layout::LOG), layout::log_key(index));
+        // Without an entry there the log begins after it, and so does its chain.
+        let Some(bytes) = read.map_err(database)? else {
+            return Ok(ends.anchor);
+        };
         let decoded = decode_record(&bytes).map_err(|source| ReadError::Form {
-            what: what(),
+            what: format!("log entry {index}"),
             source,
         })?;
         Ok(decoded.stored)
@@ -284,7 +276,7 @@ impl LogStore for RocksStore {
         let mut ends = self.ends();
         let mut last = ends.bounds.last;
         for record in records {
-            if record.at.index != last.map_or(0, |at| at.index + 1) {
+            if last.is_some_and(|at| record.at.index != at.index + 1) {
                 return Err(AppendError::Hole {
                     at: record.at,
                     last,

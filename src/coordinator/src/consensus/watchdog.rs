@@ -186,13 +186,13 @@ pub(super) async fn watch_over(sight: Arc<Sight>, signals: Signals) {
             sight.raft.runtime_config().heartbeat(!hangs);
             stood_aside = hangs;
         }
+        if signals.stopped.borrow().is_some() {
+            break;
+        }
         let refusal = refused.borrow().clone();
         if let Some(reason) = sight.refused(refusal).or_else(|| sight.fatal()) {
             stop(&sight, &signals, reason).await;
             return;
-        }
-        if signals.stopped.borrow().is_some() {
-            break;
         }
     }
     signals.leadership.send_replace(Leadership::None);
@@ -215,7 +215,13 @@ fn probe_disk(sight: &Sight) {
 async fn stop(sight: &Sight, signals: &Signals, reason: StopReason) {
     tracing::error!(?reason, "consensus stops");
     signals.leadership.send_replace(Leadership::None);
-    signals.stopped.send_replace(Some(reason));
+    signals.stopped.send_if_modified(|stopped| {
+        let first = stopped.is_none();
+        if first {
+            *stopped = Some(reason);
+        }
+        first
+    });
     // An error here means that it has already stopped.
     drop(sight.raft.shutdown().await);
 }

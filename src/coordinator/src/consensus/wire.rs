@@ -15,10 +15,7 @@ use super::types::{
 };
 
 /// Generated from `proto/haft/internal/v1/raft.proto`.
-#[expect(
-    missing_docs,
-    reason = "generated; the fields are described in raft.proto"
-)]
+#[expect(unreachable_pub, reason = "generated code")]
 pub(super) mod pb {
     tonic::include_proto!("haft.internal.v1");
 }

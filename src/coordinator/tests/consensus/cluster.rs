@@ -198,6 +198,13 @@ impl Cluster {
             cluster.start(id).await;
         }
         cluster.join_all(&ALL).await;
+        for id in ALL {
+            wait_for("every node to know that it votes", || {
+                let memberships = cluster.nodes[&id].consensus.membership();
+                (memberships.borrow().committed.configs == [ALL.into()]).then_some(())
+            })
+            .await;
+        }
         cluster
     }
 
@@ -352,6 +359,30 @@ impl Cluster {
         consensus
             .propose(text.as_bytes().to_vec(), Condition::Any, deadline())
             .await
+    }
+
+    /// Waits until `to` holds the whole log of the leader `from` and answers it.
+    pub(crate) async fn wait_fit(&self, from: PeerId, to: PeerId) {
+        wait_for("a fit successor", || {
+            let metrics = self.nodes[&from].consensus.metrics();
+            let peer = metrics.peers.get(&to).copied().unwrap_or_default();
+            let whole = peer.matched.map(|at| at.index) >= metrics.last_log;
+            let alive = peer
+                .ack_age
+                .is_some_and(|age| age < timings().heartbeat * 2);
+            (whole && alive && self.nodes[&from].consensus.leads_now().is_some()).then_some(())
+        })
+        .await;
+    }
+
+    /// Moves leadership.
+    pub(crate) async fn hand_over(&self, from: PeerId, to: PeerId) {
+        self.wait_fit(from, to).await;
+        self.nodes[&from]
+            .consensus
+            .transfer_to(to, deadline())
+            .await
+            .unwrap();
     }
 
     /// Proposes through whichever of `these` leads, again after each refusal.

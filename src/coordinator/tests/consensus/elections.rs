@@ -107,11 +107,7 @@ async fn leadership_moves_to_the_chosen_node_and_stays_proposable() {
     let cluster = Cluster::three().await;
     cluster.write(&ALL, "one").await;
     cluster.wait_journal(&ALL, &["one"]).await;
-    cluster.nodes[&A]
-        .consensus
-        .transfer_to(B, deadline())
-        .await
-        .unwrap();
+    cluster.hand_over(A, B).await;
     assert_eq!(cluster.wait_leader(&ALL).await, B);
     cluster.write(&ALL, "two").await;
     cluster.wait_journal(&ALL, &["one", "two"]).await;
@@ -128,6 +124,7 @@ async fn a_transfer_that_does_not_end_stops_the_old_leaders_raft() {
             cluster.links.set(from, to, Purpose::Vote, Fate::Cut);
         }
     }
+    cluster.wait_fit(A, B).await;
     let moved = cluster.nodes[&A]
         .consensus
         .transfer_to(B, tokio::time::Instant::now())
@@ -170,17 +167,9 @@ async fn leadership_goes_only_to_a_live_voter() {
 async fn a_proposal_bound_to_an_old_term_changes_nothing() {
     let cluster = Cluster::three().await;
     let term = cluster.nodes[&A].consensus.leads_now().expect("it leads");
-    cluster.nodes[&A]
-        .consensus
-        .transfer_to(B, deadline())
-        .await
-        .unwrap();
+    cluster.hand_over(A, B).await;
     cluster.wait_leader(&ALL).await;
-    cluster.nodes[&B]
-        .consensus
-        .transfer_to(A, deadline())
-        .await
-        .unwrap();
+    cluster.hand_over(B, A).await;
     wait_for("node 1 to lead again", || {
         cluster.nodes[&A].consensus.leads_now()
     })

@@ -306,7 +306,9 @@ fn walk_log(
         let found = <[u8; 8]>::try_from(key.as_ref())
             .map(u64::from_be_bytes)
             .map_err(|_| form("log entry", FormError::Field { field: "key" }))?;
-        let expected = last.map_or(0, |at| at.index + 1);
+        // A log may begin anywhere, but the chain of its first entry begins with it: if entries before
+        // it are missing, the chain does not fit.
+        let expected = last.map_or(found, |at| at.index + 1);
         if found != expected {
             return Err(OpenError::Hole { expected, found });
         }

@@ -95,10 +95,7 @@ fn a_missing_beginning_is_refused() {
     drop(db);
     assert!(matches!(
         refusal(dir.path()),
-        OpenError::Hole {
-            expected: 0,
-            found: 1
-        }
+        OpenError::ChainBroken { index: 1 }
     ));
 }
 
