@@ -258,6 +258,10 @@ impl Agent {
                     incarnation: live.incarnation,
                 };
                 context.acts.push(Act::ToCoordinators(hello));
+                let incarnation = live.incarnation;
+                for output in live.keeper.standing_reports() {
+                    self.report(context, incarnation, output);
+                }
             }
         }
         self.reports
@@ -279,29 +283,8 @@ impl Agent {
         for output in outputs {
             match output {
                 Output::Do(operation) => self.operations.push_back(operation),
-                Output::ReportActive {
-                    resource,
-                    token,
-                    guard,
-                } => {
-                    let address_life = self.timing.address_life;
-                    let command = Command::Activated {
-                        resource: resource.clone(),
-                        token,
-                        incarnation,
-                        guard,
-                        address_life,
-                    };
-                    self.report(context, (resource, token), command);
-                }
-                Output::ReportReleased { resource, token } => {
-                    context.acts.push(Act::Released(resource.clone(), token));
-                    let command = Command::Released {
-                        resource: resource.clone(),
-                        token,
-                        incarnation,
-                    };
-                    self.report(context, (resource, token), command);
+                Output::ReportActive { .. } | Output::ReportReleased { .. } => {
+                    self.report(context, incarnation, output);
                 }
                 Output::ReportFailed { .. } => {}
                 Output::Idle => idle = true,
@@ -321,17 +304,43 @@ impl Agent {
         self.repeat_at = now;
     }
 
-    fn report(&mut self, context: &mut Context<'_>, key: (ResourceId, Token), command: Command) {
-        let known = self
-            .reports
-            .get(&key)
-            .is_some_and(|report| report.command == command);
-        if known {
+    /// Says what the keeper reports, and goes on saying it for a while.
+    fn report(&mut self, context: &mut Context<'_>, incarnation: Incarnation, output: Output) {
+        let (key, command) = match output {
+            Output::ReportActive {
+                resource,
+                token,
+                guard,
+            } => {
+                let command = Command::Activated {
+                    resource: resource.clone(),
+                    token,
+                    incarnation,
+                    guard,
+                    address_life: self.timing.address_life,
+                };
+                ((resource, token), command)
+            }
+            Output::ReportReleased { resource, token } => {
+                context.acts.push(Act::Released(resource.clone(), token));
+                let command = Command::Released {
+                    resource: resource.clone(),
+                    token,
+                    incarnation,
+                };
+                ((resource, token), command)
+            }
+            Output::Do(_) | Output::ReportFailed { .. } | Output::Idle => return,
+        };
+        let since = context.now;
+        if let Some(known) = self.reports.get_mut(&key)
+            && known.command == command
+        {
+            known.since = since;
             return;
         }
         let report = Wire::Report(command.clone());
         context.acts.push(Act::ToCoordinators(report));
-        let since = context.now;
         self.reports.insert(key, Repeated { command, since });
         while self.reports.len() > REPORTS_MAX {
             self.reports.pop_first();

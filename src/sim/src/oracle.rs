@@ -20,15 +20,16 @@ use haft_engine::apply::{Outcome, apply};
 use haft_engine::command::{Command, Entry};
 use haft_engine::ids::{BootId, Incarnation, LogIndex, NodeId, ResourceId, Token};
 use haft_engine::keeper::Operation;
-use haft_engine::spec::Isolation;
+use haft_engine::spec::{Isolation, ResourceSpec};
 use haft_engine::state::{ClusterState, Ending, Holding, Session};
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 /// What the judge knows to be true about grants and lives.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
-    /// Isolation as granted.
-    isolation: BTreeMap<Token, Isolation>,
+    /// Isolation as granted; grants of one entry share a token.
+    isolation: BTreeMap<(IpAddr, Token), Isolation>,
     /// Boot of each incarnation; two nodes admitted by one entry share its number.
     boots: BTreeMap<(NodeId, Incarnation), BootId>,
     /// Which life of which agent works (or worked) under each incarnation.
@@ -45,9 +46,9 @@ impl Ledger {
         self.lease_span
     }
 
-    /// Whether the token was granted under `lease` isolation.
-    pub(crate) fn is_lease(&self, token: Token) -> bool {
-        self.isolation.get(&token) == Some(&Isolation::Lease)
+    /// Whether the address was granted under this token with `lease` isolation.
+    pub(crate) fn is_lease(&self, address: IpAddr, token: Token) -> bool {
+        self.isolation.get(&(address, token)) == Some(&Isolation::Lease)
     }
 
     /// Whether `holding` of `resource` can act no more, in truth.
@@ -257,7 +258,9 @@ impl Oracle {
                     let holding = self.state.resources.get(resource);
                     let holding = holding.and_then(|row| row.ownership.holding());
                     if let Some(holding) = holding {
-                        self.ledger.isolation.insert(*token, holding.isolation);
+                        let ResourceSpec::VirtualIp(vip) = &holding.spec;
+                        let key = (vip.address, *token);
+                        self.ledger.isolation.insert(key, holding.isolation);
                     }
                 }
                 (Command::Admit { node, boot, .. }, Outcome::Admitted(incarnation)) => {
@@ -342,7 +345,7 @@ impl Oracle {
                 .on_acted(now, node, resource, *token);
             self.report(violation);
         }
-        let held: Vec<(std::net::IpAddr, Token)> = match request {
+        let held: Vec<(IpAddr, Token)> = match request {
             Request::Install(address, token) | Request::PutAddress(address, token) => {
                 vec![(*address, *token)]
             }

@@ -31,7 +31,7 @@ pub(crate) fn check<E>(
         return None;
     }
     let exempt = owners.iter().any(|(machine, token)| {
-        machine.stood_still_within(now, ledger.lease_span()) && ledger.is_lease(*token)
+        machine.stood_still_within(now, ledger.lease_span()) && ledger.is_lease(address, *token)
     });
     if exempt {
         ledger.exempted += 1;

@@ -53,7 +53,7 @@ impl Highest {
             *highest = token;
             return None;
         }
-        if machine.stood_still_within(now, ledger.lease_span()) && ledger.is_lease(token) {
+        if machine.stood_still_within(now, ledger.lease_span()) && ledger.is_lease(address, token) {
             return None;
         }
         Some(Violation {
