@@ -149,7 +149,7 @@ impl Maker<'_> {
             | Session::Closing { incarnation, .. }
             | Session::Ended { incarnation, .. } => incarnation,
         };
-        Incarnation(newest.0 + u64::from(self.field(1) % 16 == 0))
+        Incarnation(newest.0 + u64::from(self.field(1).is_multiple_of(16)))
     }
     fn closing(&self, node: NodeId) -> LogIndex {
         match self.state.nodes[&node].session {
@@ -164,7 +164,7 @@ impl Maker<'_> {
         let last = self.state.resources.get(&self.resource());
         let token = last.map_or(Token::default(), |resource| resource.last_token);
         Token {
-            index: LogIndex(token.index.0 + u64::from(self.field(4) % 16 == 0)),
+            index: LogIndex(token.index.0 + u64::from(self.field(4).is_multiple_of(16))),
             ..token
         }
     }
@@ -215,7 +215,7 @@ impl Maker<'_> {
                 StatedAge {
                     by,
                     membership: LogIndex(
-                        self.state.membership.index.0 + u64::from(self.field(7) % 16 == 0),
+                        self.state.membership.index.0 + u64::from(self.field(7).is_multiple_of(16)),
                     ),
                     age: if short { TTL } else { TTL * 2 },
                     heard: TTL,
@@ -298,7 +298,7 @@ impl Maker<'_> {
                 token: self.last_token(),
                 incarnation: life,
             },
-            _ if self.field(1) % 2 == 0 => Command::LifetimeLapsed {
+            _ if self.field(1).is_multiple_of(2) => Command::LifetimeLapsed {
                 resource,
                 token: self.last_token(),
                 waited: Duration::from_millis(u64::from(self.field(2)) * 60),
@@ -334,7 +334,7 @@ impl Maker<'_> {
                     _ => FenceCause::Administrator { by, reason },
                 },
                 request: self.request(),
-                first: (self.field(7) % 2 == 0).then_some(plan),
+                first: (self.field(7).is_multiple_of(2)).then_some(plan),
             },
             14 => Command::FenceAttempt {
                 order: self.order(),
@@ -380,7 +380,7 @@ impl Maker<'_> {
             ),
             _ => self.vip(),
         };
-        if number == 21 && self.field(7) % 2 == 0 {
+        if number == 21 && self.field(7).is_multiple_of(2) {
             let object = match object {
                 ObjectSpec::Node(name, _) => ObjectRef::Node(name),
                 ObjectSpec::Resource(id, _) => ObjectRef::Resource(id),

@@ -204,8 +204,8 @@ impl World {
 
     /// Every agent beats to every coordinator that it can reach.
     fn beat(&mut self) {
-        let interval = u64::try_from(Timing::FAST.beat.as_nanos()).unwrap();
-        if self.now.0 % interval != 0 {
+        let interval = u64::try_from(Timing::FAST.beat.as_nanos()).expect("a beat is short");
+        if !self.now.0.is_multiple_of(interval) {
             return;
         }
         let ids: Vec<NodeId> = self.machines.keys().copied().collect();
