@@ -126,6 +126,7 @@ fn admit(
     for resource in held {
         ownership::open(state, at, &resource, Proven::Whatever(proof.clone()));
     }
+    warn_of_lie(state, at, id, boot);
     if let Some(node) = state.nodes.get_mut(&id) {
         node.session = Session::Open { incarnation };
         node.boot = boot;
@@ -133,6 +134,24 @@ fn admit(
     let message = format!("{name} was admitted as incarnation {incarnation}");
     event::note(state, at, "NodeAdmitted", format!("node/{name}"), message);
     Ok(Outcome::Admitted(incarnation))
+}
+
+/// A machine that was confirmed off cannot come back on the same boot (hazards R21).
+fn warn_of_lie(state: &mut ClusterState, at: At, id: NodeId, boot: BootId) {
+    let Some(node) = state.nodes.get(&id) else {
+        return;
+    };
+    let fenced = match node.session {
+        Session::Ended { ending, .. } => ending == Ending::Fenced,
+        Session::Never | Session::Open { .. } | Session::Closing { .. } => false,
+    };
+    if fenced && node.boot == boot {
+        let name = node.name.clone();
+        let message = format!(
+            "{name} was confirmed off and is back on the same boot: whoever confirmed it was wrong"
+        );
+        event::warn(state, at, "FenceLie", format!("node/{name}"), message);
+    }
 }
 
 /// R5: a new life is admitted once the executor has answered; an `off` that arrives late must not hit it.

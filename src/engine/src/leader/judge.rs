@@ -2,7 +2,8 @@
 //!
 //! Its own silence only makes it ask: `Expired` rests on the statements of a majority, so a leader that
 //! is deaf by itself ends nobody's session. It asks again at the moment at which a majority can have
-//! reached `ttl·(1+ρ)`. A node whose agent stands at the door with another life is closed at once, since
+//! reached `ttl·(1+ρ)`, and sooner while a majority may still hear beats, so that a session closed only because
+//! this coordinator is deaf is reopened before its lease has run out. A node whose agent stands at the door with another life is closed at once, since
 //! nobody beats for the old one; a probe that is clean on the same boot needs no closing at all (R10).
 //!
 //! A new leader that has led for less than a ttl closes only on a silence of a whole ttl: that much was
@@ -35,6 +36,8 @@ struct Inquiry {
     node: NodeId,
     incarnation: Incarnation,
     statements: BTreeMap<NodeId, (Moment, StatedAge)>,
+    /// When this machine first saw the closing applied.
+    since: Moment,
     asked: Option<Moment>,
 }
 
@@ -136,6 +139,7 @@ impl Judge {
                 node: *id,
                 incarnation,
                 statements: BTreeMap::new(),
+                since: view.now,
                 asked: None,
             });
             let due = inquiry.due(view);
@@ -193,8 +197,7 @@ impl Judge {
                 .collect();
             let (node, incarnation) = (inquiry.node, inquiry.incarnation);
             let replaced = self.attaches.contains_key(&node);
-            let fresh = evidence::majority_fresh(&ages, membership, view.timing.closing_after);
-            if fresh && !replaced {
+            if inquiry.still_beats(view) && !replaced {
                 let reopened = draft.propose(Command::Reopened {
                     node,
                     incarnation,
@@ -287,6 +290,24 @@ impl Judge {
 }
 
 impl Inquiry {
+    /// Whether a majority has heard a beat since the closing. A beat from before it proves nothing: a leader
+    /// that lost the node's last beats on the way would reopen a session that nobody holds any more.
+    fn still_beats(&self, view: &View<'_>) -> bool {
+        let later: Vec<StatedAge> = self
+            .statements
+            .values()
+            .filter(|(at, age)| at.since(self.since) > age.heard)
+            .map(|(_, age)| *age)
+            .collect();
+        evidence::majority_fresh(&later, &view.state.membership, view.timing.closing_after)
+    }
+
+    /// Whether a majority heard the node so lately that another beat may be on its way.
+    fn may_beat(&self, view: &View<'_>) -> bool {
+        let all: Vec<StatedAge> = self.statements.values().map(|(_, age)| *age).collect();
+        evidence::majority_fresh(&all, &view.state.membership, view.timing.closing_after)
+    }
+
     /// When asking (again) can bring something new.
     fn due(&self, view: &View<'_>) -> Moment {
         let Some(asked) = self.asked else {
@@ -295,6 +316,9 @@ impl Inquiry {
         let Some(reach) = self.majority_reach(view) else {
             return asked + retry(view.timing);
         };
+        if self.may_beat(view) {
+            return asked + retry(view.timing);
+        }
         // A millisecond more than the arithmetic says, so that the answer is not short by rounding.
         (reach + Duration::from_millis(1)).max(asked + retry(view.timing) / 4)
     }

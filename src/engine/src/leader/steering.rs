@@ -1,5 +1,8 @@
 //! Leadership away from owners (R9), so that one crash does not lose both the owner and the leader.
 //!
+//! The one exception to quiet: an order to power off this leader's own machine is better executed by another,
+//! so leadership is offered away before the first attempt.
+//!
 //! Only while everything is quiet, only to a live voter whose node owns nothing, at most once a minute.
 //! Whether that voter is up to date is Raft's knowledge: it is told by `Leader::set_peers`, and the driver
 //! refuses a transfer to one that lags.

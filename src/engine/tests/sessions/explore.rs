@@ -1,0 +1,98 @@
+//! Exhaustive exploration of a world that clones, with a memory of what was seen.
+//!
+//! Depth first. Worlds that look alike (by their own key) are visited once. Knows nothing of sessions.
+
+use std::collections::HashSet;
+use std::collections::hash_map::DefaultHasher;
+use std::fmt::Debug;
+use std::hash::{Hash, Hasher};
+
+/// A world at one moment.
+pub(crate) trait World: Clone {
+    /// One thing that can happen.
+    type Action: Clone + Debug;
+    /// Everything that can happen now.
+    fn actions(&self) -> Vec<Self::Action>;
+    /// Lets it happen.
+    fn act(&mut self, action: &Self::Action);
+    /// What is wrong, if anything.
+    fn violation(&self) -> Option<String>;
+    /// Whether something happened that the exploration is about, so that it cannot pass by doing nothing.
+    fn is_telling(&self) -> bool;
+    /// Equal for worlds with the same future.
+    fn key(&self) -> String;
+}
+
+/// What an exploration found.
+pub(crate) struct Report {
+    worlds: usize,
+    telling: usize,
+    violation: Option<String>,
+}
+
+impl Report {
+    pub(crate) fn expect_safe(&self) {
+        assert!(
+            self.violation.is_none(),
+            "{}",
+            self.violation.as_deref().unwrap_or_default()
+        );
+        assert!(
+            self.telling > 0,
+            "nothing was tested in {} worlds",
+            self.worlds
+        );
+        println!("{} worlds, {} of them telling", self.worlds, self.telling);
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    pub(crate) fn expect_violation(&self, what: &str) {
+        assert!(
+            self.violation.is_some(),
+            "{what} was not found in {} worlds",
+            self.worlds
+        );
+    }
+}
+
+/// Visits every world that `start` leads to, until one is wrong.
+pub(crate) fn explore<W: World>(start: &W) -> Report {
+    let mut report = Report {
+        worlds: 0,
+        telling: 0,
+        violation: None,
+    };
+    let mut seen = HashSet::new();
+    let mut path = Vec::new();
+    visit(start, &mut seen, &mut path, &mut report);
+    report
+}
+
+fn visit<W: World>(
+    world: &W,
+    seen: &mut HashSet<u64>,
+    path: &mut Vec<W::Action>,
+    report: &mut Report,
+) {
+    let mut hasher = DefaultHasher::new();
+    world.key().hash(&mut hasher);
+    if !seen.insert(hasher.finish()) {
+        return;
+    }
+    report.worlds += 1;
+    report.telling += usize::from(world.is_telling());
+    if let Some(what) = world.violation() {
+        report.violation = Some(format!("{what}, after {path:#?}"));
+        return;
+    }
+    for action in world.actions() {
+        let mut next = world.clone();
+        next.act(&action);
+        path.push(action);
+        visit(&next, seen, path, report);
+        path.pop();
+        if report.violation.is_some() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,212 @@
+//! Three coordinators, one closing that may be truncated before it is committed, and restarts.
+//!
+//! Bounds: two beats, two restarts, seven ticks. A restarted coordinator keeps its log and forgets its
+//! receipts. A committed closing is never truncated (Raft's promise, not checked here). `Expired` may be
+//! committed at any time after its statements, which may stem from before a restart.
+
+use crate::explore::World;
+use crate::world::{Beating, LIFE, NODE, TIMING, admitted, closing, tick, voters};
+use haft_engine::command::StatedAge;
+use haft_engine::evidence::majority_silent;
+use haft_engine::ids::{LogIndex, NodeId};
+use haft_engine::session::responder::{Responder, Restart};
+
+const CLOSING: LogIndex = LogIndex(21);
+const TICKS: u64 = 7;
+const BEATS: u32 = 2;
+const RESTARTS: u32 = 2;
+
+#[derive(Clone)]
+struct Coordinator {
+    id: NodeId,
+    responder: Responder,
+    holds: Holds,
+    statement: Option<StatedAge>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Holds {
+    Nothing,
+    Closing,
+}
+
+/// The world.
+#[derive(Clone)]
+pub(crate) struct Restarts {
+    now: u64,
+    node: Beating,
+    coordinators: Vec<Coordinator>,
+    restarts: u32,
+    truncations: u32,
+    expired: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    Tick,
+    Send,
+    Deliver(u64, NodeId),
+    Append(NodeId),
+    Truncate(NodeId),
+    Restart(NodeId),
+    State(NodeId),
+    Expire,
+}
+
+impl Restarts {
+    pub(crate) fn new() -> Restarts {
+        let coordinators = [1, 2, 3].map(|id| {
+            let id = NodeId(id);
+            Coordinator {
+                id,
+                responder: started(id, 0, Restart::Fresh, Holds::Nothing),
+                holds: Holds::Nothing,
+                statement: None,
+            }
+        });
+        Restarts {
+            now: 0,
+            node: Beating::new(voters(5, &[&[1, 2, 3]]), BEATS),
+            coordinators: coordinators.into(),
+            restarts: RESTARTS,
+            truncations: 1,
+            expired: None,
+        }
+    }
+
+    fn committed(&self) -> bool {
+        let holders = self.coordinators.iter();
+        holders.filter(|one| one.holds == Holds::Closing).count() >= 2
+    }
+
+    fn statements(&self) -> Vec<StatedAge> {
+        self.coordinators
+            .iter()
+            .filter_map(|one| one.statement)
+            .collect()
+    }
+
+    fn may_expire(&self) -> bool {
+        let membership = voters(5, &[&[1, 2, 3]]);
+        self.expired.is_none()
+            && self.committed()
+            && majority_silent(&self.statements(), &membership, TIMING.ttl)
+    }
+}
+
+fn started(id: NodeId, now: u64, restart: Restart, holds: Holds) -> Responder {
+    let mut responder = Responder::new(id, TIMING, tick(now), restart);
+    responder.on_membership(tick(now), voters(5, &[&[1, 2, 3]]));
+    responder.on_applied(tick(now), &admitted());
+    if holds == Holds::Closing {
+        responder.on_appended(tick(now), CLOSING, &closing());
+    }
+    responder
+}
+
+impl World for Restarts {
+    type Action = Action;
+
+    fn actions(&self) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.may_expire() {
+            actions.push(Action::Expire);
+        }
+        for (sequence, to) in self.node.deliveries() {
+            actions.push(Action::Deliver(sequence, to));
+        }
+        let committed = self.committed();
+        for one in &self.coordinators {
+            match one.holds {
+                Holds::Nothing => actions.push(Action::Append(one.id)),
+                Holds::Closing if !committed && self.truncations > 0 => {
+                    actions.push(Action::Truncate(one.id));
+                }
+                Holds::Closing => {}
+            }
+            let silent = one.responder.state_age(tick(self.now), NODE, LIFE, CLOSING);
+            // Asking again is worth a step only if it tells more.
+            if committed && silent.is_ok_and(|age| one.statement != Some(age)) {
+                actions.push(Action::State(one.id));
+            }
+            if self.restarts > 0 {
+                actions.push(Action::Restart(one.id));
+            }
+        }
+        if self.node.may_send() {
+            actions.push(Action::Send);
+        }
+        if self.now < TICKS {
+            actions.push(Action::Tick);
+        }
+        actions
+    }
+
+    fn act(&mut self, action: &Action) {
+        let now = self.now;
+        let at = tick(now);
+        match action {
+            Action::Tick => self.now += 1,
+            Action::Send => self.node.send(at),
+            Action::Expire => self.expired = Some(now),
+            Action::Deliver(sequence, to) => {
+                let one = find(&mut self.coordinators, *to);
+                self.node.deliver(at, *sequence, &mut one.responder, *to);
+            }
+            Action::Append(id) => {
+                let one = find(&mut self.coordinators, *id);
+                one.holds = Holds::Closing;
+                one.responder.on_appended(at, CLOSING, &closing());
+            }
+            Action::Truncate(id) => {
+                self.truncations -= 1;
+                let one = find(&mut self.coordinators, *id);
+                one.holds = Holds::Nothing;
+                one.responder.on_truncated(at, CLOSING);
+            }
+            Action::Restart(id) => {
+                self.restarts -= 1;
+                let one = find(&mut self.coordinators, *id);
+                one.responder = started(*id, now, Restart::Returned, one.holds);
+            }
+            Action::State(id) => {
+                let one = find(&mut self.coordinators, *id);
+                one.statement = one.responder.state_age(at, NODE, LIFE, CLOSING).ok();
+            }
+        }
+    }
+
+    fn violation(&self) -> Option<String> {
+        let expired = self.expired?;
+        self.node
+            .counts_on(tick(self.now).max(tick(expired)))
+            .then(|| "the session has expired and the node counts on it".to_owned())
+    }
+
+    fn is_telling(&self) -> bool {
+        self.expired.is_some() && self.node.holder.end().is_some()
+    }
+
+    fn key(&self) -> String {
+        // The coordinators are alike, but for what the node and its beats know of them.
+        format!(
+            "{} {} {} {:?} {} {:?}",
+            self.now,
+            self.restarts,
+            self.truncations,
+            self.expired,
+            self.node.key(),
+            self.coordinators
+                .iter()
+                .map(|one| format!("{:?}{:?}{:?}", one.responder, one.holds, one.statement))
+                .collect::<Vec<_>>()
+        )
+    }
+}
+
+fn find(coordinators: &mut [Coordinator], id: NodeId) -> &mut Coordinator {
+    coordinators
+        .iter_mut()
+        .find(|one| one.id == id)
+        .expect("actions name coordinators of this world")
+}

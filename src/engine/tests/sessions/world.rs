@@ -1,0 +1,145 @@
+//! What both worlds share: vocabulary, time in ticks, and a node with its beats in flight.
+//!
+//! One tick is half a ttl: a lease lasts just under two ticks, an age of three ends it. Every clock runs
+//! at the same rate here; the margins for rates are arithmetic (docs/session-proof.md).
+
+use haft_engine::clock::{Moment, Timing};
+use haft_engine::command::{Attestation, Command, Entry, NodeRole, VoterSets};
+use haft_engine::ids::{BootId, Generation, Incarnation, LogIndex, NodeId, NodeName};
+use haft_engine::session::Beat;
+use haft_engine::session::holder::Holder;
+use haft_engine::session::responder::Responder;
+use haft_engine::spec::NodeSpec;
+use haft_engine::state::{ClusterState, Node, Session};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+pub(crate) const NODE: NodeId = NodeId(9);
+pub(crate) const LIFE: Incarnation = Incarnation(20);
+
+/// Preset `fast`, but for a silence after a restart of one ttl and a beat whenever the world wants one.
+pub(crate) const TIMING: Timing = Timing {
+    beat: Duration::from_nanos(1),
+    election_max: Duration::from_millis(250),
+    ..Timing::FAST
+};
+
+/// Half a ttl.
+const TICK: u64 = 125_000_000;
+
+/// Long after boot, so that every age can be told from "since boot".
+pub(crate) fn tick(count: u64) -> Moment {
+    Moment((1_000 + count) * TICK)
+}
+
+pub(crate) fn voters(index: u64, sets: &[&[u64]]) -> VoterSets {
+    VoterSets {
+        index: LogIndex(index),
+        sets: sets
+            .iter()
+            .map(|set| set.iter().copied().map(NodeId).collect())
+            .collect(),
+    }
+}
+
+pub(crate) fn closing() -> Entry {
+    Entry {
+        stamp_unix_ms: 0,
+        commands: vec![Command::Closing {
+            node: NODE,
+            incarnation: LIFE,
+        }],
+    }
+}
+
+/// The state after the entry that admitted the node.
+pub(crate) fn admitted() -> ClusterState {
+    let node = Node {
+        id: NODE,
+        name: NodeName::from("n9"),
+        role: NodeRole::AgentOnly,
+        host: String::new(),
+        key_sha256: [0; 32],
+        spec: NodeSpec::default(),
+        generation: Generation(1),
+        session: Session::Open { incarnation: LIFE },
+        boot: BootId::default(),
+        fenced_at_ms: Vec::new(),
+        quarantined: false,
+    };
+    ClusterState {
+        applied: LogIndex(LIFE.0),
+        nodes: [(NODE, node)].into(),
+        ..ClusterState::default()
+    }
+}
+
+/// The node, and those of its beats that have not reached somebody yet.
+#[derive(Clone)]
+pub(crate) struct Beating {
+    pub(crate) holder: Holder,
+    flying: Vec<(Beat, BTreeSet<NodeId>)>,
+    left: u32,
+}
+
+impl Beating {
+    /// A node that may send `beats` of them.
+    pub(crate) fn new(membership: VoterSets, beats: u32) -> Beating {
+        Beating {
+            holder: Holder::new(NODE, LIFE, membership, TIMING),
+            flying: Vec::new(),
+            left: beats,
+        }
+    }
+
+    pub(crate) fn may_send(&self) -> bool {
+        self.left > 0
+    }
+
+    pub(crate) fn send(&mut self, now: Moment) {
+        let Some(beat) = self.holder.on_tick(now, Attestation::Intact) else {
+            return;
+        };
+        self.left -= 1;
+        self.flying
+            .push((beat, self.holder.recipients().into_iter().collect()));
+    }
+
+    /// Which beat can reach whom.
+    pub(crate) fn deliveries(&self) -> Vec<(u64, NodeId)> {
+        self.flying
+            .iter()
+            .flat_map(|(beat, to)| to.iter().map(|to| (beat.sequence, *to)))
+            .collect()
+    }
+
+    /// The answer comes at once: a later one tells the node the same, and no more.
+    pub(crate) fn deliver(
+        &mut self,
+        now: Moment,
+        sequence: u64,
+        responder: &mut Responder,
+        to: NodeId,
+    ) {
+        let Some((beat, missing)) = self
+            .flying
+            .iter_mut()
+            .find(|(beat, _)| beat.sequence == sequence)
+        else {
+            return;
+        };
+        missing.remove(&to);
+        let answer = responder.on_beat(now, beat);
+        self.holder.on_answer(now, &answer);
+    }
+
+    /// Whether the node counts on its lease beyond `now`.
+    pub(crate) fn counts_on(&self, now: Moment) -> bool {
+        self.holder.end().is_some_and(|end| end > now)
+    }
+
+    /// For whom each beat is still on its way, and the rest of the future.
+    pub(crate) fn key(&self) -> String {
+        format!("{:?}{:?}{}", self.holder, self.flying, self.left)
+    }
+}
