@@ -5,7 +5,7 @@
 //! the kernel (a pause, for instance) is the world's business, and the guard's rules must bear it.
 
 use crate::kernel::{Reply, Request};
-use crate::wire::{Act, Context, Hook, Life, Local, Wire};
+use crate::wire::{Act, Context, Hook, Life, Local, Stream, Wire};
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Attestation, Command, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId, ResourceId, Token};
@@ -18,6 +18,8 @@ use std::time::Duration;
 
 /// Between repetitions of an unanswered request or an unconfirmed report.
 const REPEAT: Duration = Duration::from_millis(100);
+/// A stream of which nothing is heard for so long is given up.
+const STREAM_PATIENCE: Duration = Duration::from_millis(700);
 /// A report is repeated for so long.
 const REPORT_PATIENCE: Duration = Duration::from_secs(12);
 /// Reports remembered at most.
@@ -37,12 +39,23 @@ pub(crate) struct Agent {
     reports: BTreeMap<(ResourceId, Token), Repeated>,
     repeat_at: Moment,
     ending: Ending,
+    /// Coordinators, in the order in which they are tried.
+    doors: Vec<NodeId>,
+    stream: u64,
 }
 
 enum Phase {
     Probing,
-    Attaching(Probe),
+    Attaching(Attaching),
     Live(Live),
+}
+
+/// At the door of one coordinator after another, one stream at a time.
+struct Attaching {
+    probe: Probe,
+    target: NodeId,
+    /// When the present stream was opened or last heard of.
+    heard: Moment,
 }
 
 struct Live {
@@ -70,6 +83,7 @@ impl Agent {
         life: Life,
         boot: BootId,
         timing: Timing,
+        doors: Vec<NodeId>,
         now: Moment,
     ) -> Agent {
         Agent {
@@ -84,12 +98,38 @@ impl Agent {
             reports: BTreeMap::new(),
             repeat_at: now,
             ending: Ending::No,
+            doors,
+            stream: 0,
         }
     }
 
-    /// Which life of the process this is.
-    pub(crate) fn life(&self) -> Life {
-        self.life
+    /// The stream on which it asks to be admitted, while it does.
+    pub(crate) fn asks_on(&self) -> Option<Stream> {
+        match self.phase {
+            Phase::Attaching(_) => Some(self.stream()),
+            Phase::Probing | Phase::Live(_) => None,
+        }
+    }
+
+    fn stream(&self) -> Stream {
+        Stream {
+            life: self.life,
+            number: self.stream,
+        }
+    }
+
+    /// Gives up the present stream, if any, and opens one to the next coordinator.
+    fn knock(&mut self, probe: Probe, now: Moment) {
+        self.stream += 1;
+        let turn = usize::try_from(self.stream).unwrap_or(0);
+        let target = self.doors[turn % self.doors.len()];
+        let heard = now;
+        self.phase = Phase::Attaching(Attaching {
+            probe,
+            target,
+            heard,
+        });
+        self.repeat_at = now;
     }
 
     /// Its incarnation, while it has one, and the end of its lease.
@@ -122,10 +162,7 @@ impl Agent {
     pub(crate) fn on_local(&mut self, context: &mut Context<'_>, local: Local) {
         match local {
             Local::Wake => self.on_wake(context),
-            Local::Probed(probe) => {
-                self.phase = Phase::Attaching(probe);
-                self.repeat_at = context.now;
-            }
+            Local::Probed(probe) => self.knock(probe, context.now),
             Local::KernelDone { operation, reply } => {
                 self.in_flight = false;
                 self.on_kernel(context, operation, reply);
@@ -172,12 +209,33 @@ impl Agent {
                 };
                 self.step(context, input);
             }
+            Wire::AttachHeard(stream) => {
+                let current = self.stream();
+                if let Phase::Attaching(attaching) = &mut self.phase
+                    && stream == current
+                {
+                    attaching.heard = context.now;
+                }
+            }
+            Wire::NotLeader(stream) => {
+                if let Phase::Attaching(attaching) = &self.phase
+                    && stream == self.stream()
+                {
+                    let probe = attaching.probe;
+                    self.knock(probe, context.now);
+                    // All doors in turn, then a breath.
+                    let all = self.doors.len() as u64;
+                    if self.stream.is_multiple_of(all) {
+                        self.repeat_at = context.now + REPEAT;
+                    }
+                }
+            }
             Wire::Admitted {
-                life,
+                stream,
                 incarnation,
                 membership,
             } => {
-                if life != self.life || !matches!(self.phase, Phase::Attaching(_)) {
+                if self.asks_on() != Some(stream) {
                     return;
                 }
                 let holder = Holder::new(self.node, incarnation, membership, self.timing);
@@ -218,7 +276,6 @@ impl Agent {
     fn on_wake(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         if now >= self.repeat_at {
-            self.repeat_at = now + REPEAT;
             self.repeat(context);
         }
         let Phase::Live(live) = &mut self.phase else {
@@ -239,17 +296,26 @@ impl Agent {
 
     fn repeat(&mut self, context: &mut Context<'_>) {
         let now = context.now;
+        self.repeat_at = now + REPEAT;
         let (node, life) = (self.node, self.life);
         match &self.phase {
             Phase::Probing => {}
-            Phase::Attaching(probe) => {
+            Phase::Attaching(attaching) => {
+                if now.since(attaching.heard) > STREAM_PATIENCE {
+                    let probe = attaching.probe;
+                    self.knock(probe, now);
+                    self.repeat(context);
+                    return;
+                }
                 let attach = Wire::Attach {
                     node,
-                    life,
+                    stream: self.stream(),
                     boot: self.boot,
-                    probe: *probe,
+                    probe: attaching.probe,
                 };
-                context.acts.push(Act::ToCoordinators(attach));
+                context
+                    .acts
+                    .push(Act::ToCoordinator(attaching.target, attach));
             }
             Phase::Live(live) => {
                 let hello = Wire::Hello {
@@ -300,8 +366,7 @@ impl Agent {
         if self.ending == Ending::Asked {
             self.ending = Ending::Ended;
         }
-        self.phase = Phase::Attaching(Probe::Clean);
-        self.repeat_at = now;
+        self.knock(Probe::Clean, now);
     }
 
     /// Says what the keeper reports, and goes on saying it for a while.

@@ -6,7 +6,7 @@
 
 use crate::raft::log::Payload;
 use crate::raft::{Disk, Effect, Raft, Snapshot};
-use crate::wire::{Act, Context, Hook, Life, Local, Wire};
+use crate::wire::{Act, Context, Hook, Local, Wire};
 use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::{Moment, Timing, lengthened};
 use haft_engine::command::{Command, Entry};
@@ -182,17 +182,21 @@ impl Coordinator {
             }
             Wire::Attach {
                 node,
-                life,
+                stream,
                 boot,
                 probe,
-            } => self.on_attach(context, node, life, boot, probe),
+            } => self.on_attach(context, node, stream, boot, probe),
             Wire::Hello {
                 node,
                 life,
                 incarnation,
             } => self.on_hello(context, node, life, incarnation),
             Wire::Report(command) => self.on_report(context, command),
-            Wire::Answer(_) | Wire::Admitted { .. } | Wire::Assigned(_) => {}
+            Wire::Answer(_)
+            | Wire::AttachHeard(_)
+            | Wire::NotLeader(_)
+            | Wire::Admitted { .. }
+            | Wire::Assigned(_) => {}
         }
         self.settle(context);
     }

@@ -180,6 +180,11 @@ impl Oracle {
         self.ledger.adopted.insert((node, incarnation), life);
     }
 
+    /// Whether the final word was said already.
+    pub(crate) fn knows_released(&self, node: NodeId, resource: &ResourceId, token: Token) -> bool {
+        self.ledger.released.covers(node, resource, token)
+    }
+
     /// An agent has said its final word.
     pub(crate) fn released(&mut self, node: NodeId, resource: ResourceId, token: Token) {
         self.ledger.released.record(node, resource, token);

@@ -27,6 +27,16 @@ pub(crate) enum Role {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Life(pub(crate) u64);
 
+/// One stream of one life of an agent. It has one at a time and believes only what is said on that one:
+/// what it said of itself when it asked ("I hold nothing") is true only until it is answered elsewhere.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Stream {
+    /// Whose.
+    pub(crate) life: Life,
+    /// 1, 2, ... within the life.
+    pub(crate) number: u64,
+}
+
 /// Any message.
 #[derive(Clone, Debug)]
 pub(crate) enum Wire {
@@ -44,22 +54,26 @@ pub(crate) enum Wire {
     Beat(Beat),
     /// A coordinator's answer to it.
     Answer(Answer),
-    /// An agent asks to be admitted; over a stream that ends with the agent's life.
+    /// An agent asks to be admitted, over a stream of its own; lost if that stream is closed by then.
     Attach {
         node: NodeId,
-        life: Life,
+        stream: Stream,
         boot: BootId,
         probe: Probe,
     },
+    /// The leader holds the stream open.
+    AttachHeard(Stream),
+    /// It is no leader: the stream is closed.
+    NotLeader(Stream),
     /// An admitted agent is connected and wants its assignments.
     Hello {
         node: NodeId,
         life: Life,
         incarnation: Incarnation,
     },
-    /// The leader tells an agent its incarnation.
+    /// The leader tells an agent its incarnation, on the stream on which it asked.
     Admitted {
-        life: Life,
+        stream: Stream,
         incarnation: Incarnation,
         membership: VoterSets,
     },

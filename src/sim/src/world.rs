@@ -11,7 +11,7 @@ use crate::net::{Net, Place};
 use crate::oracle::Oracle;
 use crate::rng::Rng;
 use crate::trace::Trace;
-use crate::wire::{Act, Context, Hook, Life, Local, Role, Wire};
+use crate::wire::{Context, Hook, Life, Local, Role, Wire};
 use haft_engine::clock::Timing;
 use haft_engine::ids::NodeId;
 use haft_engine::keeper::Operation;
@@ -292,6 +292,11 @@ impl World {
     }
 
     fn deliver(&mut self, place: Place, role: Role, from: NodeId, wire: Wire) {
+        if let Wire::Attach { node, stream, .. } = &wire
+            && !self.stream_is_open(*node, *stream)
+        {
+            return;
+        }
         if self.trace.wants_messages() {
             let line = format!("{:?} <- n{from} {wire:?}", role);
             self.trace.note(self.now, place, &line);
@@ -300,6 +305,14 @@ impl World {
             Running::Coordinator(coordinator) => coordinator.on_wire(context, from, wire),
             Running::Agent(agent) => agent.on_wire(context, wire),
         });
+    }
+
+    /// Whether the agent that asked on this stream is still waiting on it: else the connection is gone.
+    fn stream_is_open(&self, node: NodeId, stream: crate::wire::Stream) -> bool {
+        self.places.get(&node).is_some_and(|place| {
+            let agent = self.machines[*place].agent.running.as_ref();
+            agent.and_then(|agent| agent.asks_on()) == Some(stream)
+        })
     }
 
     fn happen(&mut self, place: Place, role: Role, local: Local) {

@@ -2,7 +2,7 @@
 
 use super::Coordinator;
 use super::fence::Task;
-use crate::wire::{Act, Context, Hook, Life, Wire};
+use crate::wire::{self, Act, Context, Hook, Life, Wire};
 use haft_engine::apply::Outcome;
 use haft_engine::clock::Moment;
 use haft_engine::command::{Command, Entry, Probe};
@@ -25,20 +25,20 @@ pub(super) struct Lead {
     /// Own proposals in the log, not applied yet, and since when.
     proposals: BTreeMap<u64, Proposal>,
     /// The newest stream of each agent that asked to be admitted.
-    attached: BTreeMap<NodeId, Life>,
+    attached: BTreeMap<NodeId, wire::Stream>,
     /// Who was admitted as what by this leader.
-    admitted: BTreeMap<NodeId, (Life, Incarnation)>,
+    admitted: BTreeMap<NodeId, (wire::Stream, Incarnation)>,
     /// Connected agents and the assignment last sent to each.
-    streams: BTreeMap<NodeId, Stream>,
+    connected: BTreeMap<NodeId, Connected>,
     pub(super) tasks: BTreeMap<u64, Task>,
 }
 
 struct Proposal {
     since: Moment,
-    attached: Vec<(NodeId, Life)>,
+    attached: Vec<(NodeId, wire::Stream)>,
 }
 
-struct Stream {
+struct Connected {
     incarnation: Incarnation,
     sent: Option<Assignment>,
 }
@@ -72,7 +72,7 @@ impl Coordinator {
             proposals: BTreeMap::new(),
             attached: BTreeMap::new(),
             admitted: BTreeMap::new(),
-            streams: BTreeMap::new(),
+            connected: BTreeMap::new(),
             tasks: BTreeMap::new(),
         });
         let effective = self.raft.effective().clone();
@@ -197,11 +197,11 @@ impl Coordinator {
             let Outcome::Admitted(incarnation) = outcome else {
                 continue;
             };
-            for (node, life) in own.iter().flat_map(|one| &one.attached) {
+            for (node, stream) in own.iter().flat_map(|one| &one.attached) {
                 if live(&self.state, *node, *incarnation) {
-                    lead.admitted.insert(*node, (*life, *incarnation));
+                    lead.admitted.insert(*node, (*stream, *incarnation));
                     let told = Wire::Admitted {
-                        life: *life,
+                        stream: *stream,
                         incarnation: *incarnation,
                         membership: membership.clone(),
                     };
@@ -222,26 +222,36 @@ impl Coordinator {
         &mut self,
         context: &mut Context<'_>,
         node: NodeId,
-        life: Life,
+        stream: wire::Stream,
         boot: BootId,
         probe: Probe,
     ) {
         let membership = self.raft.effective().clone();
-        let Some(lead) = &mut self.lead else { return };
-        if lead.attached.get(&node).is_some_and(|known| *known > life) {
+        let Some(lead) = &mut self.lead else {
+            let answer = Wire::NotLeader(stream);
+            context.acts.push(Act::ToAgent(node, answer));
+            return;
+        };
+        if lead
+            .attached
+            .get(&node)
+            .is_some_and(|known| *known > stream)
+        {
             return;
         }
-        lead.attached.insert(node, life);
+        lead.attached.insert(node, stream);
+        let heard = Wire::AttachHeard(stream);
+        context.acts.push(Act::ToAgent(node, heard));
         let told = lead
             .admitted
             .get(&node)
             .filter(|(known, incarnation)| {
-                *known == life && live(&self.state, node, *incarnation)
+                *known == stream && live(&self.state, node, *incarnation)
             })
             .copied();
         if let Some((_, incarnation)) = told {
             let told = Wire::Admitted {
-                life,
+                stream,
                 incarnation,
                 membership,
             };
@@ -259,11 +269,14 @@ impl Coordinator {
         incarnation: Incarnation,
     ) {
         let Some(lead) = &mut self.lead else { return };
-        if lead.attached.get(&node).is_some_and(|known| *known > life) {
+        if lead
+            .attached
+            .get(&node)
+            .is_some_and(|known| known.life > life) {
             return;
         }
         let sent = None;
-        lead.streams.insert(node, Stream { incarnation, sent });
+        lead.connected.insert(node, Connected { incarnation, sent });
         self.send_assignments(context);
     }
 
@@ -295,7 +308,7 @@ impl Coordinator {
     /// Sends each connected agent its assignment if it differs from what was sent.
     pub(super) fn send_assignments(&mut self, context: &mut Context<'_>) {
         let Some(lead) = &mut self.lead else { return };
-        for (node, stream) in &mut lead.streams {
+        for (node, stream) in &mut lead.connected {
             if !live(&self.state, *node, stream.incarnation) {
                 continue;
             }

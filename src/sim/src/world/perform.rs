@@ -75,8 +75,10 @@ impl World {
                     self.oracle.adopted(node, incarnation, life);
                 }
                 Act::Released(resource, token) => {
-                    self.note(place, || format!("agent says {resource} {token} released"));
                     let node = self.machines[place].node;
+                    if !self.oracle.knows_released(node, &resource, token) {
+                        self.note(place, || format!("agent says {resource} {token} released"));
+                    }
                     self.oracle.released(node, resource, token);
                 }
                 Act::Hook(hook) => self.hooks.push((place, hook)),

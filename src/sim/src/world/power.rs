@@ -120,9 +120,10 @@ impl World {
         }
         let life = self.new_life();
         let timing = self.timing;
+        let doors: Vec<_> = self.coordinators().into_iter().collect();
         let machine = &mut self.machines[place];
         let now = machine.clock.local(self.now);
-        let agent = Agent::start(machine.node, life, machine.boot(), timing, now);
+        let agent = Agent::start(machine.node, life, machine.boot(), timing, doors, now);
         machine.agent.running = Some(agent);
         machine.agent.life = life;
         self.note(place, || format!("haft-agent starts as {life:?}"));
