@@ -111,15 +111,15 @@ pub enum NodeLookupError {
 impl Config {
     /// Reads and checks a file, and the TLS files that it names.
     pub fn load(path: &Path) -> Result<Config, Problems> {
-        let file = path.display().to_string();
-        let text = std::fs::read_to_string(path).map_err(|error| {
-            Problems::whole_file(
-                &file,
-                format!("the file cannot be read: {error}"),
-                "name the cluster's configuration file, usually /etc/haft/haft.yaml",
-            )
-        })?;
+        let (file, text) = text_of(path)?;
         read::read(&file, &text, read::Files::Checked)
+    }
+
+    /// The timing that a file asks for, whatever else is in it and whether or not its sums hold: what
+    /// `explain timing` explains.
+    pub fn timing_request(path: &Path) -> Result<TimingRequest, Problems> {
+        let (file, text) = text_of(path)?;
+        read::timing_request(&file, &text)
     }
 
     /// Checks a text without touching the file system.
@@ -161,6 +161,18 @@ impl Config {
                 hostname: hostname.clone(),
                 known: known(),
             })
+    }
+}
+
+fn text_of(path: &Path) -> Result<(String, String), Problems> {
+    let file = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => Ok((file, text)),
+        Err(error) => Err(Problems::whole_file(
+            &file,
+            format!("the file cannot be read: {error}"),
+            "name the cluster's configuration file, usually /etc/haft/haft.yaml",
+        )),
     }
 }
 

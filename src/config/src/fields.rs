@@ -130,7 +130,11 @@ impl<'a> Reader<'a> {
         example: &str,
     ) -> Option<&'t Tree> {
         let value = fields.get(name);
-        if value.is_none() {
+        // A key that was meant to be this one has been refused already.
+        let misspelt = fields
+            .entries()
+            .any(|(key, _)| key.text != name && nearest(&key.text, [name]).is_some());
+        if value.is_none() && !misspelt {
             self.refuse(
                 fields.place(name),
                 format!("{what} needs `{name}`"),
@@ -208,7 +212,7 @@ impl<'a> Reader<'a> {
                     range.start(),
                     range.end()
                 ),
-                format!("write a number such as {}", range.start()),
+                "write a whole number within these bounds, without quotes or unit",
             );
         }
         accepted

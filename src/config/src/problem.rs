@@ -68,9 +68,14 @@ impl Problems {
         Err(Problems(found))
     }
 
+    /// One problem.
+    pub(crate) fn one(problem: Problem) -> Problems {
+        Problems(vec![problem])
+    }
+
     /// One problem with a file as a whole.
     pub(crate) fn whole_file(file: &str, reason: String, fix: &str) -> Problems {
-        Problems(vec![Problem {
+        Problems::one(Problem {
             file: file.to_owned(),
             line: 0,
             column: 0,
@@ -78,7 +83,7 @@ impl Problems {
             excerpt: String::new(),
             reason,
             fix: fix.to_owned(),
-        }])
+        })
     }
 
     /// The problems in the order of the file.

@@ -81,8 +81,8 @@ impl Source<'_> {
             .ok()
             .filter(|_| at.line > 0)
             .and_then(|index| self.text.lines().nth(index))
-            .unwrap_or_default()
-            .to_owned();
+            .map(masked)
+            .unwrap_or_default();
         Problem {
             file: self.file.to_owned(),
             line: at.line,
@@ -130,29 +130,71 @@ pub(crate) fn parse(source: Source<'_>) -> Result<Vec<Tree>, Problems> {
         .collect())
 }
 
+/// Keys whose values are hidden when a line is shown: files end up in terminals, logs and tickets.
+const HIDDEN: [&str; 5] = ["password", "passwd", "secret", "token", "key"];
+
+/// The line with the values of secret-looking keys starred out, each character by one star so that columns
+/// stay. Paths are shown: they name where a secret is.
+fn masked(line: &str) -> String {
+    let mut out: Vec<char> = line.chars().collect();
+    for word in HIDDEN {
+        let wanted: Vec<char> = word.chars().collect();
+        for at in 0..out.len() {
+            let ends = at + wanted.len();
+            let starts_word = at == 0 || !out[at - 1].is_ascii_alphanumeric();
+            if !starts_word || out.get(at..ends) != Some(wanted.as_slice()) {
+                continue;
+            }
+            let rest = out[ends..]
+                .iter()
+                .position(|c| !matches!(c, '"' | '\'' | ' '));
+            let Some(colon) = rest.map(|skip| ends + skip).filter(|at| out[*at] == ':') else {
+                continue;
+            };
+            let value = out[colon + 1..]
+                .iter()
+                .position(|c| *c != ' ')
+                .map(|skip| colon + 1 + skip);
+            let Some(value) = value.filter(|value| out[*value] != '/') else {
+                continue;
+            };
+            for c in out[value..]
+                .iter_mut()
+                .take_while(|c| !matches!(c, ',' | '}'))
+            {
+                *c = '*';
+            }
+        }
+    }
+    out.into_iter().collect()
+}
+
+/// The parser's words, less what only its own programmers can use.
 fn syntax_problem(source: Source<'_>, error: &serde_saphyr::Error) -> Problems {
     let text = error.without_snippet().to_string();
-    let reason = match text.rfind(" at line ") {
-        Some(cut) => text[..cut].to_owned(),
-        None => text,
+    let plain = text.split(" at line ").next().unwrap_or_default();
+    let plain = plain
+        .split(", set DuplicateKeyPolicy")
+        .next()
+        .unwrap_or_default();
+    let (reason, fix) = if plain.contains("duplicate") {
+        (
+            format!("this is not valid YAML: {plain}"),
+            "keep one of the two",
+        )
+    } else if plain.contains("budget") || plain.contains("limit") || plain.contains("alias") {
+        (
+            "the file exceeds a bound on depth, size or aliases".to_owned(),
+            "write the values out without anchors, and nest less deeply",
+        )
+    } else {
+        (
+            format!("this is not valid YAML: {plain}"),
+            "correct the YAML here: check indentation, quotes, and the colon followed by a space",
+        )
     };
     let at = error.location().map(|at| place(&at)).unwrap_or_default();
-    let fix = if reason.contains("duplicate") {
-        "keep one of the two"
-    } else if reason.contains("budget") || reason.contains("limit") || reason.contains("max") {
-        "write the values out; files are bounded in size, depth and aliases"
-    } else {
-        "correct the YAML here: check indentation, quotes, and the colon followed by a space"
-    };
-    let problem = source.problem(
-        at,
-        format!("this is not valid YAML: {reason}"),
-        fix.to_owned(),
-    );
-    match Problems::or_ok(vec![problem]) {
-        Err(problems) => problems,
-        Ok(()) => unreachable!("a list of one problem is not empty"),
-    }
+    Problems::one(source.problem(at, reason, fix.to_owned()))
 }
 
 fn place(location: &Location) -> At {
@@ -274,5 +316,30 @@ impl<'de> Visitor<'de> for RawVisitor {
             entries.push(entry);
         }
         Ok(Raw::Map(entries))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_shown_without_the_secrets_in_it() {
+        let rows = [
+            ("    password: hunter2", "    password: *******"),
+            (
+                "{ ip: 1, \"passwd\": \"x y\", port: 2 }",
+                "{ ip: 1, \"passwd\": *****, port: 2 }",
+            ),
+            (
+                "secretFiles: { password: /etc/x }",
+                "secretFiles: { password: /etc/x }",
+            ),
+            ("monkey: business", "monkey: business"),
+            ("password", "password"),
+        ];
+        for (line, shown) in rows {
+            assert_eq!(masked(line), shown);
+        }
     }
 }

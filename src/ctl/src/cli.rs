@@ -26,6 +26,7 @@ pub(crate) struct Cli {
 
 /// Options of every command.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Options of every command")]
 pub(crate) struct Global {
     /// The cluster's configuration file; by default $HAFT_CONFIG, else /etc/haft/haft.yaml
     #[arg(long, global = true, value_name = "FILE")]

@@ -39,19 +39,13 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Cluster(ClusterCommand::Token(TokenCommand::Create { node, ttl })) => {
             cluster::create_token(&mut caller(global)?, output(global), node, *ttl).await
         }
-        Command::Get(subject) => show::get(&mut caller(global)?, output(global), subject).await,
-        Command::Describe(subject) => {
-            show::describe(&mut caller(global)?, output(global), subject).await
-        }
-        Command::Why(subject) => show::why(&mut caller(global)?, output(global), subject).await,
+        Command::Get(subject) => show::get(global, subject).await,
+        Command::Describe(subject) => show::describe(global, subject).await,
+        Command::Why(subject) => show::why(global, subject).await,
         Command::Apply(apply) => apply::run(global, apply).await,
-        Command::Delete(subject) => {
-            act::delete(&mut caller(global)?, output(global), subject).await
-        }
-        Command::Move(arguments) => {
-            act::r#move(&mut caller(global)?, output(global), arguments).await
-        }
-        Command::Fence(fence) => act::fence(&mut caller(global)?, output(global), fence).await,
+        Command::Delete(subject) => act::delete(global, subject).await,
+        Command::Move(arguments) => act::r#move(global, arguments).await,
+        Command::Fence(arguments) => act::fence(global, arguments).await,
         Command::ConfirmOff(confirm) => act::confirm_off(global, confirm).await,
         Command::Events(arguments) => events::run(global, arguments).await,
         Command::Wait(arguments) => wait::run(global, arguments).await,

@@ -6,7 +6,7 @@ use crate::manifest::{self, Placed};
 use crate::names::nearest;
 use crate::problem::Problems;
 use crate::timing::{Check, Failover, Interval, NoFailover, TimingRequest, checks};
-use crate::yaml::{self, Source, Value};
+use crate::yaml::{self, Source, Tree, Value};
 use haft_engine::clock::Timing;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -91,10 +91,36 @@ fn cluster_name(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<String> {
     reader.name(name, "a cluster")
 }
 
+/// The timing section alone, whatever else the file holds, and whether or not its sums hold.
+pub(super) fn timing_request(file: &str, text: &str) -> Result<TimingRequest, Problems> {
+    let source = Source { file, text };
+    let trees = yaml::parse(source)?;
+    let mut reader = Reader::new(source);
+    let section = trees
+        .first()
+        .and_then(|tree| reader.open_map(tree, "the configuration"))
+        .and_then(|top| top.get("timing"));
+    let request = match section {
+        None => Some(TimingRequest::default()),
+        Some(tree) => request(&mut reader, tree).map(|(_, request)| request),
+    };
+    reader.finish(request)
+}
+
 fn timing(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<(TimingRequest, Timing)> {
     let Some(tree) = top.get("timing") else {
         return Some((TimingRequest::default(), Timing::NORMAL));
     };
+    let (fields, request) = request(reader, tree)?;
+    let timing = request.timing().ok()?;
+    for check in checks(&timing).into_iter().filter(|check| !check.holds) {
+        refuse_sum(reader, fields, &request, &check);
+    }
+    Some((request, timing))
+}
+
+/// The knob and the overrides; nothing when one of them could not be read.
+fn request<'t>(reader: &mut Reader<'_>, tree: &'t Tree) -> Option<(Fields<'t>, TimingRequest)> {
     let mut known = vec!["failover"];
     known.extend(Interval::ALL.map(Interval::key));
     let fields = reader.map(tree, "timing", &known)?;
@@ -116,23 +142,15 @@ fn timing(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<(TimingRequest, Ti
         failover: failover?,
         overrides,
     };
-    let timing = match request.timing() {
-        Ok(timing) => timing,
-        Err(error) => {
-            reader.refuse(
-                fields.get("failover").map_or(fields.at, |tree| tree.at),
-                error.to_string(),
-                "choose a budget within the range, or a preset: fast, normal, relaxed",
-            );
-            return None;
-        }
-    };
-    if complete {
-        for check in checks(&timing).into_iter().filter(|check| !check.holds) {
-            refuse_sum(reader, fields, &request, &check);
-        }
+    if let Err(error) = request.timing() {
+        reader.refuse(
+            fields.get("failover").map_or(fields.at, |tree| tree.at),
+            error.to_string(),
+            "choose a budget within the range, or a preset: fast, normal, relaxed",
+        );
+        return None;
     }
-    Some((request, timing))
+    complete.then_some((fields, request))
 }
 
 fn failover(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Failover> {
@@ -173,7 +191,7 @@ fn refuse_sum(reader: &mut Reader<'_>, fields: Fields<'_>, request: &TimingReque
     reader.refuse(
         at,
         format!(
-            "impossible timing: {} must hold, but it is not so that {} (ms)\n  why: {}",
+            "impossible timing: {} must hold, and {} (ms) does not\n  why: {}",
             check.rule, check.sum, check.protects
         ),
         format!(

@@ -1,1 +1,110 @@
-//! Tests of the configuration file.
+//! What a good configuration becomes. The refusals are in tests/cli, as golden texts.
+
+use super::*;
+use haft_engine::clock::Timing;
+use haft_engine::spec::{Isolation, ObjectSpec, ResourceSpec};
+use std::time::Duration;
+
+const SMALLEST: &str = "cluster: { name: demo }\nnodes:\n  - { name: n1, addresses: [10.77.1.1], coordinator: true }\n";
+
+const FULL: &str = r#"
+cluster: { name: demo }
+timing: { failover: fast, address_life_ms: 3000 }
+nodes:
+  - { name: n1, addresses: [10.77.1.1, "fd00::1"], coordinator: true }
+  - { name: n2, addresses: [10.77.1.2], coordinator: true }
+  - { name: n3, addresses: [10.77.1.3], coordinator: true }
+  - { name: n4, addresses: [10.77.1.4], coordinator: false }
+data_dir: /srv/haft
+ports: { api: 8400 }
+fence: { agent_dirs: [/opt/agents] }
+tls: { ca: /etc/haft/ca.pem, certificate: /etc/haft/node.pem, key: /etc/haft/node.key }
+resources:
+  - apiVersion: haft/v1
+    kind: VirtualIP
+    metadata: { name: web, labels: { tier: front } }
+    spec: { address: 10.77.0.100, interface: eth0, preference: [n2, n1] }
+"#;
+
+#[test]
+fn the_smallest_file_gets_every_default() {
+    let config = Config::parse("haft.yaml", SMALLEST).unwrap();
+    assert_eq!(config.timing, Timing::NORMAL);
+    assert_eq!(
+        config.ports,
+        Ports {
+            api: 7400,
+            peer: 7401,
+            beat: 7402
+        }
+    );
+    assert_eq!(config.data_dir, Path::new(DEFAULT_DATA_DIR));
+    assert_eq!(config.agent_dirs.len(), 2);
+    assert_eq!(config.tls, None);
+    assert!(config.resources.is_empty());
+}
+
+#[test]
+fn a_full_file_is_read_whole() {
+    let config = Config::parse("haft.yaml", FULL).unwrap();
+    assert_eq!(config.timing.address_life, Duration::from_secs(3));
+    assert_eq!(config.timing.ttl, Timing::FAST.ttl);
+    assert_eq!(config.nodes[0].addresses.len(), 2);
+    assert_eq!(config.coordinators().count(), 3);
+    assert_eq!(config.nodes[3].role, NodeRole::AgentOnly);
+    assert_eq!(config.ports.api, 8_400);
+    assert_eq!(config.agent_dirs, [Path::new("/opt/agents")]);
+    assert!(config.tls.is_some());
+    let web = &config.resources[0];
+    assert_eq!(web.labels["tier"], "front");
+    let ObjectSpec::Resource(id, ResourceSpec::VirtualIp(spec)) = &web.spec else {
+        panic!("{:?}", web.spec);
+    };
+    assert_eq!(
+        (id.to_string().as_str(), spec.isolation),
+        ("vip/web", Isolation::Lease)
+    );
+}
+
+#[test]
+fn the_same_file_serves_every_node_and_each_finds_itself() {
+    let config = Config::parse("haft.yaml", FULL).unwrap();
+    for name in ["n1", "n2", "n3", "n4"] {
+        assert_eq!(config.local(Some(name)).unwrap().name.as_str(), name);
+    }
+    let missing = config.local(Some("n9")).unwrap_err();
+    assert_eq!(
+        missing.to_string(),
+        "the configuration has no node `n9`; it has n1, n2, n3, n4"
+    );
+    // This machine's own name is not in the file, or is one of its nodes.
+    match config.local(None) {
+        Ok(node) => assert!(config.node(&node.name).is_some()),
+        Err(error) => assert!(matches!(error, NodeLookupError::HostnameUnknown { .. })),
+    }
+}
+
+#[test]
+fn timing_is_explained_even_when_the_rest_of_the_file_is_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("haft.yaml");
+    std::fs::write(
+        &path,
+        "timing: { failover: relaxed, ttl_ms: 100 }\nnonsense: 1\n",
+    )
+    .unwrap();
+    let request = Config::timing_request(&path).unwrap();
+    assert_eq!(request.timing().unwrap().ttl, Duration::from_millis(100));
+    assert!(Config::load(&path).is_err());
+}
+
+#[test]
+fn no_cut_of_a_good_file_panics_or_passes_as_something_else() {
+    let whole = Config::parse("haft.yaml", FULL).unwrap();
+    for cut in (0..FULL.len()).filter(|cut| FULL.is_char_boundary(*cut)) {
+        match Config::parse("haft.yaml", &FULL[..cut]) {
+            Ok(config) => assert_eq!(config.cluster_name, whole.cluster_name, "cut at {cut}"),
+            Err(problems) => assert!(!problems.list().is_empty(), "cut at {cut}"),
+        }
+    }
+}

@@ -54,7 +54,7 @@ pub(super) fn absolute_path(reader: &mut Reader<'_>, tree: &Tree, what: &str) ->
         reader.refuse(
             tree.at,
             format!("{what} must be an absolute path, but is `{text}`"),
-            format!("write it as `/etc/haft/{}`", text.trim_start_matches("./")),
+            "write the whole path, beginning with a slash",
         );
         return None;
     }

@@ -1,22 +1,19 @@
 //! Verbs that act on what exists: `delete`, `move`, `fence`, `confirm-off`.
 
 use super::{caller, mutation, objects, output, wait};
-use crate::caller::{Caller, Effect};
+use crate::caller::Effect;
 use crate::cli::{ConfirmOff, Fence, Form, Global, Move, Subject};
 use crate::failure::{Exit, Failure};
 use crate::object::{self, Kind, Object};
-use crate::output::{self, Output, note};
+use crate::output::{self, note};
 use haft_api::pb::v1;
 use haft_api::pb::v1::node_service_client::NodeServiceClient;
 use haft_api::pb::v1::virtual_ip_service_client::VirtualIpServiceClient;
 use std::io::{BufRead, IsTerminal, Write};
 
-pub(super) async fn delete(
-    caller: &mut Caller,
-    output: Output,
-    subject: &Subject,
-) -> Result<(), Failure> {
+pub(super) async fn delete(global: &Global, subject: &Subject) -> Result<(), Failure> {
     let (kind, name) = object::parse_named(subject)?;
+    let (caller, output) = (&mut caller(global)?, output(global));
     objects::delete(caller, kind, &name, mutation()?).await?;
     let reference = format!("{}/{name}", kind.word());
     output::print(&match output.form {
@@ -28,11 +25,7 @@ pub(super) async fn delete(
     Ok(())
 }
 
-pub(super) async fn r#move(
-    caller: &mut Caller,
-    output: Output,
-    arguments: &Move,
-) -> Result<(), Failure> {
+pub(super) async fn r#move(global: &Global, arguments: &Move) -> Result<(), Failure> {
     let (kind, name) = object::parse_named(&arguments.subject)?;
     match kind {
         Kind::VirtualIp => {}
@@ -45,6 +38,7 @@ pub(super) async fn r#move(
             ));
         }
     }
+    let (caller, output) = (&mut caller(global)?, output(global));
     let request = v1::MoveVirtualIpRequest {
         name: name.clone(),
         node: arguments.to.clone(),
@@ -76,11 +70,7 @@ pub(super) async fn r#move(
     Ok(())
 }
 
-pub(super) async fn fence(
-    caller: &mut Caller,
-    output: Output,
-    arguments: &Fence,
-) -> Result<(), Failure> {
+pub(super) async fn fence(global: &Global, arguments: &Fence) -> Result<(), Failure> {
     let action = if arguments.on {
         v1::FenceAction::On
     } else {
@@ -93,6 +83,7 @@ pub(super) async fn fence(
         force: arguments.force,
         options: Some(mutation()?),
     };
+    let (caller, output) = (&mut caller(global)?, output(global));
     let answer = caller
         .call(Effect::Mutation, async |channel| {
             NodeServiceClient::new(channel)

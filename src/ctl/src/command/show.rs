@@ -1,11 +1,11 @@
 //! `get`, `describe` and `why`.
 
-use super::{events, objects};
-use crate::caller::{Caller, Effect};
-use crate::cli::{Form, Subject};
+use super::{caller, events, objects, output};
+use crate::caller::Effect;
+use crate::cli::{Form, Global, Subject};
 use crate::failure::{Exit, Failure};
 use crate::object::{self, Kind};
-use crate::output::{self, Headers, Output};
+use crate::output::{self, Headers};
 use haft_api::pb::v1;
 use haft_api::pb::v1::cluster_service_client::ClusterServiceClient;
 use serde_json::{Value, json};
@@ -13,27 +13,20 @@ use serde_json::{Value, json};
 /// Events shown by `describe`.
 const RECENT: u32 = 10;
 
-pub(super) async fn get(
-    caller: &mut Caller,
-    output: Output,
-    subject: &Subject,
-) -> Result<(), Failure> {
-    let text = match object::parse_subject(subject)? {
-        (kind, Some(name)) => object::render_one(&objects::get(caller, kind, &name).await?, output),
-        (kind, None) => {
-            object::render_list(kind, &objects::list(caller, kind, None).await?, output)
-        }
+pub(super) async fn get(global: &Global, subject: &Subject) -> Result<(), Failure> {
+    let (kind, name) = object::parse_subject(subject)?;
+    let (caller, output) = (&mut caller(global)?, output(global));
+    let text = match name {
+        Some(name) => object::render_one(&objects::get(caller, kind, &name).await?, output),
+        None => object::render_list(kind, &objects::list(caller, kind, None).await?, output),
     };
     output::print(&text);
     Ok(())
 }
 
-pub(super) async fn describe(
-    caller: &mut Caller,
-    output: Output,
-    subject: &Subject,
-) -> Result<(), Failure> {
+pub(super) async fn describe(global: &Global, subject: &Subject) -> Result<(), Failure> {
     let (kind, name) = object::parse_named(subject)?;
+    let (caller, output) = (&mut caller(global)?, output(global));
     let object = objects::get(caller, kind, &name).await?;
     let recent = events::list(caller, &object.reference(), RECENT).await?;
     let shown: Vec<Value> = recent.iter().map(events::json).collect();
@@ -58,12 +51,9 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("  {line}\n")).collect()
 }
 
-pub(super) async fn why(
-    caller: &mut Caller,
-    output: Output,
-    subject: &Subject,
-) -> Result<(), Failure> {
+pub(super) async fn why(global: &Global, subject: &Subject) -> Result<(), Failure> {
     let subject = why_subject(subject)?;
+    let (caller, output) = (&mut caller(global)?, output(global));
     let request = v1::WhyRequest { subject };
     let answer = caller
         .call(Effect::Read, async |channel| {
