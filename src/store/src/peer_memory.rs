@@ -62,22 +62,26 @@ pub enum PeerRefusal {
 }
 
 impl PeerMemory {
-    /// Judges a returning peer against `memory`, and says what to remember from now on.
+    /// Judges a peer that presents itself against `memory`, and says what to remember from now on.
     ///
     /// A log may honestly have become shorter since it was acknowledged, but only by the order of a
     /// leader of a later term, and the peer's vote is then in that term; within one term a follower's
-    /// log only grows. So vote term and last entry, compared in that order, never fall.
+    /// log only grows. So vote term and last entry, compared in that order, never fall from one start
+    /// to the next. Within one start they are not compared: a process cannot lose what is durable, and
+    /// its greetings on several connections may overtake each other.
     ///
     /// # Errors
     /// The peer must not take part; its directory has to be replaced.
     pub fn judge(memory: Option<&Self>, claim: &Claim) -> Result<Self, PeerRefusal> {
         let present = *claim.boots.last().ok_or(PeerRefusal::NoBoot)?;
-        let fresh = Self {
+        let claimed = Self {
             boot: present,
             vote_term: claim.vote_term,
             acked: claim.last,
         };
-        let Some(met) = memory else { return Ok(fresh) };
+        let Some(met) = memory else {
+            return Ok(claimed);
+        };
         let oldest_known = claim.boots.first().map_or(0, |boot| boot.counter);
         let forgotten = met.boot.counter < oldest_known;
         if !forgotten && !claim.boots.contains(&met.boot) {
@@ -85,6 +89,11 @@ impl PeerMemory {
                 met: met.boot,
                 present,
             });
+        }
+        if met.boot == present {
+            let mut merged = *met;
+            merged.note(claim.vote_term, claim.last);
+            return Ok(merged);
         }
         if (claim.vote_term, claim.last) < (met.vote_term, met.acked) {
             return Err(PeerRefusal::RolledBack {
@@ -94,7 +103,7 @@ impl PeerMemory {
                 acked_term: met.vote_term,
             });
         }
-        Ok(fresh)
+        Ok(claimed)
     }
 
     /// Notes a durable answer given in `vote_term` by a peer that then held `last`.

@@ -17,7 +17,7 @@ use super::machine::{MachineAdapter, RestoreError, StateMachine};
 use super::types::Types;
 
 /// Remembers nothing: the suite looks at positions and memberships.
-struct Forgetful;
+pub(super) struct Forgetful;
 
 impl StateMachine for Forgetful {
     fn apply(&mut self, _: LogPosition, _: &[u8], _: &mut Vec<RowChange>) -> Vec<u8> {

@@ -227,3 +227,6 @@ impl Gate {
 fn present(claim: &Claim) -> Boot {
     claim.boots.last().copied().unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;

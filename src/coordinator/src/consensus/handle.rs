@@ -211,21 +211,18 @@ impl Consensus {
             return Err(ProposeError::TooLarge { bytes });
         }
         loop {
+            let fresh = self.is_fresh_leader();
             let result = self
                 .propose_once(payload.clone(), condition, deadline)
                 .await;
             // A leader refuses until its quorum has answered for the first time, which takes
             // milliseconds; nothing was done yet.
-            match result {
-                Err(ProposeError::NoQuorum)
-                    if self.is_fresh_leader() && Instant::now() < deadline =>
-                {
-                    let mut metrics = self.raft().metrics();
-                    if timeout_at(deadline, metrics.changed()).await.is_err() {
-                        return Err(ProposeError::NoQuorum);
-                    }
-                }
-                result => return result,
+            if !(fresh && result == Err(ProposeError::NoQuorum) && Instant::now() < deadline) {
+                return result;
+            }
+            let mut metrics = self.raft().metrics();
+            if self.is_fresh_leader() && timeout_at(deadline, metrics.changed()).await.is_err() {
+                return result;
             }
         }
     }

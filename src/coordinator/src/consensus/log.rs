@@ -144,3 +144,6 @@ impl RaftLogStorage<Types> for LogAdapter {
             .map_err(io::Error::other)
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

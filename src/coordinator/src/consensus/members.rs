@@ -6,12 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use haft_store::{LogPosition, MembershipAt, Peer, PeerId};
+use openraft::async_runtime::watch::WatchReceiver;
 use openraft::error::{ChangeMembershipError, ClientWriteError, RaftError};
 use openraft::{ChangeMembers, Precondition};
 use tokio::time::{Instant, timeout_at};
 
 use super::handle::Consensus;
-use super::types::{Types, log_id, raft_peer};
+use super::types::{RaftPeer, Types, log_id, position, raft_peer};
 
 /// A membership, and the entry that holds it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -114,7 +115,8 @@ impl From<RaftError<Types, ClientWriteError<Types>>> for ChangeError {
 }
 
 impl Consensus {
-    /// Adds a node that receives the log and does not vote. Returns when it has caught up.
+    /// Adds a node that receives the log and does not vote. Returns when it holds the entry that
+    /// added it, and so everything before it.
     ///
     /// # Errors
     /// See [`ChangeError`]; `Unknown` also when it does not catch up by `deadline`.
@@ -125,11 +127,26 @@ impl Consensus {
         deadline: impl Into<Instant>,
     ) -> Result<LogPosition, ChangeError> {
         let deadline = deadline.into();
-        let change = self.raft().add_learner(id.0, raft_peer(peer), true);
+        // openraft's own waiting ends as soon as the learner is within reach of a snapshot.
+        let change = self.raft().add_learner(id.0, raft_peer(peer), false);
         let done = timeout_at(deadline, change)
             .await
             .map_err(|_| ChangeError::Unknown)??;
-        Ok(super::types::position(&done.log_id))
+        let added = position(&done.log_id);
+        let mut metrics = self.raft().metrics();
+        loop {
+            let matched = {
+                let metrics = metrics.borrow_watched();
+                let replication = metrics.replication.as_ref().ok_or(ChangeError::Unknown)?;
+                replication.get(&id.0).cloned().flatten()
+            };
+            if matched.is_some_and(|matched| matched.index >= added.index) {
+                return Ok(added);
+            }
+            if !matches!(timeout_at(deadline, metrics.changed()).await, Ok(Ok(()))) {
+                return Err(ChangeError::Unknown);
+            }
+        }
     }
 
     /// Makes exactly `voters` the voters, if the membership is still the one at `last`. Those who
@@ -164,7 +181,7 @@ impl Consensus {
 
     async fn change(
         &self,
-        change: ChangeMembers<u64, super::types::RaftPeer>,
+        change: ChangeMembers<u64, RaftPeer>,
         last: LogPosition,
         deadline: Instant,
     ) -> Result<LogPosition, ChangeError> {
@@ -175,6 +192,6 @@ impl Consensus {
         let done = timeout_at(deadline, change)
             .await
             .map_err(|_| ChangeError::Unknown)??;
-        Ok(super::types::position(&done.log_id))
+        Ok(position(&done.log_id))
     }
 }

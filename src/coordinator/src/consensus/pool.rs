@@ -25,7 +25,7 @@ use super::links::Purpose;
 use super::tls::PeerTls;
 use super::wire::greeting_of;
 use super::wire::pb::peer_service_client::PeerServiceClient;
-use super::wire::pb::{GreetRequest, Refusal};
+use super::wire::pb::{GreetRequest, Refusal, RefuseRequest};
 
 /// First pause after a failed dial; doubles up to [`DIAL_PAUSE_MAX`].
 const DIAL_PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -344,12 +344,18 @@ impl Slot {
             cluster: gate.cluster(),
             name: peer.name.clone(),
         };
-        gate.admit(&theirs, gate.own_id(), &certified, Some(peer.name.clone()))
-            .await
-            .map_err(|refusal| {
-                tracing::error!(peer = self.peer.0, %refusal, "this node refuses a peer");
-                refusal.to_string()
-            })
+        let known = Some(peer.name.clone());
+        let Err(refusal) = gate.admit(&theirs, gate.own_id(), &certified, known).await else {
+            return Ok(());
+        };
+        tracing::error!(peer = self.peer.0, %refusal, "this node refuses a peer");
+        let told = RefuseRequest {
+            refusal: refusal.kind().into(),
+            reason: refusal.to_string(),
+        };
+        // If it does not hear, it stays refused here all the same.
+        drop(client.refuse(told).await);
+        Err(refusal.to_string())
     }
 }
 
@@ -364,3 +370,6 @@ fn chain_text(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

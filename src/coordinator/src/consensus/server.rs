@@ -11,7 +11,7 @@ use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
 use tonic::{Request, Response, Status, Streaming};
 
 use super::config::MESSAGE_BYTES_MAX;
-use super::gate::Gate;
+use super::gate::{Gate, RefusedBy};
 use super::machine::raft_snapshot;
 use super::members::MembershipView;
 use super::pool::{BOOT_KEY, CLUSTER_KEY, FROM_KEY, TO_KEY};
@@ -152,6 +152,18 @@ impl PeerService for PeerServer {
             reason,
             greeting,
         }))
+    }
+
+    async fn refuse(
+        &self,
+        request: Request<pb::RefuseRequest>,
+    ) -> Result<Response<pb::RefuseResponse>, Status> {
+        let peer = self.check(&request)?;
+        let request = request.into_inner();
+        let kind = request.refusal();
+        let reason = request.reason;
+        self.gate.on_refused(RefusedBy { peer, kind, reason });
+        Ok(Response::new(pb::RefuseResponse {}))
     }
 
     async fn append(

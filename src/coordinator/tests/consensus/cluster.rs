@@ -150,6 +150,7 @@ pub(crate) struct Cluster {
     pub(crate) homes: BTreeMap<PeerId, Home>,
     pub(crate) nodes: BTreeMap<PeerId, Node>,
     pub(crate) compaction: Compaction,
+    pub(crate) disk_abort_after: Duration,
 }
 
 pub(crate) const A: PeerId = PeerId(1);
@@ -165,6 +166,7 @@ impl Cluster {
             homes: BTreeMap::new(),
             nodes: BTreeMap::new(),
             compaction: Compaction::default(),
+            disk_abort_after: PATIENCE * 2,
         }
     }
 
@@ -304,14 +306,36 @@ impl Cluster {
         if let Some(syncer) = syncer {
             options.syncer = syncer;
         }
-        let store = Arc::new(RocksStore::open(options).unwrap());
+        let tls = self.authority.node(CLUSTER, &name_of(id));
+        self.start_on(Arc::new(RocksStore::open(options).unwrap()), listener, tls)
+            .await
+    }
+
+    /// Starts a node in its home, with a certificate of the test's choice.
+    pub(crate) async fn start_as(&mut self, id: PeerId, tls: PeerTls) -> Result<Node, StartError> {
+        let identity = StoreIdentity {
+            cluster: CLUSTER,
+            node: id,
+            name: name_of(id),
+        };
+        let store = RocksStore::open(OpenOptions::new(self.dir(id), identity)).unwrap();
+        let listener = self.homes.get_mut(&id).unwrap().listener.take().unwrap();
+        self.start_on(Arc::new(store), listener, tls).await
+    }
+
+    async fn start_on(
+        &self,
+        store: Arc<RocksStore>,
+        listener: TcpListener,
+        tls: PeerTls,
+    ) -> Result<Node, StartError> {
         let journal = Journal::default();
         let options = Options {
             listener,
-            tls: self.authority.node(CLUSTER, &name_of(id)),
+            tls,
             timings: timings(),
             compaction: self.compaction,
-            disk_abort_after: PATIENCE * 2,
+            disk_abort_after: self.disk_abort_after,
             links: self.links.clone(),
         };
         let machine = Box::new(Journalist(journal.clone()));
@@ -321,6 +345,11 @@ impl Cluster {
             store,
             journal,
         })
+    }
+
+    /// Gives a stopped node an empty directory.
+    pub(crate) fn wipe(&mut self, id: PeerId) {
+        self.homes.get_mut(&id).unwrap().dir = TempDir::new().unwrap();
     }
 
     /// Ends a node as a crash would look from outside, and waits until its store is closed.

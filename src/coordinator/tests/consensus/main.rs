@@ -4,7 +4,10 @@
 //! which trap each covers, and that it was seen to fail without the handling.
 
 mod cluster;
+mod disk;
 mod elections;
+mod identity;
 mod links;
+mod network;
 mod reads;
 mod recovery;

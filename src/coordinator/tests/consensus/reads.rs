@@ -1,5 +1,8 @@
 //! Linearizable reads, and the lease that a restarted voter must not break.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use haft_coordinator::consensus::ReadError;
 
 use super::cluster::{A, ALL, B, Cluster, deadline, wait_for};
@@ -38,7 +41,7 @@ async fn a_leader_that_was_just_cut_off_confirms_no_read_though_its_lease_runs()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_voter_elects_nobody_while_its_old_leader_may_act() {
     let mut cluster = Cluster::three().await;
-    for round in 0..4 {
+    for round in 0..4_usize {
         let old = cluster.wait_leader(&ALL).await;
         let [restarts, wants] =
             [1, 2].map(|step| ALL[(ALL.iter().position(|id| *id == old).unwrap() + step) % 3]);
@@ -54,25 +57,36 @@ async fn a_restarted_voter_elects_nobody_while_its_old_leader_may_act() {
         })
         .await;
         cluster.links.cut(old, restarts);
-        let watched = cluster.nodes[&old].consensus.clone();
-        let rival = cluster.nodes[&wants].consensus.clone();
+        let (old_node, rival) = (
+            cluster.nodes[&old].consensus.clone(),
+            cluster.nodes[&wants].consensus.clone(),
+        );
+        let over = Arc::new(AtomicBool::new(false));
+        let ended = Arc::clone(&over);
         let watching = tokio::spawn(async move {
             let mut together = false;
-            wait_for("a new leader", || {
-                let new = rival.leads_now();
-                together |= new.is_some() && watched.leads_now().is_some();
-                (new.is_some() && watched.leads_now().is_none()).then_some(())
+            wait_for("the end of the round", || {
+                together |= rival.leads_now().is_some() && old_node.leads_now().is_some();
+                ended.load(Ordering::Relaxed).then_some(())
             })
             .await;
             together
         });
         cluster.restart(restarts).await;
+        cluster.wait_leader(&[wants, restarts]).await;
+        over.store(true, Ordering::Relaxed);
         assert!(
             !watching.await.unwrap(),
             "two leaders in their right in round {round}"
         );
         cluster.links.heal();
         cluster.write(&ALL, &round.to_string()).await;
+        for id in ALL {
+            wait_for("everybody at the end", || {
+                (cluster.journal(id).len() == round + 1).then_some(())
+            })
+            .await;
+        }
     }
     cluster.end().await;
 }

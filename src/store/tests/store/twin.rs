@@ -167,8 +167,9 @@ fn a_copy_of_a_directory_is_told_from_the_original() {
 
 #[test]
 fn a_directory_behind_its_own_word_is_refused_but_a_truncated_log_is_not() {
-    let boots = [boot(1, 1)];
-    let mut met = PeerMemory::judge(None, &claim(&boots, 3, 10)).unwrap();
+    let first = [boot(1, 1)];
+    let boots = [boot(1, 1), boot(2, 2)];
+    let mut met = PeerMemory::judge(None, &claim(&first, 3, 10)).unwrap();
     assert!(met.note(3, Some(at(3, 12))));
     assert!(!met.note(3, Some(at(3, 11))));
     let behind = claim(&boots, 3, 11);
@@ -191,4 +192,7 @@ fn a_directory_behind_its_own_word_is_refused_but_a_truncated_log_is_not() {
         boots: boots.to_vec(),
     };
     assert!(PeerMemory::judge(Some(&met), &truncated).is_ok());
+    // Greetings of one start may overtake each other.
+    let overtaken = PeerMemory::judge(Some(&met), &claim(&first, 3, 11)).unwrap();
+    assert_eq!(overtaken, met);
 }
