@@ -47,7 +47,7 @@ pub(crate) struct Agent {
 enum Phase {
     Probing,
     Attaching(Attaching),
-    Live(Live),
+    Live(Box<Live>),
 }
 
 /// At the door of one coordinator after another, one stream at a time.
@@ -240,11 +240,11 @@ impl Agent {
                 }
                 let holder = Holder::new(self.node, incarnation, membership, self.timing);
                 let keeper = Keeper::new(incarnation, self.timing);
-                self.phase = Phase::Live(Live {
+                self.phase = Phase::Live(Box::new(Live {
                     incarnation,
                     holder,
                     keeper,
-                });
+                }));
                 context.acts.push(Act::Adopted(incarnation));
                 self.repeat_at = context.now;
                 self.step(context, Input::GuardsAttested(Attestation::Intact));

@@ -91,11 +91,6 @@ impl Coordinator {
         &self.state
     }
 
-    /// Its effective membership.
-    pub(crate) fn effective(&self) -> &haft_engine::command::VoterSets {
-        self.raft.effective()
-    }
-
     /// When it wants to be woken.
     pub(crate) fn next_wake(&self) -> Moment {
         let raft = self.raft.next_wake();

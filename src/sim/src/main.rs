@@ -52,7 +52,11 @@ fn run_seeds(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode>
     let Some((seed, violation)) = &sum.failure else {
         return Ok(ExitCode::SUCCESS);
     };
-    writeln!(out, "seed {seed} broke {}: {}", violation.invariant, violation.seen)?;
+    writeln!(
+        out,
+        "seed {seed} broke {}: {}",
+        violation.invariant, violation.seen
+    )?;
     writeln!(out, "replay: {}", replay_command(*seed))?;
     Ok(ExitCode::FAILURE)
 }
@@ -139,17 +143,28 @@ fn planted(out: &mut impl Write, _arguments: &[String]) -> io::Result<ExitCode> 
 
 #[cfg(feature = "planted-bugs")]
 fn planted(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode> {
+    use haft_sim::invariants::Violation;
     let seeds = number(arguments, "--seeds", SEEDS);
     let mut missed = 0;
-    writeln!(out, "{:<26} {:<22} {:>6} {:>6}", "bug", "invariant", "seed", "tried")?;
+    writeln!(
+        out,
+        "{:<26} {:<22} {:>6}   {:<22} {:>6} {:>6}",
+        "bug", "first caught by", "seed", "first safety invariant", "seed", "tried"
+    )?;
     for catch in haft_sim::sweep::planted(seeds) {
-        let bug = format!("{:?}", catch.bug);
-        let (invariant, seed) = match &catch.caught {
+        let cell = |found: &Option<(u64, Violation)>| match found {
             Some((seed, violation)) => (violation.invariant, seed.to_string()),
             None => ("NOT CAUGHT", "-".to_owned()),
         };
-        missed += u32::from(catch.caught.is_none());
-        writeln!(out, "{bug:<26} {invariant:<22} {seed:>6} {:>6}", catch.tried)?;
+        let bug = format!("{:?}", catch.bug);
+        let (first, at) = cell(&catch.caught);
+        let (safety, safety_at) = cell(&catch.unsafe_at);
+        missed += u32::from(catch.unsafe_at.is_none());
+        writeln!(
+            out,
+            "{bug:<26} {first:<22} {at:>6}   {safety:<22} {safety_at:>6} {:>6}",
+            catch.tried
+        )?;
     }
     Ok(if missed == 0 {
         ExitCode::SUCCESS

@@ -8,10 +8,7 @@ use crate::clock::TrueTime;
 use crate::invariants::final_release::Released;
 use crate::invariants::rising_tokens::Highest;
 use crate::invariants::session_end::Expired;
-use crate::invariants::{
-    Violation, equal_states, evidence, final_release, one_owner, rising_tokens,
-    unknown_opens_nothing,
-};
+use crate::invariants::{Violation, equal_states, evidence, one_owner, unknown_opens_nothing};
 use crate::kernel::{Reply, Request};
 use crate::machine::Machine;
 use crate::net::Place;
@@ -66,9 +63,7 @@ impl Ledger {
             .is_some_and(|boot| *boot != machine.boot());
         if machine.power == Power::Off
             || rebooted
-            || self
-                .released
-                .covers(holding.node, resource, holding.token)
+            || self.released.covers(holding.node, resource, holding.token)
         {
             return true;
         }
@@ -78,9 +73,8 @@ impl Ledger {
         };
         if machine.agent.life == *life {
             let works = machine.agent.running.as_ref();
-            return works.is_some_and(|agent| {
-                agent.lease().map(|(newest, _)| newest) != Some(incarnation)
-            });
+            return works
+                .is_some_and(|agent| agent.lease().map(|(newest, _)| newest) != Some(incarnation));
         }
         machine.probed_clean.is_some_and(|probed| probed > *life)
     }
@@ -344,10 +338,7 @@ impl Oracle {
         let machine = &machines[place];
         for (resource, token) in &acted {
             let node = machine.node;
-            let violation = self
-                .ledger
-                .released
-                .on_acted(now, node, resource, *token);
+            let violation = self.ledger.released.on_acted(now, node, resource, *token);
             self.report(violation);
         }
         let held: Vec<(IpAddr, Token)> = match request {
@@ -384,16 +375,4 @@ impl Oracle {
             self.report(violation);
         }
     }
-
-    /// Names of every invariant, for reports.
-    pub(crate) const INVARIANTS: [&'static str; 8] = [
-        one_owner::NAME,
-        evidence::NAME,
-        rising_tokens::NAME,
-        unknown_opens_nothing::NAME,
-        final_release::NAME,
-        crate::invariants::session_end::NAME,
-        equal_states::NAME,
-        crate::invariants::liveness::NAME,
-    ];
 }

@@ -172,7 +172,7 @@ fn form(shape: &Shape, rng: &mut Rng) -> (ClusterState, VoterSets) {
         device(shape, &day.state),
     ));
     for n in 0..shape.vips {
-        let isolation = if (n + rng.index(2)) % 2 == 0 {
+        let isolation = if (n + rng.index(2)).is_multiple_of(2) {
             Isolation::Lease
         } else {
             Isolation::Stonith

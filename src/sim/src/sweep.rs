@@ -95,24 +95,39 @@ pub struct Catch {
     pub bug: haft_engine::plant::Bug,
     /// The first seed that caught it, and by what.
     pub caught: Option<(u64, Violation)>,
-    /// Seeds tried.
+    /// The first seed in which it broke a safety invariant: any but liveness.
+    pub unsafe_at: Option<(u64, Violation)>,
+    /// Seeds tried until then.
     pub tried: u64,
 }
 
-/// Plants each bug in turn and runs the default seeds until one catches it.
+/// Plants each bug in turn and runs the default seeds until one catches it, and on until a safety
+/// invariant does.
 #[cfg(feature = "planted-bugs")]
 pub fn planted(seeds: u64) -> Vec<Catch> {
+    use crate::invariants::liveness;
     use haft_engine::plant::{self, Bug};
     let mut catches = Vec::new();
     for bug in Bug::ALL {
         plant::set(Some(bug));
-        let sum = sweep(0..seeds);
-        plant::set(None);
-        catches.push(Catch {
+        let mut catch = Catch {
             bug,
-            caught: sum.failure,
-            tried: sum.seeds,
-        });
+            caught: None,
+            unsafe_at: None,
+            tried: 0,
+        };
+        while catch.tried < seeds && catch.unsafe_at.is_none() {
+            let sum = sweep(catch.tried..seeds);
+            catch.tried += sum.seeds;
+            if let Some((seed, violation)) = sum.failure {
+                if violation.invariant != liveness::NAME {
+                    catch.unsafe_at = Some((seed, violation.clone()));
+                }
+                catch.caught.get_or_insert((seed, violation));
+            }
+        }
+        plant::set(None);
+        catches.push(catch);
     }
     catches
 }

@@ -18,8 +18,8 @@ use haft_engine::keeper::Operation;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
-mod power;
 mod perform;
+mod power;
 
 /// What is due.
 #[derive(Clone, Debug)]

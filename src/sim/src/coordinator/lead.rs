@@ -4,10 +4,10 @@ use super::Coordinator;
 use super::fence::Task;
 use crate::wire::{self, Act, Context, Hook, Life, Wire};
 use haft_engine::apply::Outcome;
+use haft_engine::assignment::assignment;
 use haft_engine::clock::Moment;
 use haft_engine::command::{Command, Entry, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId};
-use haft_engine::assignment::assignment;
 use haft_engine::keeper::Assignment;
 use haft_engine::leader::{Input, Leader, Output, Report, Silence};
 use haft_engine::state::{ClusterState, Ownership, Session};
@@ -272,7 +272,8 @@ impl Coordinator {
         if lead
             .attached
             .get(&node)
-            .is_some_and(|known| known.life > life) {
+            .is_some_and(|known| known.life > life)
+        {
             return;
         }
         let sent = None;

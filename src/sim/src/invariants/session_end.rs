@@ -36,7 +36,9 @@ impl Expired {
     ) -> Option<Violation> {
         let (incarnation, end) = machine.agent.running.as_ref()?.lease()?;
         let end = end?;
-        if !self.lives.contains(&(machine.node, incarnation)) || machine.stood_still_within(now, lease_span) {
+        if !self.lives.contains(&(machine.node, incarnation))
+            || machine.stood_still_within(now, lease_span)
+        {
             return None;
         }
         let local = machine.clock.local(now);

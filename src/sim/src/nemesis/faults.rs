@@ -41,32 +41,20 @@ impl Nemesis {
                 world.stop_process(place, Role::Coordinator, span);
                 true
             }
-            Fault::PowerLoss => {
-                world.power_off(place);
-                let after = world.rng.range(100 * MS, 3 * SECOND);
-                world.after(after, Event::Boot { to: place });
-                true
-            }
-            Fault::Freeze => {
-                world.freeze(place, span);
-                true
-            }
+            Fault::PowerLoss => lose_power(world, place),
+            Fault::Freeze => world.freeze(place, span),
             Fault::Partition
             | Fault::OneWayCut
             | Fault::Isolation
             | Fault::Storm
             | Fault::Flapping => self.inflict_on_net(world, fault, place, span),
-            Fault::WallJump => {
-                let by = i64::try_from(world.rng.below(20_000_000_000)).unwrap_or(0);
-                world.machines[place].clock.jump_wall(by - 10_000_000_000);
-                true
-            }
-            Fault::BmcRefuses => lie(world, place, Mood::Refuses, long),
-            Fault::BmcSilent => lie(world, place, Mood::Silent, long),
-            Fault::BmcIgnorant => lie(world, place, Mood::Ignorant, long),
-            Fault::BmcOffLate => lie(world, place, Mood::ReportsOffLate(span), long),
-            Fault::BmcActsLate => lie(world, place, Mood::ActsLate(span), long),
-            Fault::BmcOnForEver => lie(world, place, Mood::ReportsOnForEver, long),
+            Fault::WallJump => jump_wall(world, place),
+            Fault::BmcRefuses
+            | Fault::BmcSilent
+            | Fault::BmcIgnorant
+            | Fault::BmcOffLate
+            | Fault::BmcActsLate
+            | Fault::BmcOnForEver => lie(world, place, fault, span, long),
             Fault::ManagementCut => {
                 for from in 0..world.machines.len() {
                     world.net.cut_management(from, place);
@@ -163,12 +151,7 @@ fn victim(world: &mut World) -> Place {
         .state()
         .resources
         .values()
-        .filter_map(|row| {
-            world
-                .places
-                .get(&row.ownership.holding()?.node)
-                .copied()
-        })
+        .filter_map(|row| world.places.get(&row.ownership.holding()?.node).copied())
         .collect();
     let owners: Vec<Place> = owners.into_iter().collect();
     if world.rng.chance(650)
@@ -195,9 +178,32 @@ fn coordinator(world: &mut World) -> Place {
     *world.rng.pick(&places).expect("every cluster coordinates")
 }
 
-fn lie(world: &mut World, place: Place, mood: Mood, span: TrueTime) -> bool {
+/// Puts a BMC into a mood for `long`; what it delays, it delays by `late`.
+fn lie(world: &mut World, place: Place, fault: Fault, late: TrueTime, long: TrueTime) -> bool {
+    let mood = match fault {
+        Fault::BmcRefuses => Mood::Refuses,
+        Fault::BmcSilent => Mood::Silent,
+        Fault::BmcIgnorant => Mood::Ignorant,
+        Fault::BmcOffLate => Mood::ReportsOffLate(late),
+        Fault::BmcActsLate => Mood::ActsLate(late),
+        Fault::BmcOnForEver => Mood::ReportsOnForEver,
+        _ => return false,
+    };
     world.machines[place].bmc.mood = mood;
-    world.after(span, Event::Undo(Undo::Honest(place)));
+    world.after(long, Event::Undo(Undo::Honest(place)));
+    true
+}
+
+fn lose_power(world: &mut World, place: Place) -> bool {
+    world.power_off(place);
+    let after = world.rng.range(100 * MS, 3 * SECOND);
+    world.after(after, Event::Boot { to: place });
+    true
+}
+
+fn jump_wall(world: &mut World, place: Place) -> bool {
+    let by = i64::try_from(world.rng.below(20_000_000_000)).unwrap_or(0);
+    world.machines[place].clock.jump_wall(by - 10_000_000_000);
     true
 }
 

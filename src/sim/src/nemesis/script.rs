@@ -86,7 +86,9 @@ pub(super) fn begin(nemesis: &mut Nemesis, world: &mut World) -> bool {
         script.by_strike.extend([(a, b), (b, a)]);
         if n == c {
             // The node's own coordinator is the third one; it must reach `a` as a node does.
-            script.links.retain(|link| *link != (c, a) && *link != (a, c));
+            script
+                .links
+                .retain(|link| *link != (c, a) && *link != (a, c));
         }
     }
     for (from, to) in script.links.iter().chain(&script.until_strike) {
@@ -99,12 +101,7 @@ pub(super) fn begin(nemesis: &mut Nemesis, world: &mut World) -> bool {
 }
 
 /// Whether the hook was this stage's cue.
-pub(super) fn on_hook(
-    nemesis: &mut Nemesis,
-    world: &mut World,
-    place: Place,
-    hook: Hook,
-) -> bool {
+pub(super) fn on_hook(nemesis: &mut Nemesis, world: &mut World, place: Place, hook: Hook) -> bool {
     let Some(script) = &mut nemesis.script else {
         return false;
     };

@@ -1,10 +1,11 @@
 //! What processes ask for, done: messages sent, disks flushed, kernel writes on their way.
 
 use super::{Event, World};
+use crate::bmc::Ask;
 use crate::clock::{MS, TrueTime};
 use crate::kernel::{Reply, Request};
 use crate::net::Place;
-use crate::wire::{Act, Local, Role, Wire};
+use crate::wire::{Act, Life, Local, Role, Wire};
 use haft_engine::ids::NodeId;
 use haft_engine::keeper::Operation;
 
@@ -34,23 +35,7 @@ impl World {
                     let local = Local::Propose { term, entry };
                     self.after(delay, self.local(place, role, life, local));
                 }
-                Act::AskBmc { target, task, ask } => {
-                    let delay = self.rng.range(MS, 3 * MS);
-                    let Some(target) = self.places.get(&target).copied() else {
-                        continue;
-                    };
-                    let from = place;
-                    self.after(
-                        delay,
-                        Event::BmcAsked {
-                            from,
-                            life,
-                            target,
-                            task,
-                            ask,
-                        },
-                    );
-                }
+                Act::AskBmc { target, task, ask } => self.send_bmc(place, life, target, task, ask),
                 Act::Applied {
                     index,
                     entry,
@@ -86,7 +71,23 @@ impl World {
         }
     }
 
-    fn local(&self, to: Place, role: Role, life: crate::wire::Life, local: Local) -> Event {
+    fn send_bmc(&mut self, from: Place, life: Life, target: NodeId, task: u64, ask: Ask) {
+        let delay = self.rng.range(MS, 3 * MS);
+        if let Some(target) = self.places.get(&target).copied() {
+            self.after(
+                delay,
+                Event::BmcAsked {
+                    from,
+                    life,
+                    target,
+                    task,
+                    ask,
+                },
+            );
+        }
+    }
+
+    fn local(&self, to: Place, role: Role, life: Life, local: Local) -> Event {
         Event::Local {
             to,
             role,

@@ -236,11 +236,11 @@ impl World {
         self.schedule_wake(place, role);
     }
 
-    /// The whole machine stands still for `span`: a VM pause. Its clocks stand still, too.
-    pub(crate) fn freeze(&mut self, place: Place, span: TrueTime) {
+    /// The whole machine stands still for `span`: a VM pause. Its clocks stand still, too. Whether it ran.
+    pub(crate) fn freeze(&mut self, place: Place, span: TrueTime) -> bool {
         let machine = &mut self.machines[place];
         if !machine.alive() {
-            return;
+            return false;
         }
         machine.clock.freeze(self.now);
         machine.frozen = true;
@@ -249,6 +249,7 @@ impl World {
             format!("machine stands still for {} ms", span / MS)
         });
         self.after(span, Event::Thaw { to: place, boots });
+        true
     }
 
     /// It goes on.
