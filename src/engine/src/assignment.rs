@@ -22,5 +22,9 @@ pub fn assignment(state: &ClusterState, node: NodeId, incarnation: Incarnation) 
             want,
         })
     });
-    Assignment { revision: state.applied, incarnation, items: items.collect() }
+    Assignment {
+        revision: state.applied,
+        incarnation,
+        items: items.collect(),
+    }
 }
