@@ -9,10 +9,10 @@ use crate::wire::{Act, Context, Hook, Life, Local, Stream, Wire};
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Attestation, Command, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId, ResourceId, Token};
-use haft_engine::keeper::{Assignment, Input, Keeper, Operation, OperationResult, Output};
+use haft_engine::keeper::{Assignment, Carrier, Input, Keeper, Operation, OperationResult, Output};
 use haft_engine::session::holder::{Holder, Learned};
 use haft_engine::spec::ResourceSpec;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -39,6 +39,7 @@ pub(crate) struct Agent {
     reports: BTreeMap<(ResourceId, Token), Repeated>,
     repeat_at: Moment,
     ending: Ending,
+    carrier: Carrier,
     /// Coordinators, in the order in which they are tried.
     doors: Vec<NodeId>,
     stream: u64,
@@ -98,6 +99,7 @@ impl Agent {
             reports: BTreeMap::new(),
             repeat_at: now,
             ending: Ending::No,
+            carrier: Carrier::Up,
             doors,
             stream: 0,
         }
@@ -179,6 +181,14 @@ impl Agent {
                     self.step(context, Input::AddressVanished(resource));
                 }
             }
+            Local::GuardRebuilt => {
+                self.step(context, Input::GuardsAttested(Attestation::Broken));
+                self.step(context, Input::GuardsAttested(Attestation::Intact));
+            }
+            Local::Carrier(carrier) => {
+                self.carrier = carrier;
+                self.tell_carrier(context);
+            }
             Local::Shutdown => {
                 self.ending = Ending::Asked;
                 match &self.phase {
@@ -254,6 +264,9 @@ impl Agent {
                 self.learn_addresses(&assignment);
                 let assignment = Assignment::clone(&assignment);
                 self.step(context, Input::Assigned(assignment));
+                if self.carrier == Carrier::Down {
+                    self.tell_carrier(context);
+                }
             }
             Wire::Raft(_)
             | Wire::AskAge { .. }
@@ -262,6 +275,18 @@ impl Agent {
             | Wire::Attach { .. }
             | Wire::Hello { .. }
             | Wire::Report(_) => {}
+        }
+    }
+
+    /// Every address is on the same link.
+    fn tell_carrier(&mut self, context: &mut Context<'_>) {
+        let resources: BTreeSet<ResourceId> = self
+            .addresses
+            .keys()
+            .map(|(resource, _)| resource.clone())
+            .collect();
+        for resource in resources {
+            self.step(context, Input::Carrier(resource, self.carrier));
         }
     }
 

@@ -1,8 +1,7 @@
 //! haftd's driver in the simulator: model Raft, the responder, `apply`, and the leader's machine while it leads.
 //!
-//! As dull as the real one should be. What it owes beyond passing values along: an age is stated only
-//! once the `Closing` is durable here (else a power cut un-seals an incarnation whose silence has
-//! already been counted), and a proposal is made only under the term it was decided in.
+//! As dull as the real one should be. What it owes beyond passing values along: a proposal is made only
+//! under the term it was decided in, and a proposal's outcome is told to whoever asked for it.
 
 use crate::raft::log::Payload;
 use crate::raft::{Disk, Effect, Raft, Snapshot};
@@ -145,6 +144,8 @@ impl Coordinator {
             Local::KernelDone { .. }
             | Local::Probed(_)
             | Local::AddressVanished(_)
+            | Local::GuardRebuilt
+            | Local::Carrier(_)
             | Local::Shutdown => {}
         }
         self.settle(context);
@@ -196,7 +197,8 @@ impl Coordinator {
         self.settle(context);
     }
 
-    /// States an age, if the closing is durable here.
+    /// States an age. The closing need not be durable here: it is committed, so a majority seals it
+    /// durably, and whoever loses it to a power cut finds no majority without one of them.
     fn state_age(
         &mut self,
         context: &mut Context<'_>,
@@ -204,9 +206,6 @@ impl Coordinator {
         incarnation: Incarnation,
         closing: LogIndex,
     ) -> Option<haft_engine::command::StatedAge> {
-        if closing.0 > self.raft.log().durable() {
-            return None;
-        }
         let stated = self
             .responder
             .state_age(context.now, node, incarnation, closing)

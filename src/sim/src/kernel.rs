@@ -140,6 +140,15 @@ impl Kernel {
         self.addresses.clear();
     }
 
+    /// Something else flushes the tables, and the agent's watch rebuilds them at once: every managed
+    /// address is blocked, none is held. (Between the two they stand open; that no agent is left to
+    /// rebuild them is a limit of kernels without persistent tables, and not simulated.)
+    pub(crate) fn rebuild_guard(&mut self) {
+        self.managed.extend(self.addresses.keys().copied());
+        self.armed.clear();
+        self.held.clear();
+    }
+
     /// Something else deletes one of our addresses; which one it was, if there was one.
     pub(crate) fn delete_one(&mut self, now: Moment) -> Option<IpAddr> {
         let address = self

@@ -7,8 +7,9 @@ use crate::bmc::Mood;
 use crate::clock::{SECOND, TrueTime};
 use crate::net::{Place, Weather};
 use crate::raft::nanos;
-use crate::wire::{Hook, Role};
+use crate::wire::{Hook, Local, Role};
 use crate::world::{Event, World};
+use haft_engine::keeper::Carrier;
 use std::collections::BTreeMap;
 
 mod faults;
@@ -69,6 +70,10 @@ pub enum Fault {
     KernelStall,
     /// Something else deletes an address.
     AddressDeleted,
+    /// Something else flushes the guard's tables.
+    GuardFlush,
+    /// The link that carries the addresses loses its carrier.
+    CarrierLoss,
     /// Leadership is handed over.
     Transfer,
     /// A voter is replaced, or their number changes.
@@ -79,7 +84,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every class.
-    pub const ALL: [Fault; 28] = [
+    pub const ALL: [Fault; 30] = [
         Fault::CoordinatorCrash,
         Fault::CoordinatorPause,
         Fault::AgentKill,
@@ -105,6 +110,8 @@ impl Fault {
         Fault::DiskStall,
         Fault::KernelStall,
         Fault::AddressDeleted,
+        Fault::GuardFlush,
+        Fault::CarrierLoss,
         Fault::Transfer,
         Fault::VoterChange,
         Fault::Staged,
@@ -147,6 +154,8 @@ impl Bias {
                 F::HaftPause,
                 F::KernelStall,
                 F::AddressDeleted,
+                F::GuardFlush,
+                F::CarrierLoss,
                 F::Isolation,
                 F::DiskStall,
             ],
@@ -201,6 +210,8 @@ pub(crate) enum Undo {
     Weather,
     /// The BMC is honest.
     Honest(Place),
+    /// The carrier is back.
+    CarrierUp(Place),
     /// The links toggle again, so many times more.
     Flap(Vec<(Place, Place)>, u32, Flap),
     /// The staged strike against this coordinator.
@@ -260,6 +271,7 @@ impl Nemesis {
             machine.disk_hangs_until = 0;
             machine.kernel_slow_until = 0;
             world.release(place);
+            world.tell(place, Role::Agent, Local::Carrier(Carrier::Up));
         }
         tend(world);
     }
@@ -369,6 +381,9 @@ impl Nemesis {
                 }
             }
             Undo::Honest(place) => world.machines[place].bmc.mood = Mood::Honest,
+            Undo::CarrierUp(place) => {
+                world.tell(place, Role::Agent, Local::Carrier(Carrier::Up));
+            }
             Undo::Flap(links, left, next) => self.flap(world, links, left, next),
             Undo::Strike(place) => {
                 if self.active {

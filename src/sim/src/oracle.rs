@@ -352,11 +352,11 @@ impl Oracle {
             if machine.answers(now, address).is_none() {
                 continue;
             }
+            let violation = one_owner::check(now, machines, address, &mut self.ledger);
+            self.report(violation);
             let violation = self
                 .highest
                 .on_held(now, machine, &self.ledger, address, token);
-            self.report(violation);
-            let violation = one_owner::check(now, machines, address, &mut self.ledger);
             self.report(violation);
         }
     }

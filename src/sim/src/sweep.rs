@@ -94,40 +94,52 @@ pub struct Catch {
     /// The bug.
     pub bug: haft_engine::plant::Bug,
     /// The first seed that caught it, and by what.
-    pub caught: Option<(u64, Violation)>,
+    pub first: Option<(u64, Violation)>,
     /// The first seed in which it broke a safety invariant: any but liveness.
-    pub unsafe_at: Option<(u64, Violation)>,
-    /// Seeds tried until then.
+    pub unsafe_first: Option<(u64, Violation)>,
+    /// Every invariant that it broke, and in how many seeds.
+    pub broke: BTreeMap<&'static str, u64>,
+    /// Seeds tried.
     pub tried: u64,
 }
 
-/// Plants each bug in turn and runs the default seeds until one catches it, and on until a safety
-/// invariant does.
+/// Plants each bug in turn and runs the default seeds, `seeds.start` of them at least, until a safety
+/// invariant catches it, and `seeds.end` at most.
 #[cfg(feature = "planted-bugs")]
-pub fn planted(seeds: u64) -> Vec<Catch> {
-    use crate::invariants::liveness;
+pub fn planted(seeds: Range<u64>) -> Vec<Catch> {
     use haft_engine::plant::{self, Bug};
     let mut catches = Vec::new();
     for bug in Bug::ALL {
         plant::set(Some(bug));
         let mut catch = Catch {
             bug,
-            caught: None,
-            unsafe_at: None,
+            first: None,
+            unsafe_first: None,
+            broke: BTreeMap::new(),
             tried: 0,
         };
-        while catch.tried < seeds && catch.unsafe_at.is_none() {
-            let sum = sweep(catch.tried..seeds);
-            catch.tried += sum.seeds;
-            if let Some((seed, violation)) = sum.failure {
-                if violation.invariant != liveness::NAME {
-                    catch.unsafe_at = Some((seed, violation.clone()));
-                }
-                catch.caught.get_or_insert((seed, violation));
+        while catch.tried < seeds.end && (catch.tried < seeds.start || catch.unsafe_first.is_none())
+        {
+            let report = run(catch.tried, Detail::Off);
+            catch.tried += 1;
+            if let Some(violation) = report.violation {
+                catch.note(report.seed, violation);
             }
         }
         plant::set(None);
         catches.push(catch);
     }
     catches
+}
+
+#[cfg(feature = "planted-bugs")]
+impl Catch {
+    fn note(&mut self, seed: u64, violation: Violation) {
+        *self.broke.entry(violation.invariant).or_default() += 1;
+        if violation.invariant != crate::invariants::liveness::NAME {
+            self.unsafe_first
+                .get_or_insert_with(|| (seed, violation.clone()));
+        }
+        self.first.get_or_insert((seed, violation));
+    }
 }

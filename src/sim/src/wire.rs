@@ -10,7 +10,7 @@ use haft_engine::apply::Outcome;
 use haft_engine::clock::Moment;
 use haft_engine::command::{Command, Entry, Probe, StatedAge, VoterSets};
 use haft_engine::ids::{BootId, Incarnation, LogIndex, NodeId, ResourceId, Token};
-use haft_engine::keeper::{Assignment, Operation};
+use haft_engine::keeper::{Assignment, Carrier, Operation};
 use haft_engine::session::{Answer, Beat};
 use std::rc::Rc;
 
@@ -160,6 +160,10 @@ pub(crate) enum Local {
     Probed(Probe),
     /// Something else removed the address.
     AddressVanished(std::net::IpAddr),
+    /// Something else flushed the guard's tables; they have been rebuilt with every address blocked.
+    GuardRebuilt,
+    /// The link that carries the addresses lost or regained its carrier.
+    Carrier(Carrier),
     /// The process is asked to end.
     Shutdown,
 }

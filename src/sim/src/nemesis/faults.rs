@@ -6,6 +6,7 @@ use crate::clock::{MS, SECOND, TrueTime};
 use crate::net::{Place, Weather};
 use crate::wire::{Local, Role};
 use crate::world::{Event, World};
+use haft_engine::keeper::Carrier;
 use std::collections::BTreeSet;
 
 impl Nemesis {
@@ -72,6 +73,8 @@ impl Nemesis {
                 true
             }
             Fault::AddressDeleted => delete_address(world, place),
+            Fault::GuardFlush => flush_guard(world, place),
+            Fault::CarrierLoss => lose_carrier(world, place, span),
             Fault::Transfer => transfer(world),
             Fault::VoterChange => change_voters(world),
             Fault::Staged => super::script::begin(self, world),
@@ -217,6 +220,24 @@ fn delete_address(world: &mut World, place: Place) -> bool {
         return false;
     };
     world.tell(place, Role::Agent, Local::AddressVanished(address));
+    true
+}
+
+fn lose_carrier(world: &mut World, place: Place, span: TrueTime) -> bool {
+    world.tell(place, Role::Agent, Local::Carrier(Carrier::Down));
+    world.after(span, Event::Undo(Undo::CarrierUp(place)));
+    true
+}
+
+/// Only while somebody watches: the agent runs and is not stopped.
+fn flush_guard(world: &mut World, place: Place) -> bool {
+    let machine = &mut world.machines[place];
+    let watched = machine.agent.running.is_some() && machine.agent.stopped == 0;
+    if !watched || !machine.alive() {
+        return false;
+    }
+    machine.kernel.rebuild_guard();
+    world.tell(place, Role::Agent, Local::GuardRebuilt);
     true
 }
 
