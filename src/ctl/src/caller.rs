@@ -50,6 +50,8 @@ enum Turn<T> {
     Answer(Result<T, Failure>),
     Hint(String),
     Next,
+    /// Not even a connection.
+    Deaf,
 }
 
 impl Caller {
@@ -82,22 +84,31 @@ impl Caller {
         let mut heard = Heard::default();
         let mut deaf = 0;
         loop {
+            if Instant::now() >= self.deadline {
+                return Err(self.over(&heard));
+            }
             heard.lines.clear();
-            heard.reached = false;
+            let mut answered = false;
             let mut order = self.order();
             let mut tried = Vec::new();
             while let Some(endpoint) = order.pop() {
-                if Instant::now() >= self.deadline {
+                if Instant::now() >= self.deadline && !tried.is_empty() {
                     return Err(self.over(&heard));
                 }
                 tried.push(endpoint.clone());
                 match self.turn(&endpoint, effect, &attempt, &mut heard).await {
                     Turn::Answer(answer) => return answer,
-                    Turn::Hint(leader) if !tried.contains(&leader) => order.push(leader),
-                    Turn::Hint(_) | Turn::Next => {}
+                    Turn::Hint(leader) => {
+                        answered = true;
+                        if !tried.contains(&leader) {
+                            order.push(leader);
+                        }
+                    }
+                    Turn::Next => answered = true,
+                    Turn::Deaf => {}
                 }
             }
-            deaf = if heard.reached { 0 } else { deaf + 1 };
+            deaf = if answered { 0 } else { deaf + 1 };
             if deaf >= DEAF_ROUNDS {
                 return Err(self.over(&heard));
             }
@@ -130,7 +141,7 @@ impl Caller {
             Ok(channel) => channel,
             Err(why) => {
                 heard.lines.push(format!("{endpoint}: {why}"));
-                return Turn::Next;
+                return Turn::Deaf;
             }
         };
         heard.reached = true;

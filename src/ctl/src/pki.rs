@@ -112,9 +112,10 @@ pub(crate) fn request(
     addresses: &[IpAddr],
 ) -> Result<(KeyPair, String), MintError> {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256)?;
-    let pem = node_params(cluster, name, addresses)?
-        .serialize_request(&key)?
-        .pem()?;
+    let mut params = node_params(cluster, name, addresses)?;
+    // A request has no serial number: whoever signs gives one.
+    params.serial_number = None;
+    let pem = params.serialize_request(&key)?.pem()?;
     Ok((key, pem))
 }
 
@@ -154,4 +155,50 @@ fn uri(cluster: ClusterId, kind: &str, name: &str) -> Result<SanType, MintError>
     Ok(SanType::URI(Ia5String::try_from(format!(
         "haft://{cluster}/{kind}/{name}"
     ))?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use haft_api::trust::{Principal, key_sha256, principal};
+    use haft_engine::ids::NodeName;
+    use rcgen::CertificateSigningRequestParams;
+
+    const CLUSTER: ClusterId = ClusterId([5; 16]);
+
+    fn der(pem: &str) -> Vec<u8> {
+        pem::parse(pem).unwrap().into_contents()
+    }
+
+    #[test]
+    fn certificates_say_who_they_are_for_in_their_cluster_alone() {
+        let authority = Authority::mint(CLUSTER, "demo").unwrap();
+        let node = authority
+            .node("n1", &["10.0.0.1".parse().unwrap()])
+            .unwrap();
+        let user = authority.user("admin").unwrap();
+        let hex = CLUSTER.to_string();
+        assert_eq!(
+            principal(&der(&node.certificate_pem), &hex),
+            Ok(Principal::Node(NodeName::from("n1")))
+        );
+        assert_eq!(
+            principal(&der(&user.certificate_pem), &hex),
+            Ok(Principal::User("admin".to_owned()))
+        );
+        assert!(principal(&der(&node.certificate_pem), &"0".repeat(32)).is_err());
+    }
+
+    #[test]
+    fn a_request_carries_its_own_key_and_can_be_signed() {
+        let authority = Authority::mint(CLUSTER, "demo").unwrap();
+        let (key, pem) = request(CLUSTER, "n2", &["fd00::2".parse().unwrap()]).unwrap();
+        let parsed = CertificateSigningRequestParams::from_pem(&pem).unwrap();
+        let signed = parsed.signed_by(&authority.issuer).unwrap().pem();
+        let own: [u8; 32] = {
+            use sha2::Digest;
+            sha2::Sha256::digest(rcgen::PublicKeyData::subject_public_key_info(&key)).into()
+        };
+        assert_eq!(key_sha256(&der(&signed)), Ok(own));
+    }
 }

@@ -128,6 +128,9 @@ async fn watch(
 ) -> Result<(), Failure> {
     let end = limit.map(|limit| Instant::now() + limit);
     loop {
+        if end.is_some_and(|end| Instant::now() >= end) {
+            return Ok(());
+        }
         // One step at a time: a leader that is lost costs one renewed search, not the watch.
         caller.renew(limit.unwrap_or(super::TIMEOUT));
         let request = v1::WatchEventsRequest {

@@ -6,6 +6,7 @@ use crate::cli::{Form, Global, Wait};
 use crate::failure::{Exit, Failure};
 use crate::object::{self, Kind, Object};
 use crate::output;
+use std::fmt;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -21,6 +22,19 @@ pub(super) enum Condition {
     Leader(bool),
     Voter(bool),
     Deleted,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Condition::State(value) => write!(f, "state={value}"),
+            Condition::Owner(value) => write!(f, "owner={value}"),
+            Condition::Token(value) => write!(f, "token={value}"),
+            Condition::Leader(value) => write!(f, "leader={value}"),
+            Condition::Voter(value) => write!(f, "voter={value}"),
+            Condition::Deleted => f.write_str("deleted"),
+        }
+    }
 }
 
 impl Condition {
@@ -144,7 +158,7 @@ async fn poll(
     conditions: &[Condition],
 ) -> Result<Option<Object>, Failure> {
     let end = caller.deadline;
-    let mut seen = format!("{}/{name} does not exist", kind.word());
+    let mut seen: Option<String> = None;
     loop {
         let object = match objects::get(caller, kind, name).await {
             Ok(object) => Some(object),
@@ -152,12 +166,14 @@ async fn poll(
             Err(failure) => match failure.exit {
                 // The cluster may be electing, starting or unreachable for a moment: that is what is waited for.
                 Exit::NoQuorum | Exit::Unreachable | Exit::Timeout if Instant::now() < end => {
-                    seen = failure.what;
+                    seen = Some(failure.what);
                     pause(end).await;
                     continue;
                 }
                 Exit::NoQuorum | Exit::Unreachable | Exit::Timeout => {
-                    return Err(late(caller, conditions, &failure.what));
+                    // The try that the deadline cut short says less than the one before it.
+                    let last = seen.unwrap_or(failure.what);
+                    return Err(late(caller, conditions, &last));
                 }
                 Exit::Failed
                 | Exit::Usage
@@ -175,12 +191,14 @@ async fn poll(
         {
             return Ok(object);
         }
-        if let Some(object) = &object {
-            seen = format!("{} {}", object.reference(), state(object));
-        }
+        let now = match &object {
+            Some(object) => format!("{} {}", object.reference(), state(object)),
+            None => format!("{}/{name} does not exist", kind.word()),
+        };
         if Instant::now() >= end {
-            return Err(late(caller, conditions, &seen));
+            return Err(late(caller, conditions, &now));
         }
+        seen = Some(now);
         pause(end).await;
     }
 }
@@ -190,11 +208,13 @@ async fn pause(end: Instant) {
 }
 
 fn late(caller: &Caller, conditions: &[Condition], seen: &str) -> Failure {
+    let wanted: Vec<String> = conditions.iter().map(Condition::to_string).collect();
     Failure::new(
         Exit::Timeout,
         "Timeout",
         format!(
-            "{conditions:?} did not come to hold within {} ms",
+            "{} did not come to hold within {} ms",
+            wanted.join(", "),
             caller.limit().as_millis()
         ),
         "ask `haftctl why` for the reason, or wait longer with --timeout",
