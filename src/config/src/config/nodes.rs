@@ -25,35 +25,63 @@ pub(super) fn read(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<Vec<NodeC
     )?;
     let mut names: BTreeMap<String, At> = BTreeMap::new();
     let mut taken: BTreeMap<IpAddr, At> = BTreeMap::new();
-    let mut nodes = Vec::new();
+    let mut read = Vec::new();
+    let mut anyone_said = false;
     for item in items {
         let Some(fields) = reader.map(item, "a node", &["name", "addresses", "coordinator"]) else {
             continue;
         };
         let name = name(reader, fields, &mut names);
         let addresses = addresses(reader, fields, &mut taken);
-        let role = match fields.get("coordinator") {
-            None => Some(NodeRole::AgentOnly),
-            Some(tree) => reader.flag(tree, "coordinator").map(|runs_haftd| {
-                if runs_haftd {
-                    NodeRole::Coordinator
-                } else {
-                    NodeRole::AgentOnly
-                }
-            }),
+        let said = fields
+            .get("coordinator")
+            .map(|tree| reader.flag(tree, "coordinator"));
+        anyone_said |= said.is_some();
+        let role = match said {
+            None => Some(Said::Nothing),
+            Some(flag) => flag.map(|runs_haftd| if runs_haftd { Said::Yes } else { Said::No }),
         };
         if let (Some(name), Some(addresses), Some(role)) = (name, addresses, role) {
-            nodes.push(NodeConfig {
-                name,
-                addresses,
-                role,
-            });
+            read.push((name, addresses, role));
         }
     }
+    // In a file where nobody says anything every node is a coordinator: the usual three need no more words.
+    let unsaid = if anyone_said {
+        NodeRole::AgentOnly
+    } else {
+        NodeRole::Coordinator
+    };
+    let nodes: Vec<NodeConfig> = read
+        .into_iter()
+        .map(|(name, addresses, said)| NodeConfig {
+            name,
+            addresses,
+            role: said.role(unsaid),
+        })
+        .collect();
     if nodes.len() == items.len() {
         check_coordinators(reader, top.place("nodes"), &nodes);
     }
     Some(nodes)
+}
+
+/// What a node says about running haftd.
+#[derive(Clone, Copy)]
+enum Said {
+    Yes,
+    No,
+    Nothing,
+}
+
+impl Said {
+    /// Its role, where `unsaid` is the role of a node that says nothing.
+    fn role(self, unsaid: NodeRole) -> NodeRole {
+        match self {
+            Said::Yes => NodeRole::Coordinator,
+            Said::No => NodeRole::AgentOnly,
+            Said::Nothing => unsaid,
+        }
+    }
 }
 
 fn name(
@@ -129,14 +157,14 @@ fn check_coordinators(reader: &mut Reader<'_>, at: At, nodes: &[NodeConfig]) {
             format!(
                 "{count} coordinators are too many: every decision waits for a majority of them"
             ),
-            "keep 3, 5 or 7; other nodes need no coordinator of their own",
+            "write `coordinator: true` on 3, 5 or 7 of them; the others then need none of their own",
         );
     } else if count.is_multiple_of(2) {
         let fewer = count - 1;
         reader.refuse(
             at,
             format!("{count} coordinators survive no more losses than {fewer}: a majority of {count} is {}", count / 2 + 1),
-            format!("make it {} (or {fewer}); an odd number also decides when the network splits in halves", count + 1),
+            format!("write `coordinator: true` on {fewer} or {} of them; an odd number also decides when the network splits in halves", count + 1),
         );
     }
 }

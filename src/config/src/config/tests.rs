@@ -67,6 +67,39 @@ fn a_full_file_is_read_whole() {
 }
 
 #[test]
+fn nodes_are_coordinators_unless_the_file_says_which() {
+    let nodes = |notes: [&str; 3]| {
+        let line = |(at, note): (usize, &str)| {
+            format!("  - {{ name: n{at}, addresses: [10.77.1.{at}]{note} }}\n")
+        };
+        let lines: String = notes
+            .into_iter()
+            .enumerate()
+            .map(|(at, note)| line((at + 1, note)))
+            .collect();
+        let config = Config::parse(
+            "haft.yaml",
+            &format!("cluster: {{ name: demo }}\nnodes:\n{lines}"),
+        )
+        .unwrap();
+        config
+            .coordinators()
+            .map(|node| node.name.0.clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(nodes(["", "", ""]), ["n1", "n2", "n3"]);
+    assert_eq!(nodes(["", ", coordinator: true", ""]), ["n2"]);
+    assert_eq!(
+        nodes([
+            ", coordinator: true",
+            ", coordinator: true",
+            ", coordinator: true"
+        ]),
+        ["n1", "n2", "n3"]
+    );
+}
+
+#[test]
 fn the_same_file_serves_every_node_and_each_finds_itself() {
     let config = Config::parse("haft.yaml", FULL).unwrap();
     for name in ["n1", "n2", "n3", "n4"] {
