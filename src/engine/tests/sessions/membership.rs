@@ -1,12 +1,13 @@
 //! Four coordinators, of which the fourth replaces the third through a joint membership, and a closing
 //! somewhere in between.
 //!
-//! Bounds: three beats, six ticks, one leader (the first coordinator) whose log the others follow entry by
+//! Bounds: one beat, which names any of the three memberships, one tick, one leader (the first coordinator) whose log the others follow entry by
 //! entry; nothing is truncated and nobody restarts, the other world has both. The leader proposes the new
 //! membership only when the joint one is committed, and asks ages only of a committed closing.
 
-use crate::explore::World;
-use crate::world::{Beating, LIFE, NODE, TIMING, admitted, closing, tick, voters};
+use crate::explore::{World, digest};
+use crate::world::{Beating, LIFE, NODE, TIMING, admitted, closing, responder_key, tick, voters};
+use haft_engine::clock::lengthened;
 use haft_engine::command::{StatedAge, VoterSets};
 use haft_engine::evidence::majority_silent;
 use haft_engine::ids::{LogIndex, NodeId};
@@ -14,15 +15,23 @@ use haft_engine::session::responder::{Responder, Restart};
 use std::collections::BTreeSet;
 
 const FIRST: u64 = 21;
-const TICKS: u64 = 6;
-const BEATS: u32 = 3;
+const TICKS: u64 = 1;
+const BEATS: u32 = 1;
 
 /// Where the closing stands among the two membership entries.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Order {
-    ClosingFirst,
-    ClosingWhileJoint,
-    ClosingLast,
+    First,
+    WhileJoint,
+    Last,
+}
+
+/// What the node's beat names; how it came to know of it is another story.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Named {
+    Old,
+    Joint,
+    New,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,9 +44,9 @@ enum Item {
 impl Order {
     fn log(self) -> [Item; 3] {
         match self {
-            Order::ClosingFirst => [Item::Closing, Item::Joint, Item::New],
-            Order::ClosingWhileJoint => [Item::Joint, Item::Closing, Item::New],
-            Order::ClosingLast => [Item::Joint, Item::New, Item::Closing],
+            Order::First => [Item::Closing, Item::Joint, Item::New],
+            Order::WhileJoint => [Item::Joint, Item::Closing, Item::New],
+            Order::Last => [Item::Joint, Item::New, Item::Closing],
         }
     }
 }
@@ -76,7 +85,7 @@ fn old() -> VoterSets {
 }
 
 impl Replacement {
-    pub(crate) fn new(order: Order) -> Replacement {
+    pub(crate) fn new(order: Order, named: Named) -> Replacement {
         let coordinators = [1, 2, 3, 4].map(|id| {
             let id = NodeId(id);
             let mut responder = Responder::new(id, TIMING, tick(0), Restart::Fresh);
@@ -89,13 +98,20 @@ impl Replacement {
                 statement: None,
             }
         });
-        Replacement {
+        let mut world = Replacement {
             log: order.log(),
             now: 0,
             node: Beating::new(old(), BEATS),
             coordinators: coordinators.into(),
             expired: None,
-        }
+        };
+        let named = match named {
+            Named::Old => None,
+            Named::Joint => world.sets(world.place(Item::Joint)),
+            Named::New => world.sets(world.place(Item::New)),
+        };
+        world.node = Beating::new(named.unwrap_or_else(old), BEATS);
+        world
     }
 
     fn sets(&self, place: usize) -> Option<VoterSets> {
@@ -168,6 +184,15 @@ impl World for Replacement {
 
     fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
+        if self.node.is_done()
+            && self
+                .node
+                .holder
+                .end()
+                .is_none_or(|end| end <= tick(self.now))
+        {
+            return actions;
+        }
         if self.may_expire() {
             actions.push(Action::Expire);
         }
@@ -181,7 +206,12 @@ impl World for Replacement {
                 actions.push(Action::Append(one.id));
             }
             let age = one.responder.state_age(tick(self.now), NODE, LIFE, index);
-            if asks && age.is_ok_and(|age| one.statement != Some(age)) {
+            // Only an age that ends a session matters, and the first under a membership is as good as any.
+            let matters = age.is_ok_and(|age| {
+                let said = one.statement.map(|said| said.membership);
+                age.age >= lengthened(TIMING.ttl) && said != Some(age.membership)
+            });
+            if asks && matters {
                 actions.push(Action::State(one.id));
             }
         }
@@ -234,17 +264,21 @@ impl World for Replacement {
         self.expired.is_some() && self.node.holder.end().is_some()
     }
 
-    fn key(&self) -> String {
-        format!(
-            "{} {:?} {} {:?}",
-            self.now,
-            self.expired,
-            self.node.key(),
-            self.coordinators
-                .iter()
-                .map(|one| format!("{:?}{}{:?}", one.responder, one.length, one.statement))
-                .collect::<Vec<_>>()
-        )
+    fn key(&self) -> u64 {
+        let at = tick(self.now);
+        let index = self.closing_index();
+        let coordinators: Vec<u64> = self
+            .coordinators
+            .iter()
+            .map(|one| {
+                let responder = responder_key(&one.responder, at, index);
+                let said = one.statement.map(|said| said.membership);
+                digest((responder, one.length, said, self.node.key_of(one.id)))
+            })
+            .collect();
+        // With its only beat the node's future is in who acknowledged it: what it learns of memberships
+        // would matter to a next one.
+        digest((self.now, self.expired, self.node.key(), coordinators))
     }
 }
 

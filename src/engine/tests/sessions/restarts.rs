@@ -1,20 +1,18 @@
 //! Three coordinators, one closing that may be truncated before it is committed, and restarts.
 //!
-//! Bounds: two beats, two restarts, seven ticks. A restarted coordinator keeps its log and forgets its
+//! Bounded by [`Bounds`]. A restarted coordinator keeps its log and forgets its
 //! receipts. A committed closing is never truncated (Raft's promise, not checked here). `Expired` may be
 //! committed at any time after its statements, which may stem from before a restart.
 
-use crate::explore::World;
-use crate::world::{Beating, LIFE, NODE, TIMING, admitted, closing, tick, voters};
+use crate::explore::{World, digest};
+use crate::world::{Beating, LIFE, NODE, TIMING, admitted, closing, responder_key, tick, voters};
+use haft_engine::clock::lengthened;
 use haft_engine::command::StatedAge;
 use haft_engine::evidence::majority_silent;
 use haft_engine::ids::{LogIndex, NodeId};
 use haft_engine::session::responder::{Responder, Restart};
 
 const CLOSING: LogIndex = LogIndex(21);
-const TICKS: u64 = 7;
-const BEATS: u32 = 2;
-const RESTARTS: u32 = 2;
 
 #[derive(Clone)]
 struct Coordinator {
@@ -38,7 +36,17 @@ pub(crate) struct Restarts {
     coordinators: Vec<Coordinator>,
     restarts: u32,
     truncations: u32,
+    ticks: u64,
     expired: Option<u64>,
+}
+
+/// How much may happen at most.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) beats: u32,
+    pub(crate) restarts: u32,
+    pub(crate) truncations: u32,
+    pub(crate) ticks: u64,
 }
 
 #[derive(Clone, Debug)]
@@ -54,7 +62,7 @@ pub(crate) enum Action {
 }
 
 impl Restarts {
-    pub(crate) fn new() -> Restarts {
+    pub(crate) fn new(bounds: Bounds) -> Restarts {
         let coordinators = [1, 2, 3].map(|id| {
             let id = NodeId(id);
             Coordinator {
@@ -66,10 +74,11 @@ impl Restarts {
         });
         Restarts {
             now: 0,
-            node: Beating::new(voters(5, &[&[1, 2, 3]]), BEATS),
+            node: Beating::new(voters(5, &[&[1, 2, 3]]), bounds.beats),
             coordinators: coordinators.into(),
-            restarts: RESTARTS,
-            truncations: 1,
+            restarts: bounds.restarts,
+            truncations: bounds.truncations,
+            ticks: bounds.ticks,
             expired: None,
         }
     }
@@ -109,6 +118,15 @@ impl World for Restarts {
 
     fn actions(&self) -> Vec<Action> {
         let mut actions = Vec::new();
+        if self.node.is_done()
+            && self
+                .node
+                .holder
+                .end()
+                .is_none_or(|end| end <= tick(self.now))
+        {
+            return actions;
+        }
         if self.may_expire() {
             actions.push(Action::Expire);
         }
@@ -124,19 +142,22 @@ impl World for Restarts {
                 }
                 Holds::Closing => {}
             }
-            let silent = one.responder.state_age(tick(self.now), NODE, LIFE, CLOSING);
-            // Asking again is worth a step only if it tells more.
-            if committed && silent.is_ok_and(|age| one.statement != Some(age)) {
+            let age = one.responder.state_age(tick(self.now), NODE, LIFE, CLOSING);
+            // Only an age that ends a session matters, and the first of them is as good as any later.
+            let matters = age.is_ok_and(|age| age.age >= lengthened(TIMING.ttl));
+            if committed && matters && one.statement.is_none() {
                 actions.push(Action::State(one.id));
             }
-            if self.restarts > 0 {
+            // One that knows nothing only grows more silent by a restart.
+            let knows = one.holds == Holds::Closing || self.node.is_acknowledged_by(one.id);
+            if self.restarts > 0 && knows {
                 actions.push(Action::Restart(one.id));
             }
         }
         if self.node.may_send() {
             actions.push(Action::Send);
         }
-        if self.now < TICKS {
+        if self.now < self.ticks {
             actions.push(Action::Tick);
         }
         actions
@@ -187,20 +208,22 @@ impl World for Restarts {
         self.expired.is_some() && self.node.holder.end().is_some()
     }
 
-    fn key(&self) -> String {
-        // The coordinators are alike, but for what the node and its beats know of them.
-        format!(
-            "{} {} {} {:?} {} {:?}",
-            self.now,
-            self.restarts,
-            self.truncations,
-            self.expired,
-            self.node.key(),
-            self.coordinators
-                .iter()
-                .map(|one| format!("{:?}{:?}{:?}", one.responder, one.holds, one.statement))
-                .collect::<Vec<_>>()
-        )
+    fn key(&self) -> u64 {
+        // The three are alike: worlds that differ only in who is who have the same future.
+        let at = tick(self.now);
+        let mut coordinators: Vec<u64> = self
+            .coordinators
+            .iter()
+            .map(|one| {
+                let responder = responder_key(&one.responder, at, CLOSING);
+                let beats = self.node.key_of(one.id);
+                let holds = one.holds == Holds::Closing;
+                digest((responder, holds, one.statement.is_some(), beats))
+            })
+            .collect();
+        coordinators.sort_unstable();
+        let left = (self.restarts, self.truncations);
+        digest((self.now, left, self.expired, self.node.key(), coordinators))
     }
 }
 

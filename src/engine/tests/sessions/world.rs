@@ -1,14 +1,16 @@
 //! What both worlds share: vocabulary, time in ticks, and a node with its beats in flight.
 //!
-//! One tick is half a ttl: a lease lasts just under two ticks, an age of three ends it. Every clock runs
-//! at the same rate here; the margins for rates are arithmetic (docs/session-proof.md).
+//! One tick is a little more than a ttl: a lease lasts to just before the next tick, an age of one tick ends
+//! it, a restart is silent until the next tick. What happens within a tick happens in every order. Every
+//! clock runs at the same rate here; the margins for rates are arithmetic (docs/session-proof.md).
 
+use crate::explore::digest;
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Attestation, Command, Entry, NodeRole, VoterSets};
 use haft_engine::ids::{BootId, Generation, Incarnation, LogIndex, NodeId, NodeName};
-use haft_engine::session::Beat;
 use haft_engine::session::holder::Holder;
 use haft_engine::session::responder::Responder;
+use haft_engine::session::{AnswerKind, Beat};
 use haft_engine::spec::NodeSpec;
 use haft_engine::state::{ClusterState, Node, Session};
 use std::collections::BTreeSet;
@@ -24,8 +26,8 @@ pub(crate) const TIMING: Timing = Timing {
     ..Timing::FAST
 };
 
-/// Half a ttl.
-const TICK: u64 = 125_000_000;
+/// A little more than `ttl·(1+ρ)`.
+const TICK: u64 = 251_000_000;
 
 /// Long after boot, so that every age can be told from "since boot".
 pub(crate) fn tick(count: u64) -> Moment {
@@ -79,6 +81,8 @@ pub(crate) fn admitted() -> ClusterState {
 pub(crate) struct Beating {
     pub(crate) holder: Holder,
     flying: Vec<(Beat, BTreeSet<NodeId>)>,
+    /// When each beat was sent, and by whom it has been acknowledged.
+    sent: Vec<(Moment, BTreeSet<NodeId>)>,
     left: u32,
 }
 
@@ -88,6 +92,7 @@ impl Beating {
         Beating {
             holder: Holder::new(NODE, LIFE, membership, TIMING),
             flying: Vec::new(),
+            sent: Vec::new(),
             left: beats,
         }
     }
@@ -103,6 +108,7 @@ impl Beating {
         self.left -= 1;
         self.flying
             .push((beat, self.holder.recipients().into_iter().collect()));
+        self.sent.push((now, BTreeSet::new()));
     }
 
     /// Which beat can reach whom.
@@ -130,6 +136,10 @@ impl Beating {
         };
         missing.remove(&to);
         let answer = responder.on_beat(now, beat);
+        if answer.kind == AnswerKind::Acknowledged {
+            let place = usize::try_from(sequence - 1).expect("sequences begin at one");
+            self.sent[place].1.insert(to);
+        }
         self.holder.on_answer(now, &answer);
     }
 
@@ -138,8 +148,39 @@ impl Beating {
         self.holder.end().is_some_and(|end| end > now)
     }
 
-    /// For whom each beat is still on its way, and the rest of the future.
-    pub(crate) fn key(&self) -> String {
-        format!("{:?}{:?}{}", self.holder, self.flying, self.left)
+    /// Whether nothing can make the node count on its lease any more.
+    pub(crate) fn is_done(&self) -> bool {
+        self.left == 0 && self.flying.iter().all(|(_, missing)| missing.is_empty())
     }
+
+    /// What the node's future depends on, apart from who has acknowledged what.
+    pub(crate) fn key(&self) -> u64 {
+        let sent: Vec<Moment> = self.sent.iter().map(|(at, _)| *at).collect();
+        digest((sent, self.holder.end(), self.left))
+    }
+
+    /// What the beats know of one coordinator.
+    pub(crate) fn key_of(&self, id: NodeId) -> u64 {
+        let flying = self.flying.iter().map(|(_, missing)| missing.contains(&id));
+        let acknowledged = self.sent.iter().map(|(_, by)| by.contains(&id));
+        digest(flying.zip(acknowledged).collect::<Vec<_>>())
+    }
+
+    /// Whether this coordinator has acknowledged anything.
+    pub(crate) fn is_acknowledged_by(&self, id: NodeId) -> bool {
+        self.sent.iter().any(|(_, by)| by.contains(&id))
+    }
+}
+
+/// What a coordinator's future depends on: since when it would count an age, until when it is silent, and
+/// under which membership. (What it has merely heard matters to nothing here.)
+pub(crate) fn responder_key(responder: &Responder, now: Moment, closing_at: LogIndex) -> u64 {
+    let mut asked = responder.clone();
+    asked.on_appended(now, closing_at, &closing());
+    let ready = now.max(responder.silent_until());
+    let since = asked
+        .state_age(ready, NODE, LIFE, closing_at)
+        .map(|age| ready.before(age.age))
+        .ok();
+    digest((since, ready, responder.membership().index))
 }
