@@ -196,12 +196,11 @@ impl World for Replacement {
         if self.may_expire() {
             actions.push(Action::Expire);
         }
-        for (sequence, to) in self.node.deliveries() {
-            actions.push(Action::Deliver(sequence, to));
-        }
         let asks = self.committed(self.place(Item::Closing));
         let index = self.closing_index();
         for one in &self.coordinators {
+            let beats = self.node.deliveries(tick(self.now), &one.responder, one.id);
+            actions.extend(beats.into_iter().map(|beat| Action::Deliver(beat, one.id)));
             if self.may_append(one) {
                 actions.push(Action::Append(one.id));
             }

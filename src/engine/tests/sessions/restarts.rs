@@ -130,11 +130,10 @@ impl World for Restarts {
         if self.may_expire() {
             actions.push(Action::Expire);
         }
-        for (sequence, to) in self.node.deliveries() {
-            actions.push(Action::Deliver(sequence, to));
-        }
         let committed = self.committed();
         for one in &self.coordinators {
+            let beats = self.node.deliveries(tick(self.now), &one.responder, one.id);
+            actions.extend(beats.into_iter().map(|beat| Action::Deliver(beat, one.id)));
             match one.holds {
                 Holds::Nothing => actions.push(Action::Append(one.id)),
                 Holds::Closing if !committed && self.truncations > 0 => {

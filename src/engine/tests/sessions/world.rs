@@ -111,11 +111,15 @@ impl Beating {
         self.sent.push((now, BTreeSet::new()));
     }
 
-    /// Which beat can reach whom.
-    pub(crate) fn deliveries(&self) -> Vec<(u64, NodeId)> {
+    /// Which beats this coordinator would acknowledge now. One that is refused might as well be lost.
+    pub(crate) fn deliveries(&self, now: Moment, responder: &Responder, to: NodeId) -> Vec<u64> {
         self.flying
             .iter()
-            .flat_map(|(beat, to)| to.iter().map(|to| (beat.sequence, *to)))
+            .filter(|(beat, missing)| {
+                let answer = || responder.clone().on_beat(now, beat);
+                missing.contains(&to) && answer().kind == AnswerKind::Acknowledged
+            })
+            .map(|(beat, _)| beat.sequence)
             .collect()
     }
 
