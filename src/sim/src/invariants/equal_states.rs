@@ -1,5 +1,7 @@
 //! Equal logs give equal states: every coordinator that has applied up to an index has the same state,
 //! the same entry stood at each index, and each entry did the same everywhere.
+//!
+//! No planted bug breaks this one; the tests below show that each difference is seen.
 
 use super::Violation;
 use crate::clock::TrueTime;
@@ -44,4 +46,38 @@ pub(crate) fn check_state(
         at: now,
         seen: format!("m{place} has another state at {}", own.applied),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{check_entry, check_state};
+    use haft_engine::apply::Outcome;
+    use haft_engine::command::Entry;
+    use haft_engine::ids::{Epoch, LogIndex};
+    use haft_engine::state::ClusterState;
+
+    #[test]
+    fn another_entry_or_outcome_at_an_index_is_seen() {
+        let entry = Entry::default();
+        let other = Entry {
+            stamp_unix_ms: 1,
+            ..Entry::default()
+        };
+        let done = [Outcome::Done];
+        assert!(check_entry(0, 1, (&entry, &done), (&entry, &done)).is_none());
+        assert!(check_entry(0, 1, (&entry, &done), (&other, &done)).is_some());
+        assert!(check_entry(0, 1, (&entry, &done), (&entry, &[])).is_some());
+    }
+
+    #[test]
+    fn states_are_compared_at_equal_indexes_only() {
+        let at = |index, epoch| ClusterState {
+            applied: LogIndex(index),
+            epoch: Epoch(epoch),
+            ..ClusterState::default()
+        };
+        assert!(check_state(0, 0, &at(5, 1), &at(5, 1)).is_none());
+        assert!(check_state(0, 0, &at(5, 1), &at(6, 2)).is_none());
+        assert!(check_state(0, 0, &at(5, 1), &at(5, 2)).is_some());
+    }
 }

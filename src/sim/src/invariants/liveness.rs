@@ -1,6 +1,8 @@
 //! Never stuck for no reason: once faults have stopped and every machine is up, every resource that
 //! can run does, on exactly the machine that the log says; deletions end, and orders close.
 //!
+//! Seen to fail with: ForgetSealAcrossRestart (nobody can state an age any more), and before their fixes
+//! with two closings in one entry and with a fence attempt whose executor was gone.
 //! A resource cannot run if every node is quarantined, cordoned or in standby.
 
 use super::Violation;

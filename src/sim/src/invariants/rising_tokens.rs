@@ -3,6 +3,7 @@
 //! A kernel that begins to hold an address under a lower token than one that has acted anywhere is a
 //! stale owner, even if nobody else answers at that instant.
 //! Exempt: a `lease` owner whose clocks stood still less than one ttl ago (design section 1).
+//! Seen to fail with: RenewGuardByPlainAdd.
 
 use super::Violation;
 use crate::clock::TrueTime;
