@@ -22,7 +22,7 @@ pub use boot::{BOOTS_KEPT, Boot};
 pub use chain::Chain;
 pub use form::{FormError, RECORD_VERSION, VoteForm};
 pub use log_store::{
-    AppendError, AppendObserver, Done, LogStore, NoObserver, ReadError, RowChange,
+    AppendError, AppendObserver, Done, LogStore, NoObserver, ReadError, Row, RowChange,
 };
 pub use memory::{MemoryStore, SyncMode};
 pub use model::{

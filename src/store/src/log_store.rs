@@ -16,6 +16,9 @@ use crate::snapshot::{Snapshot, SnapshotFault};
 /// Runs once, on the flusher's thread, when a write is durable. It must not block.
 pub type Done = Box<dyn FnOnce() + Send>;
 
+/// A state row: key and content.
+pub type Row = (Vec<u8>, Vec<u8>);
+
 /// One change of the state rows.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum RowChange {
@@ -143,7 +146,7 @@ pub trait LogStore: Send + Sync + 'static {
     ///
     /// # Errors
     /// The database refuses.
-    fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError>;
+    fn rows(&self) -> Result<Vec<Row>, ReadError>;
     /// The stored snapshot.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use crate::boot::{Boot, after_start};
-use crate::log_store::{AppendError, AppendObserver, Done, LogStore, ReadError, RowChange};
+use crate::log_store::{AppendError, AppendObserver, Done, LogStore, ReadError, Row, RowChange};
 use crate::model::{LogBounds, LogPosition, Payload, PeerId, Record, StoreIdentity, Vote};
 use crate::peer_memory::PeerMemory;
 use crate::snapshot::Snapshot;
@@ -281,7 +281,7 @@ impl LogStore for MemoryStore {
         });
     }
 
-    fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+    fn rows(&self) -> Result<Vec<Row>, ReadError> {
         Ok(self.inner().written.rows.clone().into_iter().collect())
     }
 

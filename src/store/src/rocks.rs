@@ -24,7 +24,7 @@ use crate::boot::Boot;
 use crate::chain::Chain;
 use crate::form::{RECORD_VERSION, decode, decode_record, encode_record, memory_of};
 use crate::log_store::{
-    AppendError, AppendObserver, Done, LogStore, NoObserver, ReadError, RowChange,
+    AppendError, AppendObserver, Done, LogStore, NoObserver, ReadError, Row, RowChange,
 };
 use crate::model::{LogBounds, LogPosition, PeerId, Record, StoreIdentity, Vote};
 use crate::peer_memory::PeerMemory;
@@ -415,7 +415,7 @@ impl LogStore for RocksStore {
         ends.applied = Some(at);
     }
 
-    fn rows(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>, ReadError> {
+    fn rows(&self) -> Result<Vec<Row>, ReadError> {
         self.db
             .iterator_cf(self.family(layout::STATE), IteratorMode::Start)
             .map(|item| {

@@ -233,12 +233,25 @@ impl Consensus {
         metrics.state == ServerState::Leader && metrics.last_quorum_acked.is_none()
     }
 
+    /// openraft would still accept: its lease is not over by our margin, or only our disk hangs.
+    fn is_leader_without_right(&self) -> bool {
+        let metrics = self.raft().metrics();
+        let was_acked = {
+            let metrics = metrics.borrow_watched();
+            metrics.state == ServerState::Leader && metrics.last_quorum_acked.is_some()
+        };
+        was_acked && self.sight().leads().is_none()
+    }
+
     async fn propose_once(
         &self,
         payload: Vec<u8>,
         condition: Condition,
         deadline: Instant,
     ) -> Result<Applied, ProposeError> {
+        if self.is_leader_without_right() {
+            return Err(ProposeError::NoQuorum);
+        }
         let (responder, answer) = ProgressResponder::complete_only();
         let write = self.raft().write(Command(payload)).responder(responder);
         let write = match condition {

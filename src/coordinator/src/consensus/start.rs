@@ -7,6 +7,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use haft_store::{
@@ -176,6 +177,7 @@ impl Consensus {
             gate,
             timings,
             disk_abort_after,
+            handing_over: AtomicBool::new(false),
         });
         Ok(Self {
             shared: assemble(raft, sight, pool, stopped, serving),

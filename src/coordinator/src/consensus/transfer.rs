@@ -5,6 +5,8 @@
 //! an election timeout has passed, this node stops its own Raft: the others then elect without it,
 //! and the process starts anew.
 
+use std::sync::atomic::Ordering;
+
 use haft_store::PeerId;
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver;
@@ -51,6 +53,7 @@ impl Consensus {
         self.check_target(target)?;
         let timings = self.sight().timings;
         let deadline = deadline.into().max(Instant::now() + timings.election_max);
+        self.sight().handing_over.store(true, Ordering::SeqCst);
         if self
             .raft()
             .trigger()
@@ -65,6 +68,7 @@ impl Consensus {
         loop {
             let led_by = metrics.borrow_watched().current_leader;
             if led_by.is_some_and(|leader| leader != own) {
+                self.sight().handing_over.store(false, Ordering::SeqCst);
                 return Ok(());
             }
             if !matches!(timeout_at(deadline, metrics.changed()).await, Ok(Ok(()))) {

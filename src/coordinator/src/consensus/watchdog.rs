@@ -6,6 +6,7 @@
 //! because this task itself can be late.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use haft_store::{LogStore, PeerId};
@@ -68,6 +69,8 @@ pub(super) struct Sight {
     pub(super) gate: Arc<Gate>,
     pub(super) timings: Timings,
     pub(super) disk_abort_after: Duration,
+    /// Leadership is being handed over: another node may lead before this one hears of it.
+    pub(super) handing_over: AtomicBool,
 }
 
 /// Where it tells.
@@ -84,7 +87,8 @@ impl Sight {
         let metrics = metrics.borrow_watched();
         let acked = metrics.last_quorum_acked.map(|acked| *acked)?;
         let fresh = acked.elapsed() + self.timings.lease_margin() < self.timings.lease();
-        let leads = metrics.state == ServerState::Leader && fresh && self.disk_works();
+        let stays = !self.handing_over.load(Ordering::SeqCst);
+        let leads = metrics.state == ServerState::Leader && fresh && stays && self.disk_works();
         leads.then_some(metrics.current_term)
     }
 

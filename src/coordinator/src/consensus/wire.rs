@@ -11,11 +11,17 @@ use openraft::raft::{
 };
 
 use super::types::{
-    RaftLogId, RaftVote, Types, log_id, position, raft_entry, raft_vote, store_record, store_vote,
+    RaftEntry, RaftLogId, RaftVote, Types, log_id, position, raft_entry, raft_vote, store_record,
+    store_vote,
 };
 
 /// Generated from `proto/haft/internal/v1/raft.proto`.
-#[expect(unreachable_pub, reason = "generated code")]
+#[expect(
+    unreachable_pub,
+    clippy::allow_attributes_without_reason,
+    clippy::too_many_lines,
+    reason = "generated code"
+)]
 pub(super) mod pb {
     tonic::include_proto!("haft.internal.v1");
 }
@@ -77,13 +83,26 @@ pub(super) fn append_of(form: pb::AppendRequest) -> Decoded<AppendEntriesRequest
             let payload = Payload::from_form(entry.kind, entry.payload)?;
             Ok(raft_entry(Record { at, payload }))
         })
-        .collect::<Decoded<_>>()?;
+        .collect::<Decoded<Vec<_>>>()?;
+    check_consecutive(form.previous.map(|at| at.index), &entries)?;
     Ok(AppendEntriesRequest {
         vote: vote_of(form.vote)?,
         prev_log_id: id_of(form.previous),
         entries,
         leader_commit: id_of(form.leader_commit),
     })
+}
+
+/// A hole would be refused by the store, and stop this node: the sender's fault must not do that.
+fn check_consecutive(previous: Option<u64>, entries: &[RaftEntry]) -> Decoded<()> {
+    let mut expected = previous.map_or(Some(0), |index| index.checked_add(1));
+    for entry in entries {
+        if expected != Some(entry.log_id.index) {
+            return Err(FormError::Field { field: "entries" });
+        }
+        expected = entry.log_id.index.checked_add(1);
+    }
+    Ok(())
 }
 
 pub(super) fn append_answer_form(answer: &AppendEntriesResponse<Types>) -> pb::AppendResponse {
@@ -249,3 +268,6 @@ pub(super) fn greeting_of(form: Option<pb::Greeting>) -> Decoded<Greeting> {
         },
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use haft_coordinator::consensus::{
     Applied, Compaction, Condition, Consensus, Leadership, LogPosition, Options, Peer, PeerId,
-    PeerTls, ProposeError, RestoreError, RowChange, StartError, StateMachine, StoreIdentity,
-    Timings,
+    PeerTls, ProposeError, RestoreError, RowChange, StartError, StateMachine, StopReason,
+    StoreIdentity, Timings,
 };
 use haft_store::{ClusterId, LogStore, OpenOptions, RocksStore, Syncer};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
@@ -29,9 +29,9 @@ pub(crate) fn deadline() -> Instant {
 
 pub(crate) fn timings() -> Timings {
     Timings {
-        heartbeat: Duration::from_millis(100),
-        election_min: Duration::from_millis(400),
-        election_max: Duration::from_millis(800),
+        heartbeat: Duration::from_millis(150),
+        election_min: Duration::from_millis(600),
+        election_max: Duration::from_millis(1200),
     }
 }
 
@@ -109,6 +109,11 @@ impl Authority {
 
     /// Certificate and key for a URI.
     pub(crate) fn sign(&self, uri: &str) -> PeerTls {
+        self.sign_among(uri, self)
+    }
+
+    /// The same, for a node that trusts the CA of `others`.
+    pub(crate) fn sign_among(&self, uri: &str, others: &Self) -> PeerTls {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.subject_alt_names = vec![SanType::URI(uri.try_into().unwrap())];
         let key = KeyPair::generate().unwrap();
@@ -116,7 +121,7 @@ impl Authority {
         let (crt, pem) = (self.dir.path().join("n.crt"), self.dir.path().join("n.key"));
         std::fs::write(&crt, certificate.pem()).unwrap();
         std::fs::write(&pem, key.serialize_pem()).unwrap();
-        PeerTls::from_files(&self.dir.path().join("ca.crt"), &crt, &pem).unwrap()
+        PeerTls::from_files(&others.dir.path().join("ca.crt"), &crt, &pem).unwrap()
     }
 
     pub(crate) fn node(&self, cluster: ClusterId, name: &str) -> PeerTls {
@@ -427,6 +432,14 @@ impl Cluster {
                 Err(error) => assert!(Instant::now() < until, "{text}: {error}"),
             }
         }
+    }
+
+    /// Why a node's consensus ended, once it has.
+    pub(crate) async fn stop_reason(&self, id: PeerId) -> StopReason {
+        let stopped = self.nodes[&id].consensus.stopped();
+        tokio::time::timeout_at(deadline(), stopped)
+            .await
+            .expect("the node stops by itself")
     }
 
     pub(crate) fn journal(&self, id: PeerId) -> Vec<String> {

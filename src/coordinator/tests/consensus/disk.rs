@@ -26,6 +26,15 @@ impl Disk {
     }
 }
 
+/// Lets the disk go when the test ends, also when it fails: a held flusher would never be joined.
+struct LetGo(Arc<Disk>);
+
+impl Drop for LetGo {
+    fn drop(&mut self) {
+        self.0.release();
+    }
+}
+
 impl Syncer for Disk {
     fn sync(&self, flush: &mut dyn FnMut() -> Result<(), String>) -> Result<(), String> {
         let held = self.held.lock().unwrap();
@@ -43,6 +52,7 @@ async fn a_leader_whose_disk_hangs_gives_way() {
     let leader = cluster.wait_leader(&[B, C]).await;
     cluster.hand_over(leader, A).await;
     wait_for("node 1 to lead", || cluster.nodes[&A].consensus.leads_now()).await;
+    let _let_go = LetGo(disk.clone());
     disk.hold();
     // Nothing is written: the leader probes its disk by itself.
     wait_for("the end of its leadership", || {
@@ -73,6 +83,7 @@ async fn a_disk_that_hangs_too_long_aborts_the_process() {
             .await
             .unwrap();
         cluster.wait_leader(&[A]).await;
+        let _let_go = LetGo(disk.clone());
         disk.hold();
         // Without the abort this ends with an error at its deadline, and the parent sees no signal.
         let stuck = cluster.nodes[&A]

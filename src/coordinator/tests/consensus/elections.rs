@@ -108,7 +108,7 @@ async fn leadership_moves_to_the_chosen_node_and_stays_proposable() {
     cluster.write(&ALL, "one").await;
     cluster.wait_journal(&ALL, &["one"]).await;
     cluster.hand_over(A, B).await;
-    assert_eq!(cluster.wait_leader(&ALL).await, B);
+    wait_for("node 2 to lead", || cluster.nodes[&B].consensus.leads_now()).await;
     cluster.write(&ALL, "two").await;
     cluster.wait_journal(&ALL, &["one", "two"]).await;
     cluster.end().await;
@@ -130,10 +130,7 @@ async fn a_transfer_that_does_not_end_stops_the_old_leaders_raft() {
         .transfer_to(B, tokio::time::Instant::now())
         .await;
     assert_eq!(moved, Err(TransferError::Stuck { target: B }));
-    assert_eq!(
-        cluster.nodes[&A].consensus.stopped().await,
-        StopReason::TransferStuck
-    );
+    assert_eq!(cluster.stop_reason(A).await, StopReason::TransferStuck);
     cluster.links.heal();
     cluster.write(&[B, C], "two").await;
     cluster.end().await;

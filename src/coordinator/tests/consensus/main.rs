@@ -3,11 +3,14 @@
 //! Each test breaks one thing and waits for a state, never for a time. `docs/consensus-traps.md` says
 //! which trap each covers, and that it was seen to fail without the handling.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod cluster;
 mod disk;
 mod elections;
 mod identity;
 mod links;
 mod network;
+mod pinned;
 mod reads;
 mod recovery;

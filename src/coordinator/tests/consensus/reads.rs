@@ -5,23 +5,34 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use haft_coordinator::consensus::ReadError;
 
-use super::cluster::{A, ALL, B, Cluster, deadline, wait_for};
+use super::cluster::{A, ALL, Cluster, deadline, wait_for};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_read_sees_every_write_before_it() {
     let cluster = Cluster::three().await;
+    let mut confirmed = 0;
     for n in 0..20 {
-        let written = cluster.propose(A, &n.to_string()).await.unwrap();
-        let read = cluster.nodes[&A]
+        let written = cluster.write(&ALL, &n.to_string()).await;
+        let leader = cluster.wait_leader(&ALL).await;
+        // Leadership may move on a loaded machine; then the read is refused, never wrong.
+        if let Ok(read) = cluster.nodes[&leader]
             .consensus
             .read_index(deadline())
             .await
-            .unwrap();
-        assert!(read >= written.at);
-        assert_eq!(cluster.journal(A).len(), n + 1);
+        {
+            assert!(read >= written.at);
+            assert_eq!(cluster.journal(leader).len(), n + 1);
+            confirmed += 1;
+        }
     }
-    let follower = cluster.nodes[&B].consensus.read_index(deadline()).await;
-    assert_eq!(follower, Err(ReadError::NotLeader { leader: Some(A) }));
+    assert!(confirmed > 0);
+    let leader = cluster.wait_leader(&ALL).await;
+    let other = ALL.into_iter().find(|id| *id != leader).unwrap();
+    let follower = cluster.nodes[&other].consensus.read_index(deadline()).await;
+    assert!(
+        matches!(follower, Err(ReadError::NotLeader { .. })),
+        "{follower:?}"
+    );
     cluster.end().await;
 }
 
@@ -41,7 +52,7 @@ async fn a_leader_that_was_just_cut_off_confirms_no_read_though_its_lease_runs()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restarted_voter_elects_nobody_while_its_old_leader_may_act() {
     let mut cluster = Cluster::three().await;
-    for round in 0..4_usize {
+    for round in 0..6_usize {
         let old = cluster.wait_leader(&ALL).await;
         let [restarts, wants] =
             [1, 2].map(|step| ALL[(ALL.iter().position(|id| *id == old).unwrap() + step) % 3]);

@@ -51,9 +51,17 @@ async fn a_restarted_leader_does_not_go_on_leading_by_itself() {
     for id in ALL {
         cluster.stop(id).await;
     }
+    let asked = cluster.links.votes(A);
     cluster.start(A).await;
-    let metrics = cluster.nodes[&A].consensus.metrics();
-    assert_ne!(metrics.state, RaftState::Leader, "{metrics:?}");
+    // Who asks for votes does not think that it leads.
+    wait_for("an election", || {
+        (cluster.links.votes(A) > asked).then_some(())
+    })
+    .await;
+    assert_ne!(
+        cluster.nodes[&A].consensus.metrics().state,
+        RaftState::Leader
+    );
     cluster.end().await;
 }
 
