@@ -111,7 +111,8 @@ fn alter(dir: &Path, index: u64, change: impl FnOnce(&mut pb::LogRecord)) {
 
 #[test]
 fn an_altered_entry_is_refused_whichever_field_it_is() {
-    let changes: [(&str, fn(&mut pb::LogRecord)); 5] = [
+    type Change = fn(&mut pb::LogRecord);
+    let changes: [(&str, Change); 5] = [
         ("payload", |record| record.payload = b"another".to_vec()),
         ("term", |record| record.at.as_mut().unwrap().term = 2),
         ("index", |record| record.at.as_mut().unwrap().index = 7),
