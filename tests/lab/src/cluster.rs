@@ -74,6 +74,7 @@ impl Cluster {
             &context,
         ]);
         shell::run(&mut init).context("cluster init")?;
+        self.ctl.wait_online(&first.identity.name, PATIENCE)?;
         for node in &self.site.nodes[1..] {
             let name = &node.identity.name;
             let token = shell::wait_for("a join token", PATIENCE, || {
