@@ -48,22 +48,21 @@ impl Voice {
 
     /// The interface has a new hardware address or is usable again.
     pub(super) fn again(&mut self, address: IpAddr, link: &Link, now: Moment) {
-        self.mouths.remove(&link.index);
+        if let Some(old) = self.mouths.remove(&link.index) {
+            close_elsewhere(old);
+        }
         if self.schedules.contains_key(&address) {
             self.start(address, link, now);
         }
     }
 
-    /// Announces `address` no more.
+    /// Announces `address` no more. The interface's sockets stay for the next one: closing a packet socket
+    /// waits for the network's readers, some 15 ms (tried), which the lease thread cannot spare.
     pub(super) fn stop(&mut self, address: IpAddr) {
         let Some((link, _)) = self.schedules.remove(&address) else {
             return;
         };
-        if self.schedules.values().any(|(other, _)| *other == link) {
-            self.retarget(link);
-        } else {
-            self.mouths.remove(&link);
-        }
+        self.retarget(link);
     }
 
     /// Hears rivals, announces what is due, says when the next announcement is.
@@ -79,10 +78,8 @@ impl Voice {
                         }
                     }
                 }
-                Some(Err(error)) => {
-                    tracing::debug!(err = chain(&error), "cannot hear rivals");
-                    mouth.rivals = None;
-                }
+                // An interface that goes down says so once; the socket lives on.
+                Some(Err(error)) => tracing::debug!(err = chain(&error), "cannot hear rivals"),
                 None => {}
             }
         }
@@ -125,6 +122,17 @@ impl Voice {
         {
             tracing::debug!(err = chain(&error), "cannot listen for rivals");
         }
+    }
+}
+
+/// Closes an interface's sockets on a thread of its own; a change of hardware address or carrier is rare.
+fn close_elsewhere(mouth: Mouth) {
+    let spawned = std::thread::Builder::new()
+        .name("haft-close".to_owned())
+        .spawn(move || drop(mouth));
+    // Without a thread they are closed here after all.
+    if let Err(error) = spawned {
+        tracing::debug!(err = chain(&error), "closed on the lease thread");
     }
 }
 
