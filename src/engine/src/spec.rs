@@ -151,3 +151,12 @@ pub enum ObjectRef {
     /// A fence device.
     Device(DeviceName),
 }
+
+/// Whether the user wrote the override that lets a `stonith` resource exist without fence devices.
+pub fn is_unfenced(spec: &ResourceSpec) -> bool {
+    match spec {
+        ResourceSpec::VirtualIp(vip) => {
+            vip.isolation == Isolation::Stonith && vip.unfenced == Unfenced::Allowed
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The beat socket: opens datagrams, lets the responder answer, notices when it was late itself.
+//!
+//! One thread, because a late answer is a lost beat. Every dropped datagram is counted by reason and none
+//! is logged (an attacker would own the log). Decides nothing about sessions.
+
+use crate::clock::boot_now;
+use crate::replica::Replica;
+use crate::seals::SharedResponder;
+use haft_api::beat::{self, BeatKey, Dropped, OpenedBeat};
+use haft_engine::clock::Moment;
+use haft_engine::ids::{Incarnation, NodeId};
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Counters of the beat socket, for metrics.
+#[derive(Debug, Default)]
+pub struct BeatCounters {
+    answered: AtomicU64,
+    challenged: AtomicU64,
+    late: AtomicU64,
+    dropped: Mutex<BTreeMap<Dropped, u64>>,
+}
+
+impl BeatCounters {
+    fn drop_one(&self, why: Dropped) {
+        *self
+            .dropped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(why)
+            .or_default() += 1;
+    }
+
+    /// Datagrams dropped so far, by reason.
+    pub fn dropped(&self) -> BTreeMap<Dropped, u64> {
+        self.dropped
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Beats answered so far.
+    pub fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Times that this thread found itself late by a beat.
+    pub fn late(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
+    }
+}
+
+/// Everything the thread needs.
+pub struct BeatSocket {
+    /// Bound to the beat port.
+    pub socket: UdpSocket,
+    /// Own id.
+    pub own: NodeId,
+    /// For keys.
+    pub replica: Replica,
+    /// Answers.
+    pub responder: SharedResponder,
+    /// Nonce of this start.
+    pub nonce: u64,
+    /// Beat interval: how late is late.
+    pub beat: Duration,
+    /// Counts.
+    pub counters: Arc<BeatCounters>,
+}
+
+impl BeatSocket {
+    /// Serves until the process ends.
+    pub fn serve(self) -> io::Result<()> {
+        // Wakes twice a beat, so that lateness is noticed also when nothing arrives.
+        self.socket.set_read_timeout(Some(self.beat / 2))?;
+        let mut newest: BTreeMap<NodeId, (Incarnation, u64)> = BTreeMap::new();
+        let mut buffer = [0; 512];
+        let mut before = boot_now();
+        loop {
+            let received = self.socket.recv_from(&mut buffer);
+            let now = boot_now();
+            if now.since(before) > self.beat + self.beat / 2 {
+                self.on_late(now, &mut newest);
+            }
+            before = now;
+            match received {
+                Ok((length, from)) => self.one(now, &buffer[..length], from, &mut newest),
+                Err(error) if is_idle(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Late by a beat: what waits in the socket is heard first, then every silence starts anew (R2).
+    fn on_late(&self, now: Moment, newest: &mut BTreeMap<NodeId, (Incarnation, u64)>) {
+        self.counters.late.fetch_add(1, Ordering::Relaxed);
+        let mut buffer = [0; 512];
+        if self.socket.set_nonblocking(true).is_ok() {
+            // Bounded: a flood must not keep the thread here.
+            for _ in 0..4_096 {
+                let Ok((length, from)) = self.socket.recv_from(&mut buffer) else {
+                    break;
+                };
+                self.one(now, &buffer[..length], from, newest);
+            }
+            let _ = self.socket.set_nonblocking(false);
+        }
+        self.responder.with(|responder| responder.on_late(now));
+    }
+
+    fn one(
+        &self,
+        now: Moment,
+        bytes: &[u8],
+        from: SocketAddr,
+        newest: &mut BTreeMap<NodeId, (Incarnation, u64)>,
+    ) {
+        let (key, opened) = match self.open(bytes) {
+            Ok(opened) => opened,
+            Err(why) => return self.counters.drop_one(why),
+        };
+        let beat = opened.beat;
+        let reply = if opened.nonce == self.nonce {
+            let known = newest.get(&beat.node);
+            if known.is_some_and(|known| *known >= (beat.incarnation, beat.sequence)) {
+                return self.counters.drop_one(Dropped::Replayed);
+            }
+            newest.insert(beat.node, (beat.incarnation, beat.sequence));
+            self.counters.answered.fetch_add(1, Ordering::Relaxed);
+            let answer = self
+                .responder
+                .with(|responder| responder.on_beat(now, &beat));
+            beat::seal_answer(&key, beat.node, &answer)
+        } else {
+            self.counters.challenged.fetch_add(1, Ordering::Relaxed);
+            beat::seal_challenge(&key, &beat, self.own, self.nonce)
+        };
+        // A lost answer is a lost beat; the next one comes.
+        let _ = self.socket.send_to(&reply, from);
+    }
+
+    fn open(&self, bytes: &[u8]) -> Result<(BeatKey, OpenedBeat), Dropped> {
+        let claim = beat::claim(bytes)?;
+        let key = {
+            let state = self.replica.state();
+            if !state.nodes.contains_key(&claim.node) {
+                return Err(Dropped::NoKey);
+            }
+            let heartbeat = state
+                .heartbeat_keys
+                .iter()
+                .find(|key| key.generation == claim.generation)
+                .ok_or(Dropped::NoKey)?;
+            BeatKey::derive(heartbeat, claim.node, claim.incarnation)
+        };
+        let opened = beat::open_beat(&key, bytes)?;
+        Ok((key, opened))
+    }
+}
+
+fn is_idle(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock
+            | io::ErrorKind::TimedOut
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::ConnectionRefused
+    )
+}

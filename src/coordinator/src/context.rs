@@ -1,0 +1,99 @@
+//! What every task of haftd shares.
+
+use crate::consensus::Consensus;
+use crate::peers::Peers;
+use crate::replica::Replica;
+use crate::seals::{SharedResponder, voter_sets};
+use haft_config::Config;
+use haft_engine::clock::Timing;
+use haft_engine::command::VoterSets;
+use haft_engine::ids::{LogIndex, NodeId};
+use haft_engine::leader::Input;
+use haft_fence_protocol::caller::AgentDirs;
+use haft_store::LogStore;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+
+/// A voter this many entries behind still counts as caught up: they are on their way.
+const CAUGHT_UP: u64 = 64;
+
+/// Shared by reference between tasks.
+pub struct Context {
+    /// Own id.
+    pub own: NodeId,
+    /// 32 hex digits.
+    pub cluster_hex: String,
+    /// The one config.
+    pub config: Config,
+    /// Derived intervals.
+    pub timing: Timing,
+    /// The log on disk, to know what is durable.
+    pub store: Arc<dyn LogStore>,
+    /// Raft.
+    pub consensus: Consensus,
+    /// The replicated state.
+    pub replica: Replica,
+    /// Receipts and seals.
+    pub responder: SharedResponder,
+    /// To the leader task.
+    pub inputs: mpsc::Sender<Input>,
+    /// Channels to other coordinators.
+    pub peers: Peers,
+    /// Where fence agents are looked up.
+    pub agents: AgentDirs,
+    /// One lock per fence device.
+    pub devices: crate::fencing::DeviceLocks,
+    /// The CA, once this coordinator has its key.
+    pub authority: crate::pki::SharedAuthority,
+}
+
+impl Context {
+    /// Raft's effective membership: the latest appended, perhaps joint.
+    pub fn effective_membership(&self) -> VoterSets {
+        let memberships = self.consensus.membership();
+        let memberships = memberships.borrow();
+        let index = memberships.effective.at.map_or(0, |at| at.index);
+        voter_sets(LogIndex(index), &memberships.effective.configs)
+    }
+
+    /// Voters other than this one that answered lately and hold nearly the whole log.
+    pub fn live_peers(&self) -> BTreeSet<NodeId> {
+        let metrics = self.consensus.metrics();
+        let last = metrics.last_log.unwrap_or(0);
+        let live = metrics.peers.iter().filter(|(_, progress)| {
+            let heard = progress
+                .ack_age
+                .is_some_and(|age| age < self.timing.election_min);
+            let matched = progress.matched.map_or(0, |at| at.index);
+            heard && matched + CAUGHT_UP >= last
+        });
+        live.map(|(peer, _)| NodeId(peer.0))
+            .filter(|peer| *peer != self.own)
+            .collect()
+    }
+
+    /// Hands an input to the leader task; waits while its queue is full.
+    pub async fn tell_leader(&self, input: Input) {
+        // The task lives as long as the process.
+        let _ = self.inputs.send(input).await;
+    }
+
+    /// The leader's API address, if a leader is known.
+    pub fn leader_api(&self) -> Option<String> {
+        let leader = self.leader()?;
+        let state = self.replica.state();
+        let host = &state.nodes.get(&leader)?.host;
+        Some(haft_api::client::host_port(host, self.config.ports.api))
+    }
+
+    /// The leader's id, if a leader is known.
+    pub fn leader(&self) -> Option<NodeId> {
+        use crate::consensus::Leadership;
+        match &*self.consensus.leadership().borrow() {
+            Leadership::Leader { .. } => Some(self.own),
+            Leadership::Follower { leader, .. } => Some(NodeId(leader.0)),
+            Leadership::None => None,
+        }
+    }
+}

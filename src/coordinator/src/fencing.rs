@@ -1,0 +1,233 @@
+//! The fence executor: runs the agents of one committed try and reports what it proved.
+//!
+//! Re-checks the order and the target's life against the state just before every irreversible call, and
+//! kills its agents at the try's deadline (R5). What a verdict opens is decided by `haft_engine::apply`.
+
+use crate::clock::boot_now;
+use crate::context::Context;
+use crate::secret_file::read_secret;
+
+use haft_engine::command::{FenceAction, Verdict};
+use haft_engine::ids::DeviceName;
+use haft_engine::leader::{FenceRun, Input, StatusFirst};
+use haft_engine::spec::FenceDeviceSpec;
+use haft_engine::state::OrderPhase;
+use haft_fence_protocol::caller::{
+    Call, DeviceLock, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters, adopt_off,
+    confirm_off, run,
+};
+use haft_fence_protocol::{Action, Secret};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::time::Instant;
+
+/// One lock per device, so that a device does one action at a time.
+#[derive(Default)]
+pub struct DeviceLocks(Mutex<BTreeMap<DeviceName, DeviceLock>>);
+
+impl DeviceLocks {
+    fn of(&self, device: &DeviceName) -> DeviceLock {
+        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.entry(device.clone()).or_default().clone()
+    }
+}
+
+/// What one device proved.
+struct Finding {
+    verdict: Verdict,
+    words: String,
+}
+
+impl Finding {
+    fn unknown(words: impl Into<String>) -> Self {
+        Self {
+            verdict: Verdict::Unknown,
+            words: words.into(),
+        }
+    }
+}
+
+/// Runs one try and hands its verdict to the leader task.
+pub async fn execute(context: Arc<Context>, order: FenceRun) {
+    let deadline = Instant::now() + order.deadline.since(boot_now());
+    let mut verdict = Verdict::Confirmed;
+    let mut words = Vec::new();
+    if order.devices.is_empty() {
+        verdict = Verdict::Unknown;
+        words.push("no fence device covers the node".to_owned());
+    }
+    for device in &order.devices {
+        let finding = one_device(&context, &order, device, deadline).await;
+        words.push(format!("{device}: {}", finding.words));
+        verdict = weaker(verdict, finding.verdict);
+        if verdict != Verdict::Confirmed {
+            break;
+        }
+    }
+    let detail = words.join("; ");
+    tracing::info!(order = %order.order, attempt = order.attempt, ?verdict, detail, "fence try is over");
+    let input = Input::FenceAnswered {
+        order: order.order,
+        attempt: order.attempt,
+        verdict,
+        detail,
+    };
+    context.tell_leader(input).await;
+}
+
+/// Every device of a level must confirm; unknown is weaker than refused, because it must not be taken for an answer.
+fn weaker(left: Verdict, right: Verdict) -> Verdict {
+    match (left, right) {
+        (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
+        (Verdict::Refused, _) | (_, Verdict::Refused) => Verdict::Refused,
+        (Verdict::Confirmed, Verdict::Confirmed) => Verdict::Confirmed,
+    }
+}
+
+async fn one_device(
+    context: &Context,
+    order: &FenceRun,
+    device: &DeviceName,
+    deadline: Instant,
+) -> Finding {
+    let (spec, plug) = {
+        let state = context.replica.state();
+        let Some(configured) = state.devices.get(device) else {
+            return Finding::unknown("the device is no longer configured");
+        };
+        let Some(node) = state.nodes.get(&order.node) else {
+            return Finding::unknown("the node is no longer registered");
+        };
+        let plug = configured
+            .spec
+            .targets
+            .get(&node.name)
+            .cloned()
+            .unwrap_or_default();
+        let plug = if plug.is_empty() {
+            node.name.0.clone()
+        } else {
+            plug
+        };
+        (configured.spec.clone(), (node.name.0.clone(), plug))
+    };
+    let agent = match context.agents.find(&spec.agent) {
+        Ok(agent) => agent,
+        Err(error) => return Finding::unknown(error.to_string()),
+    };
+    let parameters = match parameters(&spec, &plug.0, &plug.1) {
+        Ok(parameters) => parameters,
+        Err(why) => return Finding::unknown(why),
+    };
+    let Ok(mut turn) = context.devices.of(device).turn(deadline).await else {
+        return Finding::unknown("the device was busy until the deadline");
+    };
+    if let Err(why) = still_ordered(context, order) {
+        return Finding::unknown(why);
+    }
+    match order.action {
+        FenceAction::Off => {
+            let proof = OffProof::for_agent(&agent);
+            let off = OffOrder {
+                agent: &agent,
+                parameters: &parameters,
+                proof,
+                deadline,
+            };
+            let answer = match order.status {
+                StatusFirst::Yes => adopt_off(&mut turn, &off).await,
+                StatusFirst::No => confirm_off(&mut turn, &off).await,
+            };
+            off_finding(answer)
+        }
+        FenceAction::On => {
+            let call = Call {
+                agent: &agent,
+                action: Action::On,
+                parameters: &parameters,
+                deadline,
+            };
+            on_finding(run(&mut turn, &call).await.outcome)
+        }
+    }
+}
+
+fn off_finding(answer: OffVerdict) -> Finding {
+    match answer {
+        OffVerdict::Confirmed { evidence } => Finding {
+            verdict: Verdict::Confirmed,
+            words: evidence,
+        },
+        OffVerdict::Refused { reason } => Finding {
+            verdict: Verdict::Refused,
+            words: reason,
+        },
+        OffVerdict::Unknown { reason } => Finding::unknown(reason),
+    }
+}
+
+fn on_finding(outcome: Outcome) -> Finding {
+    match outcome {
+        Outcome::Done => Finding {
+            verdict: Verdict::Confirmed,
+            words: "power on".to_owned(),
+        },
+        Outcome::On | Outcome::Off => Finding::unknown("the agent answered a question instead"),
+        Outcome::Failed { reason, .. } => Finding {
+            verdict: Verdict::Refused,
+            words: reason,
+        },
+        Outcome::TimedOut => Finding::unknown("no answer before the deadline"),
+        Outcome::NotRunnable { why } => Finding::unknown(why),
+    }
+}
+
+/// The order must still stand, this try must be ours, and the target must not have begun another life.
+fn still_ordered(context: &Context, run: &FenceRun) -> Result<(), String> {
+    let state = context.replica.state();
+    let order = state.orders.get(&run.order).ok_or("the order is gone")?;
+    match &order.phase {
+        OrderPhase::Running {
+            attempt, executor, ..
+        } if *attempt == run.attempt && *executor == context.own => {}
+        OrderPhase::Running { .. }
+        | OrderPhase::Intended
+        | OrderPhase::Held(_)
+        | OrderPhase::Waiting { .. }
+        | OrderPhase::Confirmed
+        | OrderPhase::Cancelled(_) => {
+            return Err("the order no longer asks for this try".to_owned());
+        }
+    }
+    let newer = state
+        .live_incarnation(run.node)
+        .filter(|life| *life > run.incarnation);
+    match (run.action, newer) {
+        (FenceAction::Off, Some(life)) => {
+            Err(format!("the node lives again as incarnation {life}"))
+        }
+        (FenceAction::Off, None) | (FenceAction::On, _) => Ok(()),
+    }
+}
+
+/// The device's parameters, the plug and the node's name; secrets are read from their files each time.
+fn parameters(spec: &FenceDeviceSpec, node: &str, plug: &str) -> Result<Parameters, String> {
+    let mut list = Vec::new();
+    let plain =
+        |name: &str, value: &str| Parameter::plain(name, value).map_err(|error| error.to_string());
+    for (name, value) in &spec.parameters {
+        list.push(plain(name, value)?);
+    }
+    for (name, value) in [("nodename", node), ("plug", plug)] {
+        if !spec.parameters.contains_key(name) {
+            list.push(plain(name, value)?);
+        }
+    }
+    for (name, path) in &spec.secret_files {
+        let value = read_secret(Path::new(path)).map_err(|error| error.to_string())?;
+        let secret = Parameter::secret(name, Secret::new(value));
+        list.push(secret.map_err(|error| error.to_string())?);
+    }
+    Parameters::new(list).map_err(|error| error.to_string())
+}

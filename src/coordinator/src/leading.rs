@@ -1,0 +1,182 @@
+//! The leader's driver: while this coordinator leads, steps the engine's leader machine and does what it says.
+//!
+//! A new term starts a new machine. Every proposal is conditional on the term; every question has a
+//! deadline. Decides nothing: `haft_engine::leader` does.
+
+use crate::ages;
+use crate::clock::{boot_now, wall_unix_ms};
+use crate::consensus::{Condition, Leadership};
+use crate::context::Context;
+use crate::fencing;
+use haft_api::persisted;
+use haft_engine::clock::Moment;
+use haft_engine::command::Entry;
+use haft_engine::ids::{Incarnation, LogIndex, NodeId};
+use haft_engine::leader::{Input, Leader, Output, Silence};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{broadcast, mpsc};
+use tokio::time::Instant;
+
+/// Inputs that may wait for the leader task; a full queue refuses the sender.
+pub const INPUTS_MAX: usize = 1_024;
+/// A proposal that has not committed by then is "unknown"; the machine re-evaluates from the state.
+const PROPOSAL_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Runs until the process ends. Inputs that arrive while another coordinator leads are dropped.
+pub async fn run(context: Arc<Context>, mut inputs: mpsc::Receiver<Input>) {
+    let mut leadership = context.consensus.leadership();
+    loop {
+        let current = leadership.borrow_and_update().clone();
+        if let Leadership::Leader { term, .. } = current {
+            lead(&context, term, &mut inputs).await;
+            continue;
+        }
+        tokio::select! {
+            changed = leadership.changed() => if changed.is_err() { return },
+            dropped = inputs.recv() => if dropped.is_none() { return },
+        }
+    }
+}
+
+/// One term of leadership.
+async fn lead(context: &Arc<Context>, term: u64, inputs: &mut mpsc::Receiver<Input>) {
+    // Decide only on a state that holds everything committed before this term.
+    let deadline = Instant::now() + context.timing.election_max;
+    if let Err(error) = context.consensus.read_index(deadline).await {
+        tracing::debug!(%error, "not ready to lead yet");
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        return;
+    }
+    let mut entries = context.replica.entries();
+    let mut leadership = context.consensus.leadership();
+    let mut memberships = context.consensus.membership();
+    let mut machine = {
+        let state = context.replica.state();
+        Leader::new(context.own, context.timing, boot_now(), &state)
+    };
+    tracing::info!(term, "leading");
+    let effective = context.effective_membership();
+    step(context, term, &mut machine, Input::Membership(effective));
+    loop {
+        let wake = until(machine.next_wake());
+        let input = tokio::select! {
+            biased;
+            changed = leadership.changed() => {
+                let still = matches!(&*leadership.borrow_and_update(), Leadership::Leader { term: now, .. } if *now == term);
+                if changed.is_err() || !still {
+                    tracing::info!(term, "no longer leading");
+                    return;
+                }
+                Input::Tick
+            }
+            applied = entries.recv() => match applied {
+                Ok(entry) => Input::Applied { index: entry.index, outcomes: entry.outcomes },
+                Err(broadcast::error::RecvError::Lagged(_)) => Input::Tick,
+                Err(broadcast::error::RecvError::Closed) => return,
+            },
+            changed = memberships.changed() => {
+                if changed.is_err() { return; }
+                memberships.borrow_and_update();
+                Input::Membership(context.effective_membership())
+            }
+            input = inputs.recv() => match input {
+                Some(input) => input,
+                None => return,
+            },
+            () = tokio::time::sleep(wake) => Input::Tick,
+        };
+        step(context, term, &mut machine, input);
+    }
+}
+
+fn until(wake: Moment) -> Duration {
+    // The floor keeps a machine that asks for "now" again and again from spinning.
+    wake.since(boot_now())
+        .clamp(Duration::from_micros(500), Duration::from_secs(1))
+}
+
+fn step(context: &Arc<Context>, term: u64, machine: &mut Leader, input: Input) {
+    machine.set_peers(context.live_peers());
+    let now = boot_now();
+    let outputs = {
+        let state = context.replica.state();
+        let silences: Vec<Silence> = context.responder.with(|responder| {
+            let live = state
+                .nodes
+                .keys()
+                .filter(|node| state.live_incarnation(**node).is_some());
+            live.map(|node| Silence {
+                node: *node,
+                silent: responder.silence(now, *node),
+            })
+            .collect()
+        });
+        machine.step(now, wall_unix_ms(), &state, &silences, input)
+    };
+    for output in outputs {
+        perform(context, term, output);
+    }
+}
+
+fn perform(context: &Arc<Context>, term: u64, output: Output) {
+    let context = Arc::clone(context);
+    match output {
+        Output::Propose(entry) => drop(tokio::spawn(propose(context, term, entry))),
+        Output::AskAges {
+            node,
+            incarnation,
+            closing,
+        } => {
+            ask_ages(&context, node, incarnation, closing);
+        }
+        Output::Fence(run) => drop(tokio::spawn(fencing::execute(context, run))),
+        Output::TransferTo(node) => drop(tokio::spawn(transfer(context, node))),
+    }
+}
+
+async fn propose(context: Arc<Context>, term: u64, entry: Entry) {
+    let deadline = Instant::now() + PROPOSAL_DEADLINE;
+    let payload = persisted::encode_entry(&entry);
+    if let Err(error) = context
+        .consensus
+        .propose(payload, Condition::LeaderTerm(term), deadline)
+        .await
+    {
+        tracing::debug!(%error, "a proposal's outcome is not known");
+        context.tell_leader(Input::ProposalUnknown).await;
+    }
+}
+
+async fn transfer(context: Arc<Context>, node: NodeId) {
+    let peer = haft_store::PeerId(node.0);
+    let deadline = Instant::now() + context.timing.election_max;
+    if let Err(error) = context.consensus.transfer_to(peer, deadline).await {
+        tracing::warn!(%node, %error, "leadership was not handed over");
+    }
+}
+
+/// Asks every voter at once; each statement arrives as an input. An answer that takes longer than half a
+/// closing interval is worth less than asking again.
+fn ask_ages(context: &Arc<Context>, node: NodeId, incarnation: Incarnation, closing: LogIndex) {
+    for voter in context.effective_membership().all() {
+        let context = Arc::clone(context);
+        if voter == context.own {
+            tokio::spawn(async move {
+                if let Ok(age) = ages::state(&context, node, incarnation, closing).await {
+                    context.tell_leader(Input::AgeStated { closing, age }).await;
+                }
+            });
+            continue;
+        }
+        tokio::spawn(async move {
+            let patience = context.timing.closing_after / 2;
+            let asked = context
+                .peers
+                .state_age(&context, voter, node, incarnation, closing);
+            if let Ok(Ok(age)) = tokio::time::timeout(patience, asked).await {
+                context.tell_leader(Input::AgeStated { closing, age }).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,108 @@
+//! Calls to other coordinators over their API port: ages, and the CA's key.
+//!
+//! One lazy channel per host; Raft's own traffic has channels of its own in `consensus`.
+
+use crate::context::Context;
+use haft_api::client::{Credentials, endpoint, host_port};
+use haft_api::convert::age_from;
+use haft_api::pb::v1;
+use haft_api::pb::v1::session_service_client::SessionServiceClient;
+use haft_engine::command::StatedAge;
+use haft_engine::ids::{Incarnation, LogIndex, NodeId};
+use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
+use tonic::Status;
+use tonic::transport::Channel;
+
+/// Channels by `host:port`.
+pub struct Peers {
+    credentials: Credentials,
+    channels: Mutex<BTreeMap<String, Channel>>,
+}
+
+impl Peers {
+    /// Dials with these credentials.
+    pub fn new(credentials: Credentials) -> Self {
+        Self {
+            credentials,
+            channels: Mutex::default(),
+        }
+    }
+
+    fn channel(&self, address: String) -> Result<Channel, Status> {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(channel) = channels.get(&address) {
+            return Ok(channel.clone());
+        }
+        let endpoint = endpoint(&address, &self.credentials)
+            .map_err(|error| Status::unavailable(error.to_string()))?;
+        let channel = endpoint.connect_lazy();
+        channels.insert(address, channel.clone());
+        Ok(channel)
+    }
+
+    fn session(
+        &self,
+        context: &Context,
+        peer: NodeId,
+    ) -> Result<SessionServiceClient<Channel>, Status> {
+        let host = {
+            let state = context.replica.state();
+            let node = state.nodes.get(&peer);
+            node.map(|node| node.host.clone())
+                .ok_or_else(|| Status::not_found("unknown peer"))?
+        };
+        let channel = self.channel(host_port(&host, context.config.ports.api))?;
+        Ok(SessionServiceClient::new(channel))
+    }
+
+    /// Asks a coordinator for the age of a closing.
+    pub async fn state_age(
+        &self,
+        context: &Context,
+        peer: NodeId,
+        node: NodeId,
+        incarnation: Incarnation,
+        closing: LogIndex,
+    ) -> Result<StatedAge, Status> {
+        let request = v1::StateAgeRequest {
+            node_id: node.0,
+            incarnation: incarnation.0,
+            closing: closing.0,
+        };
+        let answer = self
+            .session(context, peer)?
+            .state_age(request)
+            .await?
+            .into_inner();
+        // A statement counts for the coordinator that was asked, whatever it calls itself.
+        let age = age_from(&answer);
+        if age.by == peer {
+            Ok(age)
+        } else {
+            Err(Status::internal("answered by another"))
+        }
+    }
+
+    /// Relays a report to the leader.
+    pub async fn report(
+        &self,
+        context: &Context,
+        leader: NodeId,
+        request: v1::ReportRequest,
+    ) -> Result<(), Status> {
+        self.session(context, leader)?
+            .report(request)
+            .await
+            .map(drop)
+    }
+
+    /// Asks a coordinator for the CA's key.
+    pub async fn ca_key(&self, context: &Context, peer: NodeId) -> Result<String, Status> {
+        let answer = self
+            .session(context, peer)?
+            .share_ca_key(v1::ShareCaKeyRequest {})
+            .await?;
+        Ok(answer.into_inner().ca_key_pem)
+    }
+}

@@ -1,0 +1,147 @@
+//! This coordinator's copy of the replicated state, and the state machine that consensus feeds.
+//!
+//! Lock order: the state before the responder; nobody takes the state while holding the responder. Decides
+//! nothing: `haft_engine::apply` does.
+
+use crate::clock::boot_now;
+use crate::consensus::{MembershipView, RestoreError, StateMachine};
+use crate::seals::{SharedResponder, voter_sets};
+use haft_api::persisted;
+use haft_engine::apply::{Outcome, apply};
+use haft_engine::command::{Command, Entry};
+use haft_engine::ids::LogIndex;
+use haft_engine::state::ClusterState;
+use haft_store::{LogPosition, RowChange};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use tokio::sync::{broadcast, watch};
+
+/// Applied entries that a slow leader task may lag behind before it re-evaluates from the state.
+const APPLIED_QUEUE: usize = 1_024;
+
+/// What one entry did.
+#[derive(Clone, Debug)]
+pub struct AppliedEntry {
+    /// Which entry.
+    pub index: LogIndex,
+    /// One for each of its commands.
+    pub outcomes: Vec<Outcome>,
+}
+
+/// Shared, cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Replica {
+    state: Arc<RwLock<ClusterState>>,
+    applied: watch::Sender<LogIndex>,
+    entries: broadcast::Sender<AppliedEntry>,
+}
+
+impl Default for Replica {
+    fn default() -> Self {
+        Self {
+            state: Arc::default(),
+            applied: watch::Sender::new(LogIndex(0)),
+            entries: broadcast::Sender::new(APPLIED_QUEUE),
+        }
+    }
+}
+
+impl Replica {
+    /// The state; hold it briefly and never across an await.
+    pub fn state(&self) -> RwLockReadGuard<'_, ClusterState> {
+        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Index of the last applied entry, and its changes.
+    pub fn applied(&self) -> watch::Receiver<LogIndex> {
+        self.applied.subscribe()
+    }
+
+    /// Every applied entry from now on.
+    pub fn entries(&self) -> broadcast::Receiver<AppliedEntry> {
+        self.entries.subscribe()
+    }
+
+    fn change<T>(
+        &self,
+        responder: &SharedResponder,
+        change: impl FnOnce(&mut ClusterState) -> T,
+    ) -> T {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let result = change(&mut state);
+        responder.with(|responder| responder.on_applied(boot_now(), &state));
+        self.applied.send_replace(state.applied);
+        result
+    }
+}
+
+/// The state machine behind consensus.
+pub struct Machine {
+    replica: Replica,
+    responder: SharedResponder,
+}
+
+impl Machine {
+    /// A machine over this replica; the responder learns what is applied.
+    pub fn new(replica: Replica, responder: SharedResponder) -> Self {
+        Self { replica, responder }
+    }
+}
+
+impl StateMachine for Machine {
+    fn apply(&mut self, at: LogPosition, payload: &[u8], _rows: &mut Vec<RowChange>) -> Vec<u8> {
+        let index = LogIndex(at.index);
+        let entry = match persisted::decode_entry(payload) {
+            Ok(entry) => entry,
+            Err(error) => {
+                // Every coordinator would read the same bytes; going on without this entry would let
+                // replicas of different versions diverge. Stop, and let an upgraded haftd read it.
+                tracing::error!(index = at.index, %error, "a committed entry is unreadable to this version");
+                std::process::abort();
+            }
+        };
+        let outcomes = self
+            .replica
+            .change(&self.responder, |state| apply(state, index, &entry));
+        let response = persisted::encode_outcomes(&outcomes);
+        // No receiver: this coordinator does not lead.
+        let _ = self.replica.entries.send(AppliedEntry { index, outcomes });
+        response
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        persisted::encode_state(&self.replica.state())
+    }
+
+    fn restore(
+        &mut self,
+        _at: Option<LogPosition>,
+        snapshot: &[u8],
+        _rows: &mut Vec<RowChange>,
+    ) -> Result<(), RestoreError> {
+        let restored = persisted::decode_state(snapshot).map_err(|error| RestoreError {
+            reason: error.to_string(),
+        })?;
+        self.replica
+            .change(&self.responder, |state| *state = restored);
+        Ok(())
+    }
+
+    fn membership_changed(&mut self, membership: &MembershipView) {
+        let Some(at) = membership.at else { return };
+        let index = LogIndex(at.index);
+        let entry = Entry {
+            stamp_unix_ms: 0,
+            commands: vec![Command::Membership(voter_sets(index, &membership.configs))],
+        };
+        let outcomes = self
+            .replica
+            .change(&self.responder, |state| apply(state, index, &entry));
+        let _ = self.replica.entries.send(AppliedEntry { index, outcomes });
+    }
+
+    fn passed(&mut self, at: LogPosition) {
+        self.replica.change(&self.responder, |state| {
+            state.applied = state.applied.max(LogIndex(at.index));
+        });
+    }
+}

@@ -1,0 +1,88 @@
+//! The session responder, shared between the log store's append, the state machine and the beat socket.
+//!
+//! The store calls [`SealObserver`] under its append lock, so that no beat is acknowledged after a `Closing`
+//! is in this coordinator's log (R2). Decides nothing: `haft_engine::session::responder` does.
+
+use crate::clock::boot_now;
+use haft_api::persisted;
+use haft_engine::command::VoterSets;
+use haft_engine::ids::{LogIndex, NodeId};
+use haft_engine::session::responder::Responder;
+use haft_store::{AppendObserver, LogPosition, Membership, PeerId, Snapshot};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The responder behind its own short lock.
+#[derive(Clone, Debug)]
+pub struct SharedResponder(Arc<Mutex<Responder>>);
+
+impl SharedResponder {
+    /// Shares this responder.
+    pub fn new(responder: Responder) -> Self {
+        Self(Arc::new(Mutex::new(responder)))
+    }
+
+    /// Runs `use_it` under the lock. Never call back into the store or the state from it.
+    pub fn with<T>(&self, use_it: impl FnOnce(&mut Responder) -> T) -> T {
+        use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What the store tells about its log.
+pub struct SealObserver(pub SharedResponder);
+
+impl AppendObserver for SealObserver {
+    fn on_snapshot(&mut self, snapshot: &Snapshot) {
+        if let Some(at) = snapshot.membership.at {
+            self.on_membership(at, &snapshot.membership.membership);
+        }
+        if snapshot.last.is_none() {
+            return;
+        }
+        match persisted::decode_state(&snapshot.state) {
+            Ok(state) => self
+                .0
+                .with(|responder| responder.on_applied(boot_now(), &state)),
+            Err(error) => {
+                // The state machine refuses the same snapshot and haftd does not start.
+                tracing::error!(%error, "the stored snapshot is unreadable to this version");
+            }
+        }
+    }
+
+    fn on_append(&mut self, at: LogPosition, payload: &[u8]) {
+        match persisted::decode_entry(payload) {
+            Ok(entry) => self.0.with(|responder| {
+                responder.on_appended(boot_now(), LogIndex(at.index), &entry);
+            }),
+            Err(error) => {
+                // It could be a Closing: stay silent rather than acknowledge past it.
+                tracing::error!(index = at.index, %error, "an appended entry is unreadable to this version");
+                std::process::abort();
+            }
+        }
+    }
+
+    fn on_truncate(&mut self, last_kept: Option<u64>) {
+        let from = LogIndex(last_kept.map_or(0, |kept| kept + 1));
+        self.0
+            .with(|responder| responder.on_truncated(boot_now(), from));
+    }
+
+    fn on_membership(&mut self, at: LogPosition, membership: &Membership) {
+        let sets = voter_sets(LogIndex(at.index), &membership.configs);
+        self.0
+            .with(|responder| responder.on_membership(boot_now(), sets));
+    }
+}
+
+/// Raft's voters as the engine names them.
+pub fn voter_sets(index: LogIndex, configs: &[BTreeSet<PeerId>]) -> VoterSets {
+    let sets = configs
+        .iter()
+        .map(|set| set.iter().map(|peer| NodeId(peer.0)).collect());
+    VoterSets {
+        index,
+        sets: sets.collect(),
+    }
+}

@@ -1,0 +1,119 @@
+//! FenceDeviceService.
+
+use super::access::{administrator, anyone};
+use super::read::{absent, read};
+use super::write::{Effect, effect, field_status, write};
+use crate::context::Context;
+use haft_api::convert::{device_from, device_into, expected_from, request_id_from};
+use haft_api::pb::v1;
+use haft_api::status::status;
+use haft_engine::command::Command;
+use haft_engine::ids::DeviceName;
+use haft_engine::spec::{ObjectRef, ObjectSpec};
+use std::sync::Arc;
+use tonic::{Code, Request, Response, Status};
+
+/// The service.
+pub(super) struct FenceDevices(pub(super) Arc<Context>);
+
+#[tonic::async_trait]
+impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
+    async fn get_fence_device(
+        &self,
+        request: Request<v1::GetFenceDeviceRequest>,
+    ) -> Result<Response<v1::GetFenceDeviceResponse>, Status> {
+        anyone(&self.0, &request)?;
+        let request = request.into_inner();
+        let name = DeviceName(request.name.clone());
+        let (found, stamp) = read(&self.0, request.options, |state| {
+            state
+                .devices
+                .get(&name)
+                .map(|device| device_into(&name, device))
+        })
+        .await?;
+        let fence_device = Some(found.ok_or_else(|| absent("fence device", &request.name))?);
+        Ok(Response::new(v1::GetFenceDeviceResponse {
+            fence_device,
+            stamp: Some(stamp),
+        }))
+    }
+
+    async fn list_fence_devices(
+        &self,
+        request: Request<v1::ListFenceDevicesRequest>,
+    ) -> Result<Response<v1::ListFenceDevicesResponse>, Status> {
+        anyone(&self.0, &request)?;
+        let (fence_devices, stamp) = read(&self.0, request.into_inner().options, |state| {
+            state
+                .devices
+                .iter()
+                .map(|(name, device)| device_into(name, device))
+                .collect()
+        })
+        .await?;
+        Ok(Response::new(v1::ListFenceDevicesResponse {
+            fence_devices,
+            stamp: Some(stamp),
+        }))
+    }
+
+    async fn apply_fence_device(
+        &self,
+        request: Request<v1::ApplyFenceDeviceRequest>,
+    ) -> Result<Response<v1::ApplyFenceDeviceResponse>, Status> {
+        administrator(&self.0, &request)?;
+        let request = request.into_inner();
+        let object = request.fence_device.unwrap_or_default();
+        let echo = object.clone();
+        let (name, spec) = device_from(object).map_err(field_status)?;
+        // An agent that this coordinator cannot run would be found out in the worst moment.
+        self.0.agents.find(&spec.agent).map_err(|error| {
+            status(
+                Code::InvalidArgument,
+                "AgentNotRunnable",
+                error.to_string(),
+                "install the agent on every coordinator, owned by root and writable by nobody else",
+            )
+        })?;
+        let effect = effect(request.options.as_ref());
+        let options = request.options.unwrap_or_default();
+        let command = Command::Put {
+            object: ObjectSpec::Device(name.clone(), spec),
+            expected: expected_from(&options.expected_resource_version).map_err(field_status)?,
+            request: request_id_from(&options.request_id).map_err(field_status)?,
+        };
+        write(&self.0, command, effect).await?;
+        let fence_device = match effect {
+            Effect::DryRun => echo,
+            Effect::Commit => {
+                let state = self.0.replica.state();
+                let device = state.devices.get(&name);
+                device_into(
+                    &name,
+                    device.ok_or_else(|| absent("fence device", &name.0))?,
+                )
+            }
+        };
+        Ok(Response::new(v1::ApplyFenceDeviceResponse {
+            fence_device: Some(fence_device),
+        }))
+    }
+
+    async fn delete_fence_device(
+        &self,
+        request: Request<v1::DeleteFenceDeviceRequest>,
+    ) -> Result<Response<v1::DeleteFenceDeviceResponse>, Status> {
+        administrator(&self.0, &request)?;
+        let request = request.into_inner();
+        let effect = effect(request.options.as_ref());
+        let options = request.options.unwrap_or_default();
+        let command = Command::Delete {
+            object: ObjectRef::Device(DeviceName(request.name)),
+            expected: expected_from(&options.expected_resource_version).map_err(field_status)?,
+            request: request_id_from(&options.request_id).map_err(field_status)?,
+        };
+        write(&self.0, command, effect).await?;
+        Ok(Response::new(v1::DeleteFenceDeviceResponse {}))
+    }
+}

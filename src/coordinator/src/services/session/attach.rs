@@ -1,0 +1,243 @@
+//! One agent's stream on the leader: admission first, then assignments down and reports up.
+//!
+//! Level-triggered: whatever changed in the state, the whole assignment is sent again when it differs. The
+//! stream ends when this coordinator stops leading or the incarnation is over; neither ends a session by
+//! itself, beats do not come this way.
+
+use super::concerns;
+use crate::context::Context;
+use haft_api::beat::BeatKey;
+use haft_api::convert::{active_from, assignment_into, membership_into, released_from};
+use haft_api::pb::v1;
+use haft_api::pb::v1::attach_request::Message as Up;
+use haft_api::pb::v1::attach_response::Message as Down;
+use haft_api::status::not_leader;
+use haft_engine::assignment::assignment;
+use haft_engine::command::{Probe, VoterSets};
+use haft_engine::ids::{BootId, Incarnation, LogIndex, NodeId};
+use haft_engine::keeper::AssignedItem;
+use haft_engine::leader::{Input, Report};
+use haft_engine::state::Session;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+/// Messages that wait for a slow agent; a full queue ends the stream and the agent attaches anew.
+const DOWN_QUEUE: usize = 64;
+/// An agent says hello within this.
+const HELLO_WITHIN: Duration = Duration::from_secs(2);
+
+type Answer = Result<v1::AttachResponse, Status>;
+
+/// What one agent is told over one stream.
+pub(super) fn serve(
+    context: Arc<Context>,
+    node: NodeId,
+    up: Streaming<v1::AttachRequest>,
+) -> ReceiverStream<Answer> {
+    let (sender, receiver) = mpsc::channel(DOWN_QUEUE);
+    tokio::spawn(async move {
+        if let Err(status) = attend(&context, node, up, &sender).await {
+            let _ = sender.send(Err(status)).await;
+        }
+    });
+    ReceiverStream::new(receiver)
+}
+
+fn down(message: Down) -> Answer {
+    Ok(v1::AttachResponse {
+        message: Some(message),
+    })
+}
+
+async fn attend(
+    context: &Arc<Context>,
+    node: NodeId,
+    mut up: Streaming<v1::AttachRequest>,
+    sender: &mpsc::Sender<Answer>,
+) -> Result<(), Status> {
+    let first = tokio::time::timeout(HELLO_WITHIN, up.message());
+    let first = first
+        .await
+        .map_err(|_| Status::deadline_exceeded("no hello"))??;
+    let Some(Up::Hello(hello)) = first.and_then(|request| request.message) else {
+        return Err(Status::invalid_argument("the first message must be hello"));
+    };
+    let Some(incarnation) = admitted(context, node, &hello).await? else {
+        let again = u64::try_from(context.timing.ttl.as_millis()).unwrap_or(u64::MAX);
+        let refusal = v1::NotAdmitted {
+            reason: "SessionEnding".to_owned(),
+            message: "an earlier life of this node is not over yet".to_owned(),
+            retry_after_ms: again / 4,
+        };
+        let _ = sender.send(down(Down::NotAdmitted(refusal))).await;
+        return Ok(());
+    };
+    let _ = sender
+        .send(down(Down::Admitted(welcome(context, node, incarnation))))
+        .await;
+    relay(context, node, incarnation, up, sender).await
+}
+
+/// The incarnation to serve: the one that the agent lives under, or a new one. `None`: not yet.
+async fn admitted(
+    context: &Arc<Context>,
+    node: NodeId,
+    hello: &v1::Hello,
+) -> Result<Option<Incarnation>, Status> {
+    let boot = <[u8; 16]>::try_from(hello.boot_id.as_slice())
+        .map(BootId)
+        .map_err(|_| Status::invalid_argument("boot_id is not 16 bytes"))?;
+    if hello.incarnation != 0 {
+        // A life that asks for its stream is not at the door with another one, also while it is closing:
+        // asking the leader to admit it would end it. Whether it is over, a current state says.
+        let deadline = std::time::Instant::now() + context.timing.election_max;
+        if context.consensus.read_index(deadline).await.is_err() {
+            return Err(not_leader(context.leader_api().as_deref()));
+        }
+        return Ok(Some(Incarnation(hello.incarnation)));
+    }
+    let current = |after: LogIndex| {
+        let state = context.replica.state();
+        let found = state.nodes.get(&node)?;
+        let Session::Open { incarnation } = found.session else {
+            return None;
+        };
+        (incarnation.0 > after.0 && found.boot == boot).then_some(incarnation)
+    };
+    let asked_at = context.replica.state().applied;
+    let probe = match hello.probe() {
+        v1::Probe::Clean => Probe::Clean,
+        v1::Probe::Unclean | v1::Probe::Unspecified => Probe::Unclean,
+    };
+    let mut applied = context.replica.applied();
+    context
+        .tell_leader(Input::AttachRequested { node, boot, probe })
+        .await;
+    // Long enough for an earlier life's session to run out and a few commits.
+    let patience = context.timing.ttl * 2 + context.timing.election_max;
+    let waited = tokio::time::timeout(patience, async {
+        loop {
+            if let Some(incarnation) = current(asked_at) {
+                return Some(incarnation);
+            }
+            if applied.changed().await.is_err() {
+                return None;
+            }
+        }
+    });
+    Ok(waited.await.ok().flatten())
+}
+
+fn welcome(context: &Context, node: NodeId, incarnation: Incarnation) -> v1::Admitted {
+    let effective = context.effective_membership();
+    let state = context.replica.state();
+    let keys = state.heartbeat_keys.iter().map(|heartbeat| {
+        let key = BeatKey::derive(heartbeat, node, incarnation);
+        v1::BeatKey {
+            generation: u32::from(key.generation),
+            secret: key.secret().to_vec(),
+        }
+    });
+    v1::Admitted {
+        node_id: node.0,
+        incarnation: incarnation.0,
+        membership: Some(membership_into(&state, &effective)),
+        keys: keys.collect(),
+    }
+}
+
+async fn relay(
+    context: &Arc<Context>,
+    node: NodeId,
+    incarnation: Incarnation,
+    mut up: Streaming<v1::AttachRequest>,
+    sender: &mpsc::Sender<Answer>,
+) -> Result<(), Status> {
+    let mut applied = context.replica.applied();
+    let mut leadership = context.consensus.leadership();
+    let mut sent: Option<Vec<AssignedItem>> = None;
+    let mut told: Option<VoterSets> = None;
+    loop {
+        if context.leader() != Some(context.own) {
+            return Err(not_leader(context.leader_api().as_deref()));
+        }
+        applied.borrow_and_update();
+        for message in news(context, node, incarnation, &mut sent, &mut told) {
+            let last = matches!(message, Down::NotAdmitted(_));
+            if sender.try_send(down(message)).is_err() || last {
+                return Ok(());
+            }
+        }
+        tokio::select! {
+            changed = applied.changed() => if changed.is_err() { return Ok(()) },
+            changed = leadership.changed() => if changed.is_err() { return Ok(()) },
+            message = up.message() => match message? {
+                Some(message) => heard(context, node, message, sender).await?,
+                None => return Ok(()),
+            },
+        }
+    }
+}
+
+/// What the agent does not know yet.
+fn news(
+    context: &Context,
+    node: NodeId,
+    incarnation: Incarnation,
+    sent: &mut Option<Vec<AssignedItem>>,
+    told: &mut Option<VoterSets>,
+) -> Vec<Down> {
+    let effective = context.effective_membership();
+    let state = context.replica.state();
+    if state.live_incarnation(node) != Some(incarnation) {
+        return vec![Down::NotAdmitted(v1::NotAdmitted {
+            reason: "SessionEnded".to_owned(),
+            message: format!("incarnation {incarnation} is over"),
+            retry_after_ms: 0,
+        })];
+    }
+    let mut messages = Vec::new();
+    let current = assignment(&state, node, incarnation);
+    if sent.as_ref() != Some(&current.items) {
+        messages.push(Down::Assignment(assignment_into(&current)));
+        *sent = Some(current.items);
+    }
+    if told.as_ref() != Some(&effective) {
+        messages.push(Down::Membership(membership_into(&state, &effective)));
+        *told = Some(effective);
+    }
+    messages
+}
+
+async fn heard(
+    context: &Arc<Context>,
+    node: NodeId,
+    message: v1::AttachRequest,
+    sender: &mpsc::Sender<Answer>,
+) -> Result<(), Status> {
+    let refuse = |error: haft_api::convert::FieldError| Status::invalid_argument(error.to_string());
+    let report = match message.message {
+        Some(Up::Active(active)) => Report::Activated(active_from(&active).map_err(refuse)?),
+        Some(Up::Released(released)) => Report::Released(released_from(&released).map_err(refuse)?),
+        Some(Up::Failed(failed)) => {
+            tracing::warn!(%node, resource = failed.resource, why = failed.why, "an owner does not act");
+            return Ok(());
+        }
+        Some(Up::Ping(ping)) => {
+            let _ = sender.try_send(down(Down::Pong(ping)));
+            return Ok(());
+        }
+        Some(Up::Hello(_)) | None => return Err(Status::invalid_argument("unexpected message")),
+    };
+    let (Report::Activated(command) | Report::Released(command)) = &report;
+    if !concerns(context, command, node) {
+        return Err(Status::permission_denied(
+            "a node reports only on its own grants",
+        ));
+    }
+    context.tell_leader(Input::Reported(report)).await;
+    Ok(())
+}
