@@ -22,13 +22,18 @@ fn three_coordinators_form_a_cluster_and_survive_their_leader() {
     fs::write(&manifest, VIP).unwrap();
     succeeded(&cluster.ctl(&["apply", "-f", manifest.to_str().unwrap()]));
     let status = cluster.wait_for("three voters", |status| {
-        status["voters"].as_array().is_some_and(|voters| voters.len() == 3)
+        status["voters"]
+            .as_array()
+            .is_some_and(|voters| voters.len() == 3)
             && status["quorum"] == true
     });
     let leader = status["leader"].as_str().unwrap().to_owned();
     cluster.kill(&leader);
     cluster.wait_for("another leader", |status| {
-        status["quorum"] == true && status["leader"].as_str().is_some_and(|name| !name.is_empty() && name != leader)
+        status["quorum"] == true
+            && status["leader"]
+                .as_str()
+                .is_some_and(|name| !name.is_empty() && name != leader)
     });
     let vip = cluster.json(&["get", "vip/web"]).unwrap();
     assert_eq!(vip["spec"]["address"], "10.9.9.9");
@@ -42,7 +47,14 @@ fn three_coordinators_form_a_cluster_and_survive_their_leader() {
 fn a_join_token_admits_once_and_only_the_node_it_names() {
     let mut cluster = Coordinators::prepare();
     let config = cluster.config("n1");
-    succeeded(&cluster.ctl(&["cluster", "init", "--config", config.to_str().unwrap(), "--node", "n1"]));
+    succeeded(&cluster.ctl(&[
+        "cluster",
+        "init",
+        "--config",
+        config.to_str().unwrap(),
+        "--node",
+        "n1",
+    ]));
     cluster.start("n1");
     let token = cluster.token("n2");
     let other = cluster.try_join("n3", &token);
@@ -58,7 +70,14 @@ fn a_join_token_admits_once_and_only_the_node_it_names() {
 fn a_second_init_is_refused_with_what_to_do() {
     let cluster = Coordinators::prepare();
     let config = cluster.config("n1");
-    let init = ["cluster", "init", "--config", config.to_str().unwrap(), "--node", "n1"];
+    let init = [
+        "cluster",
+        "init",
+        "--config",
+        config.to_str().unwrap(),
+        "--node",
+        "n1",
+    ];
     succeeded(&cluster.ctl(&init));
     let again = cluster.ctl(&init);
     assert!(!again.status.success());
@@ -71,13 +90,23 @@ fn the_log_of_another_cluster_is_refused_with_what_to_do() {
     let mut theirs = Coordinators::prepare();
     for cluster in [&mut ours, &mut theirs] {
         let config = cluster.config("n1");
-        succeeded(&cluster.ctl(&["cluster", "init", "--config", config.to_str().unwrap(), "--node", "n1"]));
+        succeeded(&cluster.ctl(&[
+            "cluster",
+            "init",
+            "--config",
+            config.to_str().unwrap(),
+            "--node",
+            "n1",
+        ]));
         cluster.start("n1");
         cluster.wait_for("a leader", |status| status["quorum"] == true);
         cluster.kill("n1");
     }
     fs::remove_dir_all(ours.data("n1").join("raft")).unwrap();
-    copy(&theirs.data("n1").join("raft"), &ours.data("n1").join("raft"));
+    copy(
+        &theirs.data("n1").join("raft"),
+        &ours.data("n1").join("raft"),
+    );
     ours.start("n1");
     assert_ne!(ours.ended("n1"), Some(0));
     let log = ours.log_text("n1");
@@ -109,7 +138,14 @@ fn a_cloned_data_directory_is_refused() {
 fn a_data_directory_in_use_is_refused() {
     let mut cluster = Coordinators::prepare();
     let config = cluster.config("n1");
-    succeeded(&cluster.ctl(&["cluster", "init", "--config", config.to_str().unwrap(), "--node", "n1"]));
+    succeeded(&cluster.ctl(&[
+        "cluster",
+        "init",
+        "--config",
+        config.to_str().unwrap(),
+        "--node",
+        "n1",
+    ]));
     cluster.start("n1");
     cluster.wait_for("a leader", |status| status["quorum"] == true);
     let second = Command::new(haft_tests::built::executable("haft-coordinator", "haftd"))
@@ -124,14 +160,24 @@ fn a_data_directory_in_use_is_refused() {
 fn secrets_are_in_no_command_line_environment_or_log() {
     let mut cluster = Coordinators::prepare();
     let config = cluster.config("n1");
-    succeeded(&cluster.ctl(&["cluster", "init", "--config", config.to_str().unwrap(), "--node", "n1"]));
+    succeeded(&cluster.ctl(&[
+        "cluster",
+        "init",
+        "--config",
+        config.to_str().unwrap(),
+        "--node",
+        "n1",
+    ]));
     let bootstrap = fs::read_to_string(cluster.data("n1").join("identity/bootstrap.json")).unwrap();
     let bootstrap: serde_json::Value = serde_json::from_str(&bootstrap).unwrap();
     let mut canaries = vec![bootstrap["heartbeat_key"].as_str().unwrap().to_owned()];
     cluster.start("n1");
     let token = fs::read_to_string(cluster.token("n2")).unwrap();
     canaries.push(token.trim().rsplit('.').next().unwrap().to_owned());
-    for line in fs::read_to_string(cluster.data("n1").join("identity/node.key")).unwrap().lines() {
+    for line in fs::read_to_string(cluster.data("n1").join("identity/node.key"))
+        .unwrap()
+        .lines()
+    {
         if !line.starts_with("-----") {
             canaries.push(line.to_owned());
         }
@@ -139,14 +185,24 @@ fn secrets_are_in_no_command_line_environment_or_log() {
     let process = format!("/proc/{}", cluster.pid("n1"));
     let mut seen = cluster.log_text("n1");
     for file in ["cmdline", "environ"] {
-        seen.push_str(&String::from_utf8_lossy(&fs::read(Path::new(&process).join(file)).unwrap()));
+        seen.push_str(&String::from_utf8_lossy(
+            &fs::read(Path::new(&process).join(file)).unwrap(),
+        ));
     }
     for canary in canaries {
-        assert!(canary.len() > 10 && !seen.contains(&canary), "a secret shows");
+        assert!(
+            canary.len() > 10 && !seen.contains(&canary),
+            "a secret shows"
+        );
     }
 }
 
 fn copy(from: &Path, to: &Path) {
-    let status = Command::new("cp").arg("-a").arg(from).arg(to).status().unwrap();
+    let status = Command::new("cp")
+        .arg("-a")
+        .arg(from)
+        .arg(to)
+        .status()
+        .unwrap();
     assert!(status.success());
 }

@@ -12,7 +12,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/store", &[]),
     (
         "src/coordinator",
-        &["haft-engine", "haft-api", "haft-config", "haft-store", "haft-fence-protocol"],
+        &[
+            "haft-engine",
+            "haft-api",
+            "haft-config",
+            "haft-store",
+            "haft-fence-protocol",
+        ],
     ),
     ("src/agent", &["haft-engine", "haft-api", "haft-config"]),
     ("src/ctl", &["haft-engine", "haft-api", "haft-config"]),
@@ -59,7 +65,12 @@ fn the_engine_depends_on_nothing() {
 fn small_programs_link_neither_raft_nor_rocksdb() {
     let heavy = ["openraft", "rocksdb", "haft-store", "haft-coordinator"];
     let mut wrong = Vec::new();
-    for folder in ["src/agent", "src/ctl", "fence-agents/ipmi", "fence-agents/protocol"] {
+    for folder in [
+        "src/agent",
+        "src/ctl",
+        "fence-agents/ipmi",
+        "fence-agents/protocol",
+    ] {
         for name in dependencies(folder) {
             if heavy.contains(&name.as_str()) {
                 wrong.push(format!("{folder} depends on {name}"));
@@ -72,8 +83,10 @@ fn small_programs_link_neither_raft_nor_rocksdb() {
 #[test]
 fn versions_are_stated_once_in_the_root() {
     let mut wrong = Vec::new();
-    let manifests: BTreeMap<String, Vec<String>> =
-        ALLOWED.iter().map(|(folder, _)| ((*folder).to_owned(), dependencies(folder))).collect();
+    let manifests: BTreeMap<String, Vec<String>> = ALLOWED
+        .iter()
+        .map(|(folder, _)| ((*folder).to_owned(), dependencies(folder)))
+        .collect();
     for folder in manifests.keys() {
         let text = fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap();
         let own = text.lines().filter(|line| line.contains("version = \""));

@@ -5,7 +5,11 @@ use crate::tree::{Source, none, sources};
 const LINES_MAX: usize = 600;
 
 fn findings(rule: impl Fn(&Source) -> Vec<String>) -> Vec<String> {
-    sources().iter().filter(|source| !source.path.starts_with("tests/house/")).flat_map(rule).collect()
+    sources()
+        .iter()
+        .filter(|source| !source.path.starts_with("tests/house/"))
+        .flat_map(rule)
+        .collect()
 }
 
 /// Lines of code (no comments) that contain any of these words.
@@ -24,16 +28,27 @@ fn lines_with(source: &Source, words: &[&str]) -> Vec<String> {
 fn every_file_says_what_it_is_for() {
     let rule = |source: &Source| {
         let says = source.text.trim_start().starts_with("//!");
-        if says { vec![] } else { vec![source.path.clone()] }
+        if says {
+            vec![]
+        } else {
+            vec![source.path.clone()]
+        }
     };
-    none(findings(rule), "a file opens with //! and what it does and does not do");
+    none(
+        findings(rule),
+        "a file opens with //! and what it does and does not do",
+    );
 }
 
 #[test]
 fn no_file_is_longer_than_a_room() {
     let rule = |source: &Source| {
         let lines = source.text.lines().count();
-        if lines <= LINES_MAX { vec![] } else { vec![format!("{}: {lines} lines", source.path)] }
+        if lines <= LINES_MAX {
+            vec![]
+        } else {
+            vec![format!("{}: {lines} lines", source.path)]
+        }
     };
     none(findings(rule), "at most 600 lines a file");
 }
@@ -42,7 +57,11 @@ fn no_file_is_longer_than_a_room() {
 fn modules_are_named_after_themselves() {
     let rule = |source: &Source| {
         let named = !source.path.ends_with("/mod.rs");
-        if named { vec![] } else { vec![source.path.clone()] }
+        if named {
+            vec![]
+        } else {
+            vec![source.path.clone()]
+        }
     };
     none(findings(rule), "foo.rs and foo/, no mod.rs");
 }
@@ -50,13 +69,19 @@ fn modules_are_named_after_themselves() {
 #[test]
 fn nothing_is_left_undone_in_the_text() {
     let words = ["FIXME", "XXX", "todo!(", "unimplemented!(", "dbg!("];
-    none(findings(|source| lines_with(source, &words)), "no marks of unfinished work");
+    none(
+        findings(|source| lines_with(source, &words)),
+        "no marks of unfinished work",
+    );
 }
 
 #[test]
 fn no_test_is_switched_off_or_expects_a_panic() {
     let words = ["#[ignore", "#[should_panic"];
-    none(findings(|source| lines_with(source, &words)), "no ignored test, no expected panic");
+    none(
+        findings(|source| lines_with(source, &words)),
+        "no ignored test, no expected panic",
+    );
 }
 
 #[test]
@@ -94,26 +119,52 @@ fn an_exception_to_a_lint_gives_its_reason() {
 #[test]
 fn the_engine_is_pure() {
     let words = [
-        "async ", "await", "std::fs", "std::net::Tcp", "std::net::Udp", "std::process", "std::env",
-        "std::thread", "Instant", "SystemTime", "HashMap", "HashSet", "f32", "f64", "println!",
-        "tracing::", "serde", "rand::",
+        "async ",
+        "await",
+        "std::fs",
+        "std::net::Tcp",
+        "std::net::Udp",
+        "std::process",
+        "std::env",
+        "std::thread",
+        "Instant",
+        "SystemTime",
+        "HashMap",
+        "HashSet",
+        "f32",
+        "f64",
+        "println!",
+        "tracing::",
+        "serde",
+        "rand::",
     ];
     let rule = |source: &Source| {
         let engine = source.path.starts_with("src/engine/src/") && !source.is_test();
-        if engine { lines_with(source, &words) } else { vec![] }
+        if engine {
+            lines_with(source, &words)
+        } else {
+            vec![]
+        }
     };
-    none(findings(rule), "no clock, randomness, I/O, threads, floats or hash maps in the engine");
+    none(
+        findings(rule),
+        "no clock, randomness, I/O, threads, floats or hash maps in the engine",
+    );
 }
 
 #[test]
 fn decisions_do_not_read_clocks() {
     // The suspend-counting clock is read in one file of each daemon.
     let rule = |source: &Source| {
-        let daemon = source.path.starts_with("src/coordinator") || source.path.starts_with("src/agent");
+        let daemon =
+            source.path.starts_with("src/coordinator") || source.path.starts_with("src/agent");
         if !daemon || source.path.ends_with("/clock.rs") || source.is_test() {
             return vec![];
         }
-        lines_with(source, &["SystemTime::now", "ClockId::Realtime", "ClockId::Boottime"])
+        lines_with(
+            source,
+            &["SystemTime::now", "ClockId::Realtime", "ClockId::Boottime"],
+        )
     };
     none(findings(rule), "clocks are read in clock.rs");
 }
@@ -122,7 +173,11 @@ fn decisions_do_not_read_clocks() {
 fn every_queue_is_bounded() {
     let words = ["unbounded_channel", "UnboundedSender", "mpsc::channel::<"];
     let rule = |source: &Source| {
-        if source.is_test() { vec![] } else { lines_with(source, &words) }
+        if source.is_test() {
+            vec![]
+        } else {
+            lines_with(source, &words)
+        }
     };
     none(findings(rule), "no unbounded queue");
 }
@@ -132,7 +187,11 @@ fn openraft_is_named_by_consensus_alone() {
     let rule = |source: &Source| {
         let allowed = source.path.starts_with("src/coordinator/src/consensus")
             || source.path.starts_with("src/coordinator/tests");
-        if allowed { vec![] } else { lines_with(source, &["openraft::"]) }
+        if allowed {
+            vec![]
+        } else {
+            lines_with(source, &["openraft::"])
+        }
     };
     none(findings(rule), "openraft stays behind one module");
 }
@@ -141,7 +200,11 @@ fn openraft_is_named_by_consensus_alone() {
 fn rocksdb_is_named_by_the_store_alone() {
     let rule = |source: &Source| {
         let allowed = source.path.starts_with("src/store/");
-        if allowed { vec![] } else { lines_with(source, &["rocksdb::"]) }
+        if allowed {
+            vec![]
+        } else {
+            lines_with(source, &["rocksdb::"])
+        }
     };
     none(findings(rule), "RocksDB stays behind the store");
 }

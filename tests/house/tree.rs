@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 /// Root of the checkout.
 pub(crate) fn root() -> PathBuf {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    here.parent().expect("tests/ is inside the checkout").to_owned()
+    here.parent()
+        .expect("tests/ is inside the checkout")
+        .to_owned()
 }
 
 /// A source file: its path relative to the root, and its text.
@@ -32,7 +34,11 @@ pub(crate) fn sources() -> Vec<Source> {
     for folder in ["src", "fence-agents", "tests"] {
         collect(&root, &root.join(folder), &mut found);
     }
-    assert!(found.len() > 50, "the walk found only {} files", found.len());
+    assert!(
+        found.len() > 50,
+        "the walk found only {} files",
+        found.len()
+    );
     found
 }
 
@@ -45,8 +51,15 @@ fn collect(root: &Path, folder: &Path, found: &mut Vec<Source>) {
                 collect(root, &path, found);
             }
         } else if path.extension().is_some_and(|extension| extension == "rs") {
-            let relative = path.strip_prefix(root).unwrap().to_string_lossy().into_owned();
-            found.push(Source { path: relative, text: fs::read_to_string(&path).unwrap() });
+            let relative = path
+                .strip_prefix(root)
+                .unwrap()
+                .to_string_lossy()
+                .into_owned();
+            found.push(Source {
+                path: relative,
+                text: fs::read_to_string(&path).unwrap(),
+            });
         }
     }
 }

@@ -25,7 +25,15 @@ pub fn executable(package: &str, name: &str) -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build
-        .args(["build", "--quiet", "--message-format=json", "--package", package, "--bin", name])
+        .args([
+            "build",
+            "--quiet",
+            "--message-format=json",
+            "--package",
+            package,
+            "--bin",
+            name,
+        ])
         .current_dir(
             Path::new(env!("CARGO_MANIFEST_DIR"))
                 .parent()

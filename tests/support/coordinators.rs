@@ -29,7 +29,11 @@ impl Coordinators {
     pub fn prepare() -> Self {
         let network = NETWORK.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::tempdir().unwrap();
-        let cluster = Self { folder, network, running: Vec::new() };
+        let cluster = Self {
+            folder,
+            network,
+            running: Vec::new(),
+        };
         for node in ["n1", "n2", "n3"] {
             let text = cluster.config_text(node);
             fs::write(cluster.config(node), text).unwrap();
@@ -99,7 +103,11 @@ impl Coordinators {
     /// # Panics
     /// When it cannot be started.
     pub fn start(&mut self, node: &str) {
-        let log = fs::OpenOptions::new().create(true).append(true).open(self.log(node)).unwrap();
+        let log = fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.log(node))
+            .unwrap();
         let child = Command::new(executable("haft-coordinator", "haftd"))
             .arg("--config")
             .arg(self.config(node))
@@ -117,7 +125,11 @@ impl Coordinators {
     /// # Panics
     /// When it does not run.
     pub fn kill(&mut self, node: &str) {
-        let at = self.running.iter().position(|(name, _)| name == node).unwrap();
+        let at = self
+            .running
+            .iter()
+            .position(|(name, _)| name == node)
+            .unwrap();
         let (_, mut child) = self.running.remove(at);
         child.kill().unwrap();
         child.wait().unwrap();
@@ -128,7 +140,12 @@ impl Coordinators {
     /// # Panics
     /// When it does not run.
     pub fn pid(&self, node: &str) -> u32 {
-        self.running.iter().find(|(name, _)| name == node).unwrap().1.id()
+        self.running
+            .iter()
+            .find(|(name, _)| name == node)
+            .unwrap()
+            .1
+            .id()
     }
 
     /// Waits until a node's haftd has ended by itself; its exit code.
@@ -136,7 +153,11 @@ impl Coordinators {
     /// # Panics
     /// When it does not end in time.
     pub fn ended(&mut self, node: &str) -> Option<i32> {
-        let at = self.running.iter().position(|(name, _)| name == node).unwrap();
+        let at = self
+            .running
+            .iter()
+            .position(|(name, _)| name == node)
+            .unwrap();
         let (_, mut child) = self.running.remove(at);
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
@@ -146,7 +167,10 @@ impl Coordinators {
             if Instant::now() > deadline {
                 let _ = child.kill();
                 let _ = child.wait();
-                panic!("haftd of {node} did not end; its log:\n{}", self.log_text(node));
+                panic!(
+                    "haftd of {node} did not end; its log:\n{}",
+                    self.log_text(node)
+                );
             }
             std::thread::sleep(Duration::from_millis(20));
         }
@@ -171,7 +195,9 @@ impl Coordinators {
             self.join(node, &token);
             self.start(node);
             self.wait_for("the new voter", |status| {
-                status["voters"].as_array().is_some_and(|voters| voters.contains(&node.into()))
+                status["voters"]
+                    .as_array()
+                    .is_some_and(|voters| voters.contains(&node.into()))
             });
         }
     }
@@ -214,14 +240,27 @@ impl Coordinators {
     pub fn try_join(&self, node: &str, token: &Path) -> Output {
         let (config, token) = (self.config(node), token.to_str().unwrap().to_owned());
         let config = config.to_str().unwrap().to_owned();
-        self.ctl(&["cluster", "join", "--config", &config, "--node", node, "--token-file", &token])
+        self.ctl(&[
+            "cluster",
+            "join",
+            "--config",
+            &config,
+            "--node",
+            node,
+            "--token-file",
+            &token,
+        ])
     }
 
     /// Waits until `cluster status` fits.
     ///
     /// # Panics
     /// When it does not within a minute.
-    pub fn wait_for(&self, what: &str, fits: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+    pub fn wait_for(
+        &self,
+        what: &str,
+        fits: impl Fn(&serde_json::Value) -> bool,
+    ) -> serde_json::Value {
         let deadline = Instant::now() + Duration::from_secs(60);
         let mut last = String::new();
         while Instant::now() < deadline {
@@ -232,8 +271,9 @@ impl Coordinators {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        let logs: String =
-            ["n1", "n2", "n3"].map(|node| format!("-- {node}\n{}", self.log_text(node))).concat();
+        let logs: String = ["n1", "n2", "n3"]
+            .map(|node| format!("-- {node}\n{}", self.log_text(node)))
+            .concat();
         panic!("waiting for {what}: {last}\n{logs}");
     }
 }
