@@ -29,6 +29,9 @@ use tokio::time::Instant;
 const IDENTITY_EVERY: Duration = Duration::from_millis(100);
 /// How long the releases may take to reach the leader when the process ends.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long a dying predecessor's lock is waited for, and how often it is tried.
+const LOCK_WITHIN: Duration = Duration::from_secs(2);
+const LOCK_EVERY: Duration = Duration::from_millis(10);
 /// Held for the life of the process, in the data directory.
 const LOCK: &str = "haft-agent.lock";
 /// Reports that may wait for the stream's task.
@@ -127,7 +130,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
             wanted: node.0,
         });
     }
-    let _only = lock(&config.data_dir)?;
+    let _only = lock(&config.data_dir).await?;
     let boot = BootId(boot_id()?.0);
     let (sender, inbox) = orders()?;
     let (notices, noticed) = mpsc::channel(NOTICES_MAX);
@@ -192,18 +195,25 @@ fn credentials(config: &Config, identity: Identity) -> Result<Credentials, RunEr
     })
 }
 
-/// A second agent on the same machine would remove what the first holds.
-fn lock(data_dir: &Path) -> Result<File, RunError> {
+/// A second agent on the same machine would remove what the first holds. One that was killed a moment ago
+/// may still be on its way out, so this waits a little.
+async fn lock(data_dir: &Path) -> Result<File, RunError> {
     let path = data_dir.join(LOCK);
     let file = File::options()
         .create(true)
         .truncate(false)
         .write(true)
         .open(&path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(file),
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(RunError::AlreadyRuns { path }),
-        Err(error) => Err(RunError::System(error.into())),
+    let deadline = Instant::now() + LOCK_WITHIN;
+    loop {
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(file),
+            Err(rustix::io::Errno::WOULDBLOCK) if Instant::now() < deadline => {
+                tokio::time::sleep(LOCK_EVERY).await;
+            }
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(RunError::AlreadyRuns { path }),
+            Err(error) => return Err(RunError::System(error.into())),
+        }
     }
 }
 

@@ -14,11 +14,11 @@ use crate::order::{Admission, Notice, Order, OrderInbox};
 use beats::BeatPort;
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Attestation, Probe};
-use haft_engine::ids::Incarnation;
+use haft_engine::ids::{Incarnation, ResourceId, Token};
 use haft_engine::keeper::{Input, Keeper, Output};
 use haft_engine::session::holder::{Holder, Learned};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
@@ -63,6 +63,8 @@ struct Life {
     incarnation: Incarnation,
     holder: Holder,
     keeper: Keeper,
+    /// The last release of each resource that was logged; as many as the keeper remembers.
+    said: BTreeMap<ResourceId, Token>,
 }
 
 /// Whether all standing reports must be said again, because one was lost or the stream is new.
@@ -212,6 +214,7 @@ impl Lease {
                     incarnation,
                     holder: Holder::new(node, incarnation, membership, self.timing),
                     keeper: Keeper::new(incarnation, self.timing),
+                    said: BTreeMap::new(),
                 });
             }
         }
@@ -276,7 +279,7 @@ impl Lease {
                     report @ (Output::ReportActive { .. }
                     | Output::ReportReleased { .. }
                     | Output::ReportFailed { .. }) => {
-                        log_report(&report);
+                        self.log_report(&report);
                         self.notify(Notice::Report(incarnation, report));
                     }
                 }
@@ -316,6 +319,31 @@ impl Lease {
             Err(mpsc::error::TrySendError::Full(_)) => self.repeat = Repeat::Yes,
             // The process is ending.
             Err(mpsc::error::TrySendError::Closed(_)) => self.stop = Stop::Done,
+        }
+    }
+
+    /// A release is repeated until the leader has it; once is enough for the log.
+    fn log_report(&mut self, report: &Output) {
+        let Some(life) = &mut self.life else {
+            return;
+        };
+        match report {
+            Output::ReportActive {
+                resource, token, ..
+            } => tracing::info!(%resource, %token, "acting"),
+            Output::ReportReleased { resource, token } => {
+                if life.said.insert(resource.clone(), *token) == Some(*token) {
+                    tracing::debug!(%resource, %token, "released, said again");
+                } else {
+                    tracing::info!(%resource, %token, "released");
+                }
+            }
+            Output::ReportFailed {
+                resource,
+                token,
+                why,
+            } => tracing::warn!(%resource, %token, why, "cannot act"),
+            Output::Do(_) | Output::Idle => {}
         }
     }
 
@@ -359,22 +387,5 @@ pub(crate) fn probe_form(probe: Probe) -> haft_api::pb::v1::Probe {
     match probe {
         Probe::Clean => haft_api::pb::v1::Probe::Clean,
         Probe::Unclean => haft_api::pb::v1::Probe::Unclean,
-    }
-}
-
-fn log_report(report: &Output) {
-    match report {
-        Output::ReportActive {
-            resource, token, ..
-        } => tracing::info!(%resource, %token, "acting"),
-        Output::ReportReleased { resource, token } => {
-            tracing::info!(%resource, %token, "released");
-        }
-        Output::ReportFailed {
-            resource,
-            token,
-            why,
-        } => tracing::warn!(%resource, %token, why, "cannot act"),
-        Output::Do(_) | Output::Idle => {}
     }
 }
