@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -20,6 +20,9 @@ use rustix::process::{WaitOptions, wait};
 use crate::jail::LAB;
 use crate::machine::{BootPlan, Daemon};
 use crate::shell;
+
+/// How long an orphan may stay unreaped while no daemon runs.
+const ORPHAN_PATIENCE: Duration = Duration::from_millis(200);
 
 /// Runs as PID 1. The lab plugs the network in and says "go" on stdin; "up" is answered once everything is in place.
 ///
@@ -120,13 +123,14 @@ fn start(plan: &BootPlan, daemon: &Daemon) -> anyhow::Result<u32> {
 /// Starts all daemons, then for ever: one thread reaps and says who ended, this one starts again.
 fn supervise(plan: &BootPlan) -> anyhow::Result<()> {
     let (ended, ends) = channel();
+    let (started, starts) = channel();
     let mut running: BTreeMap<u32, usize> = BTreeMap::new();
     for (index, daemon) in plan.daemons.iter().enumerate() {
         running.insert(start(plan, daemon)?, index);
     }
     std::thread::Builder::new()
         .name("reaper".into())
-        .spawn(move || reap(&ended))?;
+        .spawn(move || reap(&ended, &starts))?;
     let mut due: Vec<(Instant, usize)> = Vec::new();
     loop {
         let next = due.iter().map(|(at, _)| *at).min();
@@ -147,11 +151,13 @@ fn supervise(plan: &BootPlan) -> anyhow::Result<()> {
         let now = Instant::now();
         for (_, index) in due.extract_if(.., |(at, _)| *at <= now) {
             running.insert(start(plan, &plan.daemons[index])?, index);
+            // The reaper is never further away than its own patience.
+            let _told = started.send(());
         }
     }
 }
 
-fn reap(ended: &Sender<u32>) {
+fn reap(ended: &Sender<u32>, starts: &Receiver<()>) {
     loop {
         match wait(WaitOptions::empty()) {
             Ok(Some((pid, _))) => {
@@ -162,8 +168,12 @@ fn reap(ended: &Sender<u32>) {
                     return;
                 }
             }
-            // No child at the moment; one may be started any time.
-            Err(rustix::io::Errno::CHILD) => std::thread::sleep(Duration::from_millis(20)),
+            // No child until the next start, or until a command that was run here leaves an orphan.
+            Err(rustix::io::Errno::CHILD) => {
+                if starts.recv_timeout(ORPHAN_PATIENCE) == Err(RecvTimeoutError::Disconnected) {
+                    return;
+                }
+            }
             Ok(None) | Err(_) => {}
         }
     }
