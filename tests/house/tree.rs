@@ -20,6 +20,11 @@ pub(crate) struct Source {
 impl Source {
     /// Whether it belongs to a test suite, or is a crate's own test module.
     pub(crate) fn is_test(&self) -> bool {
+        // The lab and the judge are programs.
+        let program = ["tests/lab/src/", "tests/judge/src/"];
+        if program.iter().any(|folder| self.path.starts_with(folder)) {
+            return false;
+        }
         self.path.starts_with("tests/")
             || self.path.contains("/tests/")
             || self.path.ends_with("/tests.rs")

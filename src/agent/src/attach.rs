@@ -9,7 +9,7 @@ use crate::chain;
 use crate::lease::probe_form;
 use crate::order::{Admission, BeatAddresses, Notice, Order, OrderError, Orders, subject};
 use haft_api::beat::BeatKey;
-use haft_api::client::{Credentials, dial, host_port};
+use haft_api::client::{Credentials, dial};
 use haft_api::convert::{assignment_from, membership_from, report_active, report_released};
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
@@ -17,8 +17,7 @@ use haft_api::pb::v1::attach_response::Message as Down;
 use haft_api::pb::v1::session_service_client::SessionServiceClient;
 use haft_api::status::leader;
 use haft_config::Config;
-use haft_engine::clock::Timing;
-use haft_engine::command::{NodeRole, Probe};
+use haft_engine::command::Probe;
 use haft_engine::ids::{BootId, Incarnation, NodeId, NodeName, ResourceId, Token};
 use haft_engine::keeper::Output;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -29,6 +28,12 @@ use tokio::time::{Instant, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
+
+mod endpoints;
+mod pulse;
+
+use endpoints::endpoints;
+use pulse::Pulse;
 
 /// Reports that may wait for the network; a full queue breaks the stream, and the next one repeats them.
 const UP_QUEUE: usize = 256;
@@ -150,7 +155,7 @@ impl AttachTask {
 
     /// Runs until the process is to end and every release has been taken, or its deadline has passed.
     pub async fn run(mut self) {
-        let endpoints = self.endpoints();
+        let endpoints = endpoints(&self.attach.config);
         let mut turn = 0;
         while !endpoints.is_empty() {
             let endpoint = self
@@ -263,6 +268,9 @@ impl AttachTask {
                         return Ok(Next::Onward);
                     };
                     pulse.heard();
+                    if let Down::Newest(newest) = &message {
+                        self.settle(newest, &up)?;
+                    }
                     let welcome = matches!(message, Down::Admitted(_));
                     if let Some(next) = self.heard(endpoint, message)? {
                         return Ok(next);
@@ -346,7 +354,7 @@ impl AttachTask {
                 self.orders.send(Order::Addresses(addresses))?;
                 Ok(None)
             }
-            Down::Pong(_) => Ok(None),
+            Down::Pong(_) | Down::Newest(_) => Ok(None),
         }
     }
 
@@ -486,6 +494,25 @@ impl AttachTask {
         }
     }
 
+    /// Says of the newest life, on the stream that named it, whether anything is still held.
+    fn settle(
+        &self,
+        newest: &v1::Newest,
+        up: &mpsc::Sender<v1::AttachRequest>,
+    ) -> Result<(), StreamError> {
+        let probe = match self.standing {
+            Standing::Idle(probe) => probe,
+            Standing::Living(_) | Standing::Busy => Probe::Unclean,
+        };
+        let settled = v1::Settled {
+            incarnation: newest.incarnation,
+            probe: probe_form(probe).into(),
+        };
+        let message = Some(Up::Settled(settled));
+        up.try_send(v1::AttachRequest { message })
+            .map_err(|_| StreamError::Stalled)
+    }
+
     fn hello(&self, incarnation: Incarnation, probe: Probe) -> v1::AttachRequest {
         v1::AttachRequest {
             message: Some(Up::Hello(v1::Hello {
@@ -494,20 +521,6 @@ impl AttachTask {
                 probe: probe_form(probe).into(),
             })),
         }
-    }
-
-    /// Every address of every coordinator, primary addresses first.
-    fn endpoints(&self) -> Vec<String> {
-        let config = &self.attach.config;
-        let mut ranked: Vec<(usize, String)> = config
-            .nodes
-            .iter()
-            .filter(|node| node.role == NodeRole::Coordinator)
-            .flat_map(|node| node.addresses.iter().enumerate())
-            .map(|(rank, address)| (rank, host_port(&address.to_string(), config.ports.api)))
-            .collect();
-        ranked.sort_by_key(|(rank, _)| *rank);
-        ranked.into_iter().map(|(_, endpoint)| endpoint).collect()
     }
 
     /// Where to beat to: the config's addresses of a node of that name, else the host that the log knows.
@@ -543,57 +556,4 @@ fn is_final(code: Code) -> bool {
             | Code::AlreadyExists
             | Code::PermissionDenied
     )
-}
-
-/// Notices a leader that takes our reports and says nothing, sooner than TCP would. Begins with the
-/// admission, which may take an earlier session's whole end.
-#[derive(Debug)]
-struct Pulse {
-    interval: Duration,
-    next: Instant,
-    nonce: u64,
-    answered: u64,
-}
-
-/// Pings without an answer after which the stream is given up.
-const UNANSWERED_MAX: u64 = 3;
-
-impl Pulse {
-    fn new(timing: &Timing) -> Pulse {
-        let interval = timing.raft_heartbeat.max(Duration::from_millis(100));
-        let patience = timing.ttl * 4 + timing.election_max * 2 + ANSWER_WITHIN;
-        Pulse {
-            interval,
-            next: Instant::now() + patience,
-            // Past that patience without an admission the stream is lost.
-            nonce: UNANSWERED_MAX,
-            answered: 0,
-        }
-    }
-
-    fn start(&mut self) {
-        self.nonce = 0;
-        self.answered = 0;
-        self.next = Instant::now() + self.interval;
-    }
-
-    fn due(&self) -> Instant {
-        self.next
-    }
-
-    fn is_lost(&self) -> bool {
-        self.nonce >= self.answered + UNANSWERED_MAX
-    }
-
-    fn ping(&mut self) -> v1::AttachRequest {
-        self.nonce += 1;
-        self.next = Instant::now() + self.interval;
-        v1::AttachRequest {
-            message: Some(Up::Ping(v1::Ping { nonce: self.nonce })),
-        }
-    }
-
-    fn heard(&mut self) {
-        self.answered = self.nonce;
-    }
 }

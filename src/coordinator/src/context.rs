@@ -10,9 +10,7 @@ use haft_engine::command::VoterSets;
 use haft_engine::ids::{LogIndex, NodeId};
 use haft_engine::leader::Input;
 use haft_fence_protocol::caller::AgentDirs;
-use haft_store::LogStore;
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// A voter this many entries behind still counts as caught up: they are on their way.
@@ -28,8 +26,6 @@ pub struct Context {
     pub config: Config,
     /// Derived intervals.
     pub timing: Timing,
-    /// The log on disk, to know what is durable.
-    pub store: Arc<dyn LogStore>,
     /// Raft.
     pub consensus: Consensus,
     /// The replicated state.

@@ -81,14 +81,14 @@ async fn serve(config: Config, local: NodeConfig) -> Result<(), DaemonError> {
         &config,
         &identity,
         sockets.peer,
-        Arc::clone(&store),
+        store,
         &replica,
         &responder,
     )
     .await?;
     let (inputs, receiver) = mpsc::channel(leading::INPUTS_MAX);
     let context = Arc::new(context(
-        config, &identity, store, consensus, replica, responder, inputs,
+        config, &identity, consensus, replica, responder, inputs,
     )?);
     beat_thread(&context, sockets.beat)?;
     let tls = ServerTls {
@@ -217,7 +217,6 @@ async fn start(
 fn context(
     config: Config,
     identity: &Identity,
-    store: Arc<dyn LogStore>,
     consensus: Consensus,
     replica: Replica,
     responder: SharedResponder,
@@ -244,7 +243,6 @@ fn context(
         timing: config.timing,
         agents: AgentDirs::new(config.agent_dirs.clone()),
         config,
-        store,
         consensus,
         replica,
         responder,

@@ -3,7 +3,6 @@
 //! A new term starts a new machine. Every proposal is conditional on the term; every question has a
 //! deadline. Decides nothing: `haft_engine::leader` does.
 
-use crate::ages;
 use crate::clock::{boot_now, wall_unix_ms};
 use crate::consensus::{Condition, Leadership};
 use crate::context::Context;
@@ -27,7 +26,7 @@ const PROPOSAL_DEADLINE: Duration = Duration::from_secs(2);
 pub async fn run(context: Arc<Context>, mut inputs: mpsc::Receiver<Input>) {
     let mut leadership = context.consensus.leadership();
     loop {
-        let current = leadership.borrow_and_update().clone();
+        let current = *leadership.borrow_and_update();
         if let Leadership::Leader { term, .. } = current {
             lead(&context, term, &mut inputs).await;
             continue;
@@ -162,11 +161,14 @@ fn ask_ages(context: &Arc<Context>, node: NodeId, incarnation: Incarnation, clos
     for voter in context.effective_membership().all() {
         let context = Arc::clone(context);
         if voter == context.own {
-            tokio::spawn(async move {
-                if let Ok(age) = ages::state(&context, node, incarnation, closing).await {
+            let stated = context
+                .responder
+                .with(|responder| responder.state_age(boot_now(), node, incarnation, closing));
+            if let Ok(age) = stated {
+                tokio::spawn(async move {
                     context.tell_leader(Input::AgeStated { closing, age }).await;
-                }
-            });
+                });
+            }
             continue;
         }
         tokio::spawn(async move {

@@ -2,7 +2,6 @@
 //!
 //! Does not touch resources; that is the agent's work.
 
-pub mod ages;
 pub mod beats;
 pub mod clock;
 pub mod consensus;

@@ -60,6 +60,9 @@ pub enum Input {
         boot: BootId,
         /// What it found of its earlier life.
         probe: Probe,
+        /// The life that `probe` speaks of, as the agent names it. A request that speaks of another life
+        /// than the newest is void: it is late, and could release what a newer life holds.
+        replaces: Incarnation,
     },
     /// The owner acts.
     Reported(Report),
@@ -330,9 +333,14 @@ impl Leader {
             }
             Input::Membership(_) => self.judge.on_membership(now),
             Input::AgeStated { closing, age } => self.judge.on_age(now, closing, age),
-            Input::AttachRequested { node, boot, probe } => {
-                self.judge.on_attach(now, state, node, (boot, probe));
-            }
+            Input::AttachRequested {
+                node,
+                boot,
+                probe,
+                replaces,
+            } => self
+                .judge
+                .on_attach(now, state, node, (boot, probe, replaces)),
             Input::Reported(report) => self.reports.on_report(report),
             Input::FenceAnswered {
                 order,

@@ -154,6 +154,18 @@ pub enum Ownership {
     Orphaned(Holding),
 }
 
+impl Node {
+    /// Its newest life, over or not; 0 if it was never admitted.
+    pub fn newest(&self) -> Incarnation {
+        match self.session {
+            Session::Never => Incarnation::default(),
+            Session::Open { incarnation }
+            | Session::Closing { incarnation, .. }
+            | Session::Ended { incarnation, .. } => incarnation,
+        }
+    }
+}
+
 impl Ownership {
     /// The holding, whatever its phase.
     pub fn holding(&self) -> Option<&Holding> {

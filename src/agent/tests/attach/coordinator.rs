@@ -149,7 +149,7 @@ impl Service {
                     let _ = down.try_send(down_message(Down::Pong(ping)));
                 }
             }
-            Up::Active(_) | Up::Failed(_) => {}
+            Up::Active(_) | Up::Failed(_) | Up::Settled(_) => {}
         }
     }
 }

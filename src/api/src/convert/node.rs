@@ -37,12 +37,6 @@ pub fn node_into(state: &ClusterState, node: &Node, view: NodeView) -> v1::Node 
         .orders
         .values()
         .find(|order| order.node == node.id && order.phase.is_open());
-    let incarnation = match node.session {
-        Session::Never => 0,
-        Session::Open { incarnation }
-        | Session::Closing { incarnation, .. }
-        | Session::Ended { incarnation, .. } => incarnation.0,
-    };
     let holds = state.resources.values().filter(|resource| {
         resource.ownership != Ownership::Unowned
             && resource
@@ -62,7 +56,7 @@ pub fn node_into(state: &ClusterState, node: &Node, view: NodeView) -> v1::Node 
         status: Some(v1::NodeStatus {
             id: node.id.0,
             state: session_word(node, order.is_some(), view).to_owned(),
-            incarnation,
+            incarnation: node.newest().0,
             coordinator: node.role == NodeRole::Coordinator,
             voter: state.membership.contains(node.id),
             leader: view.leader == Some(node.id),

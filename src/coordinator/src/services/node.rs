@@ -14,7 +14,7 @@ use haft_engine::apply::Outcome;
 use haft_engine::command::{Command, FenceAction, FenceCause};
 use haft_engine::ids::{Incarnation, NodeId, NodeName};
 use haft_engine::spec::{ObjectRef, ObjectSpec};
-use haft_engine::state::{ClusterState, Node, Session};
+use haft_engine::state::{ClusterState, Session};
 use std::sync::Arc;
 use tonic::{Code, Request, Response, Status};
 
@@ -43,16 +43,7 @@ impl Nodes {
         let node = state
             .node_named(&NodeName::from(name))
             .ok_or_else(|| absent("node", name))?;
-        Ok((node.id, newest_life(node), node.session))
-    }
-}
-
-fn newest_life(node: &Node) -> Incarnation {
-    match node.session {
-        Session::Never => Incarnation(0),
-        Session::Open { incarnation }
-        | Session::Closing { incarnation, .. }
-        | Session::Ended { incarnation, .. } => incarnation,
+        Ok((node.id, node.newest(), node.session))
     }
 }
 

@@ -4,7 +4,7 @@ mod attach;
 
 use super::access::{coordinator, node};
 use super::write::{Effect, field_status, write};
-use crate::ages;
+use crate::clock::boot_now;
 use crate::context::Context;
 use haft_api::convert::{active_from, age_into, released_from};
 use haft_api::pb::v1;
@@ -71,7 +71,11 @@ impl v1::session_service_server::SessionService for Sessions {
         let request = request.into_inner();
         let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
         let closing = LogIndex(request.closing);
-        match ages::state(&self.0, node, incarnation, closing).await {
+        let stated = self
+            .0
+            .responder
+            .with(|responder| responder.state_age(boot_now(), node, incarnation, closing));
+        match stated {
             Ok(age) => Ok(Response::new(age_into(&age))),
             Err(NoAge::ClosingNotHeld) => Err(status(
                 Code::FailedPrecondition,

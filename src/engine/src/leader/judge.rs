@@ -68,15 +68,6 @@ pub(super) struct Judge {
     heard_from: BTreeMap<NodeId, Moment>,
 }
 
-fn newest(node: &Node) -> Incarnation {
-    match node.session {
-        Session::Never => Incarnation::default(),
-        Session::Open { incarnation }
-        | Session::Closing { incarnation, .. }
-        | Session::Ended { incarnation, .. } => incarnation,
-    }
-}
-
 impl Judge {
     /// The voters changed: every statement names the old membership, so ask again.
     pub(super) fn on_membership(&mut self, _now: Moment) {
@@ -100,15 +91,18 @@ impl Judge {
         now: Moment,
         state: &ClusterState,
         id: NodeId,
-        (boot, probe): (BootId, Probe),
+        (boot, probe, replaces): (BootId, Probe, Incarnation),
     ) {
         let Some(node) = state.nodes.get(&id) else {
             return;
         };
+        if node.newest() != replaces {
+            return;
+        }
         let attach = Attach {
             boot,
             probe,
-            replaces: newest(node),
+            replaces,
             asked: now,
         };
         self.attaches.insert(id, attach);
@@ -175,7 +169,7 @@ impl Judge {
 
     fn forget_served(&mut self, view: &View<'_>) {
         self.attaches.retain(|id, attach| {
-            let stands = view.state.nodes.get(id).map(newest);
+            let stands = view.state.nodes.get(id).map(Node::newest);
             stands == Some(attach.replaces) && view.now.since(attach.asked) < ATTACH_PATIENCE
         });
         self.reopenings.retain(|id, reopening| {

@@ -258,7 +258,15 @@ impl Coordinator {
             context.acts.push(Act::ToAgent(node, told));
             return;
         }
-        self.step_lead(context, Input::AttachRequested { node, boot, probe });
+        let known = self.state.nodes.get(&node);
+        let replaces = known.map_or(Incarnation::default(), |node| node.newest());
+        let attach = Input::AttachRequested {
+            node,
+            boot,
+            probe,
+            replaces,
+        };
+        self.step_lead(context, attach);
     }
 
     pub(super) fn on_hello(

@@ -65,7 +65,7 @@ async fn attend(
     let Some(Up::Hello(hello)) = first.and_then(|request| request.message) else {
         return Err(Status::invalid_argument("the first message must be hello"));
     };
-    let Some(incarnation) = admitted(context, node, &hello).await? else {
+    let Some(incarnation) = admitted(context, node, &hello, &mut up, sender).await? else {
         let again = u64::try_from(context.timing.ttl.as_millis()).unwrap_or(u64::MAX);
         let refusal = v1::NotAdmitted {
             reason: "SessionEnding".to_owned(),
@@ -86,6 +86,8 @@ async fn admitted(
     context: &Arc<Context>,
     node: NodeId,
     hello: &v1::Hello,
+    up: &mut Streaming<v1::AttachRequest>,
+    sender: &mpsc::Sender<Answer>,
 ) -> Result<Option<Incarnation>, Status> {
     let boot = <[u8; 16]>::try_from(hello.boot_id.as_slice())
         .map(BootId)
@@ -108,14 +110,15 @@ async fn admitted(
         (incarnation.0 > after.0 && found.boot == boot).then_some(incarnation)
     };
     let asked_at = context.replica.state().applied;
-    let probe = match hello.probe() {
-        v1::Probe::Clean => Probe::Clean,
-        v1::Probe::Unclean | v1::Probe::Unspecified => Probe::Unclean,
-    };
+    let (replaces, probe) = settled(context, node, up, sender).await?;
     let mut applied = context.replica.applied();
-    context
-        .tell_leader(Input::AttachRequested { node, boot, probe })
-        .await;
+    let input = Input::AttachRequested {
+        node,
+        boot,
+        probe,
+        replaces,
+    };
+    context.tell_leader(input).await;
     // Long enough for an earlier life's session to run out and a few commits.
     let patience = context.timing.ttl * 2 + context.timing.election_max;
     let waited = tokio::time::timeout(patience, async {
@@ -129,6 +132,41 @@ async fn admitted(
         }
     });
     Ok(waited.await.ok().flatten())
+}
+
+/// Tells the agent its newest life and hears what it says of it. The agent answers on the stream that asked,
+/// so a delayed request can never speak for a life that began after it.
+async fn settled(
+    context: &Context,
+    node: NodeId,
+    up: &mut Streaming<v1::AttachRequest>,
+    sender: &mpsc::Sender<Answer>,
+) -> Result<(Incarnation, Probe), Status> {
+    let newest = {
+        let state = context.replica.state();
+        state
+            .nodes
+            .get(&node)
+            .map_or(Incarnation::default(), |node| node.newest())
+    };
+    let told = Down::Newest(v1::Newest {
+        incarnation: newest.0,
+    });
+    sender
+        .try_send(down(told))
+        .map_err(|_| Status::resource_exhausted("the agent is slow"))?;
+    let answer = tokio::time::timeout(HELLO_WITHIN, up.message());
+    let answer = answer
+        .await
+        .map_err(|_| Status::deadline_exceeded("no answer to newest"))??;
+    let Some(Up::Settled(settled)) = answer.and_then(|request| request.message) else {
+        return Err(Status::invalid_argument("newest is answered by settled"));
+    };
+    let probe = match settled.probe() {
+        v1::Probe::Clean => Probe::Clean,
+        v1::Probe::Unclean | v1::Probe::Unspecified => Probe::Unclean,
+    };
+    Ok((Incarnation(settled.incarnation), probe))
 }
 
 fn welcome(context: &Context, node: NodeId, incarnation: Incarnation) -> v1::Admitted {
@@ -230,7 +268,9 @@ async fn heard(
             let _ = sender.try_send(down(Down::Pong(ping)));
             return Ok(());
         }
-        Some(Up::Hello(_)) | None => return Err(Status::invalid_argument("unexpected message")),
+        Some(Up::Hello(_) | Up::Settled(_)) | None => {
+            return Err(Status::invalid_argument("unexpected message"));
+        }
     };
     let (Report::Activated(command) | Report::Released(command)) = &report;
     if !concerns(context, command, node) {

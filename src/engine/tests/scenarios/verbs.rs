@@ -1,0 +1,129 @@
+//! What an administrator does in a story. Nothing here steps the clock or the network.
+
+use super::*;
+
+impl World {
+    fn put(&mut self, object: ObjectSpec) -> Result<(), String> {
+        let request = self.request();
+        self.ask(Command::Put {
+            object,
+            expected: None,
+            request,
+        })
+    }
+
+    pub(crate) fn device(&mut self, name: &str, target: &str, level: u8) -> Result<(), String> {
+        let spec = FenceDeviceSpec {
+            agent: "fence_haft_ipmi".to_owned(),
+            observes: Observes::Power,
+            targets: BTreeMap::from([(NodeName::from(target), String::new())]),
+            parameters: BTreeMap::new(),
+            secret_files: BTreeMap::new(),
+            deadline: Duration::from_secs(10),
+            level,
+        };
+        self.put(ObjectSpec::Device(DeviceName::from(name), spec))
+    }
+
+    /// `vip NAME ISOLATION [prefer A,B] [address A.B.C.D] [failback] [unfenced]`
+    pub(crate) fn vip(
+        &mut self,
+        name: &str,
+        isolation: Isolation,
+        rest: &[&str],
+    ) -> Result<(), String> {
+        self.addresses += 1;
+        let mut spec = VirtualIpSpec {
+            address: IpAddr::V4(Ipv4Addr::new(198, 51, 100, self.addresses)),
+            interface: "eth0".to_owned(),
+            isolation,
+            unfenced: Unfenced::Refused,
+            preference: Vec::new(),
+            failback: Failback::Never,
+        };
+        let mut rest = rest.iter();
+        while let Some(word) = rest.next() {
+            match *word {
+                "prefer" => {
+                    let names = rest.next().copied().unwrap_or_default();
+                    spec.preference = names.split(',').map(NodeName::from).collect();
+                }
+                "address" => {
+                    let text = rest.next().copied().unwrap_or_default();
+                    spec.address = text.parse().map_err(|_| format!("{text}: no address"))?;
+                }
+                "failback" => spec.failback = Failback::Auto,
+                "unfenced" => spec.unfenced = Unfenced::Allowed,
+                other => return Err(format!("vips have no {other}")),
+            }
+        }
+        let id = ResourceId::vip(name);
+        self.put(ObjectSpec::Resource(id, ResourceSpec::VirtualIp(spec)))
+    }
+
+    pub(crate) fn schedule(&mut self, name: &str, scheduling: Scheduling) -> Result<(), String> {
+        let spec = NodeSpec {
+            scheduling,
+            labels: BTreeMap::new(),
+        };
+        self.put(ObjectSpec::Node(NodeName::from(name), spec))
+    }
+
+    pub(crate) fn delete(&mut self, id: &str) -> Result<(), String> {
+        let (kind, name) = id.split_once('/').ok_or("delete what?")?;
+        let object = match kind {
+            "vip" => ObjectRef::Resource(ResourceId::vip(name)),
+            "node" => ObjectRef::Node(NodeName::from(name)),
+            _ => ObjectRef::Device(DeviceName::from(name)),
+        };
+        let request = self.request();
+        self.ask(Command::Delete {
+            object,
+            expected: None,
+            request,
+        })
+    }
+
+    pub(crate) fn move_to(&mut self, id: &str, to: &str) -> Result<(), String> {
+        let resource = self.resource(id)?.id.clone();
+        let request = self.request();
+        self.ask(Command::Move {
+            resource,
+            to: NodeName::from(to),
+            request,
+        })
+    }
+
+    fn newest(&self, name: &str) -> Result<(NodeId, Incarnation), String> {
+        let node = self.node(name)?;
+        Ok((node.id, node.newest()))
+    }
+
+    pub(crate) fn order_fence(&mut self, name: &str) -> Result<(), String> {
+        let (node, incarnation) = self.newest(name)?;
+        let request = self.request();
+        self.ask(Command::FenceIntent {
+            node,
+            incarnation,
+            action: FenceAction::Off,
+            cause: FenceCause::Administrator {
+                by: "alice".to_owned(),
+                reason: "maintenance".to_owned(),
+            },
+            request,
+            first: None,
+        })
+    }
+
+    pub(crate) fn confirm_off(&mut self, name: &str) -> Result<(), String> {
+        let (node, incarnation) = self.newest(name)?;
+        let request = self.request();
+        self.ask(Command::ConfirmOff {
+            node,
+            incarnation,
+            by: "alice".to_owned(),
+            reason: "I pulled both plugs".to_owned(),
+            request,
+        })
+    }
+}
