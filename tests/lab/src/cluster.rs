@@ -53,6 +53,7 @@ impl Cluster {
         let cluster = Self { site, ctl };
         cluster.join_all()?;
         cluster.wait_whole()?;
+        cluster.wait_voters()?;
         cluster.ctl.act(&["apply", "-f", "-"], &cluster.devices())?;
         Ok(cluster)
     }
@@ -115,6 +116,15 @@ impl Cluster {
             .map(device)
             .collect::<Vec<_>>()
             .join("---\n")
+    }
+
+    /// A coordinator that joined votes a moment later: until then the loss of one machine may be the loss of quorum.
+    fn wait_voters(&self) -> anyhow::Result<()> {
+        shell::wait_for("all three coordinators to vote", PATIENCE, || {
+            let status = self.ctl.json(&["cluster", "status"])?;
+            let voters = status["voters"].as_array().map_or(0, Vec::len);
+            Ok((voters == self.site.nodes.len()).then_some(()))
+        })
     }
 
     /// Applies the `lease` address or the `stonith` address, preferring the nodes in their order.

@@ -341,10 +341,12 @@ impl Consensus {
     #[must_use]
     pub fn quorum_ack_age(&self) -> Option<Duration> {
         let metrics = self.raft().metrics();
-        let acked = metrics
-            .borrow_watched()
-            .last_quorum_acked
-            .map(|acked| *acked);
+        let metrics = metrics.borrow_watched();
+        let leads = metrics.state == ServerState::Leader;
+        if leads && self.sight().is_alone(&metrics.membership_config) {
+            return Some(Duration::ZERO);
+        }
+        let acked = metrics.last_quorum_acked.map(|acked| *acked);
         acked.map(|acked| acked.elapsed())
     }
 

@@ -19,7 +19,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::config::Timings;
 use super::gate::{Gate, RefusedBy};
 use super::members::{MembershipView, Memberships};
-use super::types::{Raft, store_stored_membership};
+use super::types::{Raft, RaftStoredMembership, store_stored_membership};
 use super::wire::pb::Refusal;
 
 /// Who leads, as far as this node may act upon it.
@@ -85,11 +85,20 @@ impl Sight {
     pub(super) fn leads(&self) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        let acked = metrics.last_quorum_acked.map(|acked| *acked)?;
-        let fresh = acked.elapsed() + self.timings.lease_margin() < self.timings.lease();
+        let fresh = self.is_alone(&metrics.membership_config)
+            || metrics.last_quorum_acked.is_some_and(|acked| {
+                acked.elapsed() + self.timings.lease_margin() < self.timings.lease()
+            });
         let stays = !self.handing_over.load(Ordering::SeqCst);
         let leads = metrics.state == ServerState::Leader && fresh && stays && self.disk_works();
         leads.then_some(metrics.current_term)
+    }
+
+    /// A majority of one is this node: nobody else acknowledges, so openraft notes no acknowledgement.
+    pub(super) fn is_alone(&self, membership: &RaftStoredMembership) -> bool {
+        let mut configs = membership.membership().get_joint_config().iter();
+        let own = self.gate.own_id().0;
+        configs.all(|voters| voters.len() == 1 && voters.contains(&own))
     }
 
     fn disk_works(&self) -> bool {

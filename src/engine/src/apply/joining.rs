@@ -38,11 +38,24 @@ pub(super) fn apply(
             node,
             expires_unix_ms,
             ..
-        } => mint(state, at, *sha256, node, *expires_unix_ms),
-        Command::RegisterNode { node, token_sha256 } => register(state, at, node, token_sha256),
+        } => begun(state).and_then(|()| mint(state, at, *sha256, node, *expires_unix_ms)),
+        Command::RegisterNode { node, token_sha256 } => {
+            begun(state).and_then(|()| register(state, at, node, token_sha256))
+        }
         Command::Membership(sets) => membership(state, sets),
         other => Err(Refusal::invalid("NotAJoiningCommand", format!("{other:?}"))),
     }
+}
+
+/// Nobody joins before the first entry: a certificate names the cluster, and the first node is node 1.
+fn begun(state: &ClusterState) -> Result<(), Refusal> {
+    if state.nodes.contains_key(&FIRST_NODE) {
+        return Ok(());
+    }
+    Err(
+        Refusal::stale("NotBegun", "the cluster's first entry is not applied yet")
+            .fix("try again in a moment"),
+    )
 }
 
 /// Whether `name` can be a node's or an object's name: a DNS label (RFC 1123 section 2.1).
