@@ -120,7 +120,10 @@ fn an_exception_to_a_lint_gives_its_reason() {
 fn the_engine_is_pure() {
     let words = [
         "async ",
-        ".await",
+        ".await;",
+        ".await?",
+        ".await.",
+        ".await)",
         "std::fs",
         "std::net::Tcp",
         "std::net::Udp",
