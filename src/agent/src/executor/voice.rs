@@ -11,13 +11,21 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 /// Every address that is announced.
 #[derive(Debug, Default)]
 pub(super) struct Voice {
     schedules: BTreeMap<IpAddr, (LinkIndex, Schedule)>,
     mouths: BTreeMap<LinkIndex, Mouth>,
+    /// When each address was last defended.
+    defended: BTreeMap<IpAddr, Moment>,
 }
+
+/// Between two defences of one address. A rival that answers each of our announcements with its own would
+/// otherwise be answered in turn without end (RFC 5227 section 2.4 limits defence for the same reason; its
+/// 10 s would leave clients with the rival's address for too long after a failover).
+const DEFEND_EVERY: Duration = Duration::from_secs(1);
 
 /// The sockets of one interface.
 #[derive(Debug)]
@@ -59,6 +67,7 @@ impl Voice {
     /// Announces `address` no more. The interface's sockets stay for the next one: closing a packet socket
     /// waits for the network's readers, some 15 ms (tried), which the lease thread cannot spare.
     pub(super) fn stop(&mut self, address: IpAddr) {
+        self.defended.remove(&address);
         let Some((link, _)) = self.schedules.remove(&address) else {
             return;
         };
@@ -72,7 +81,12 @@ impl Voice {
             match heard {
                 Some(Ok(rivals)) => {
                     for rival in rivals {
+                        let last = self.defended.get(&rival.address);
+                        if last.is_some_and(|last| now.since(*last) < DEFEND_EVERY) {
+                            continue;
+                        }
                         if let Some((_, schedule)) = self.schedules.get_mut(&rival.address) {
+                            self.defended.insert(rival.address, now);
                             tracing::warn!(address = %rival.address, mac = ?rival.mac, "another machine claims the address");
                             schedule.again(now);
                         }
