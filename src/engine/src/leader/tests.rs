@@ -419,3 +419,28 @@ fn a_grant_waits_while_its_node_is_suspect() {
     stage.settle(outputs);
     assert!(stage.owner(&id).is_some());
 }
+
+/// A request that was said about an earlier life (delayed, repeated, or heard by a coordinator that was
+/// paused) must not release what the newer life of the same agent holds.
+#[test]
+fn a_late_request_for_admission_speaks_for_no_newer_life() {
+    let mut stage = Stage::new();
+    let node = stage.ids[1];
+    let newest = stage.state.nodes[&node].newest();
+    let attach = |replaces| Input::AttachRequested {
+        node,
+        boot: BootId([1; 16]),
+        probe: Probe::Clean,
+        replaces,
+    };
+    let late = stage.step(attach(Incarnation(0)));
+    assert!(late.is_empty(), "{late:?}");
+    let current = stage.step(attach(newest));
+    let admits = current.iter().any(|output| match output {
+        Output::Propose(entry) => entry.commands.iter().any(
+            |command| matches!(command, Command::Admit { previous, .. } if *previous == newest),
+        ),
+        Output::AskAges { .. } | Output::Fence(_) | Output::TransferTo(_) => false,
+    });
+    assert!(admits, "{current:?}");
+}
