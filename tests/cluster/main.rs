@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
+mod calls;
+mod hostile;
+
 use haft_tests::coordinators::{Coordinators, succeeded};
 use std::fs;
 use std::path::Path;

@@ -51,6 +51,14 @@ impl Coordinators {
         )
     }
 
+    /// Address of a node's ports, for those that speak to them directly.
+    ///
+    /// # Panics
+    /// When it is none of n1, n2, n3.
+    pub fn host(&self, node: &str) -> String {
+        self.address(node.strip_prefix('n').unwrap().parse().unwrap())
+    }
+
     fn address(&self, n: u16) -> String {
         let process = std::process::id() % 200 + 10;
         format!("127.{process}.{}.{n}", self.network)

@@ -92,6 +92,20 @@ pub enum Dropped {
     Replayed,
 }
 
+impl Dropped {
+    /// The reason as a word for counters.
+    pub fn word(self) -> &'static str {
+        match self {
+            Dropped::Length => "length",
+            Dropped::Foreign => "foreign",
+            Dropped::Field => "field",
+            Dropped::NoKey => "no_key",
+            Dropped::Tag => "wrong_tag",
+            Dropped::Replayed => "replayed",
+        }
+    }
+}
+
 /// Who a datagram claims to come from (or to answer), to look up the key; nothing in it is proven yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Claim {

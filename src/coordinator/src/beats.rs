@@ -7,6 +7,7 @@ use crate::clock::boot_now;
 use crate::replica::Replica;
 use crate::seals::SharedResponder;
 use haft_api::beat::{self, BeatKey, Dropped, OpenedBeat};
+use haft_api::pb::v1;
 use haft_engine::clock::Moment;
 use haft_engine::ids::{Incarnation, NodeId};
 use std::collections::BTreeMap;
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-/// Counters of the beat socket, for metrics.
+/// Counters of the beat socket, for `cluster status`.
 #[derive(Debug, Default)]
 pub struct BeatCounters {
     answered: AtomicU64,
@@ -35,22 +36,18 @@ impl BeatCounters {
             .or_default() += 1;
     }
 
-    /// Datagrams dropped so far, by reason.
-    pub fn dropped(&self) -> BTreeMap<Dropped, u64> {
-        self.dropped
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-
-    /// Beats answered so far.
-    pub fn answered(&self) -> u64 {
-        self.answered.load(Ordering::Relaxed)
-    }
-
-    /// Times that this thread found itself late by a beat.
-    pub fn late(&self) -> u64 {
-        self.late.load(Ordering::Relaxed)
+    /// The counts as they stand.
+    pub fn counts(&self) -> v1::BeatCounts {
+        let dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        v1::BeatCounts {
+            answered: self.answered.load(Ordering::Relaxed),
+            challenged: self.challenged.load(Ordering::Relaxed),
+            late: self.late.load(Ordering::Relaxed),
+            dropped: dropped
+                .iter()
+                .map(|(why, count)| (why.word().to_owned(), *count))
+                .collect(),
+        }
     }
 }
 

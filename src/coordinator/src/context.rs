@@ -1,5 +1,6 @@
 //! What every task of haftd shares.
 
+use crate::beats::BeatCounters;
 use crate::consensus::Consensus;
 use crate::peers::Peers;
 use crate::replica::Replica;
@@ -11,6 +12,7 @@ use haft_engine::ids::{LogIndex, NodeId};
 use haft_engine::leader::Input;
 use haft_fence_protocol::caller::AgentDirs;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// A voter this many entries behind still counts as caught up: they are on their way.
@@ -40,6 +42,8 @@ pub struct Context {
     pub agents: AgentDirs,
     /// One lock per fence device.
     pub devices: crate::fencing::DeviceLocks,
+    /// What came to the beat port.
+    pub beats: Arc<BeatCounters>,
     /// The CA, once this coordinator has its key.
     pub authority: crate::pki::SharedAuthority,
 }

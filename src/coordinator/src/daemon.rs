@@ -249,6 +249,7 @@ fn context(
         inputs,
         peers: Peers::new(credentials),
         devices: crate::fencing::DeviceLocks::default(),
+        beats: Arc::new(BeatCounters::default()),
         authority,
     })
 }
@@ -264,7 +265,7 @@ fn beat_thread(context: &Arc<Context>, socket: UdpSocket) -> Result<(), DaemonEr
         // 0 is "not known yet" in a beat.
         nonce: u64::from_be_bytes(nonce).max(1),
         beat: context.timing.beat,
-        counters: Arc::new(BeatCounters::default()),
+        counters: Arc::clone(&context.beats),
     };
     let thread = std::thread::Builder::new()
         .name("beats".to_owned())

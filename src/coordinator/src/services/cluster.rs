@@ -197,6 +197,7 @@ fn cluster_status(context: &Context, state: &ClusterState) -> v1::GetClusterStat
         warnings: warnings(state),
         answered_by: name(context.own),
         stamp: None,
+        beats: Some(context.beats.counts()),
     }
 }
 

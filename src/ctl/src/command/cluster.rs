@@ -11,6 +11,7 @@ use haft_api::pb::v1;
 use haft_api::pb::v1::cluster_service_client::ClusterServiceClient;
 use haft_engine::ids::ClusterId;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Everything on one screen.
@@ -71,6 +72,8 @@ async fn screen(caller: &mut Caller, consistency: v1::Consistency) -> Result<Scr
 fn json(screen: &Screen) -> Value {
     let status = &screen.status;
     let stamp = status.stamp.unwrap_or_default();
+    let beats = status.beats.clone().unwrap_or_default();
+    let dropped: BTreeMap<String, u64> = beats.dropped.into_iter().collect();
     let all = |objects: &[Object]| -> Vec<Value> { objects.iter().map(Object::json).collect() };
     json!({
         "cluster": { "name": status.cluster_name, "id": status.cluster_id, "epoch": status.epoch },
@@ -83,6 +86,12 @@ fn json(screen: &Screen) -> Value {
         "answeredBy": status.answered_by,
         "linearizable": stamp.linearizable,
         "ageMs": stamp.age_ms,
+        "beats": {
+            "answered": beats.answered,
+            "challenged": beats.challenged,
+            "late": beats.late,
+            "dropped": dropped,
+        },
         "warnings": status.warnings,
         "nodes": all(&screen.nodes),
         "virtualIps": all(&screen.virtual_ips),
@@ -121,6 +130,9 @@ fn table(screen: &Screen, output: Output) -> String {
             text.push_str(&format!("\n{}", object::table(kind, objects, output)));
         }
     }
+    if output.form == Form::Wide {
+        text.push_str(&beats_line(status));
+    }
     for warning in &status.warnings {
         text.push_str(&format!("\nWARNING: {warning}"));
     }
@@ -128,6 +140,25 @@ fn table(screen: &Screen, output: Output) -> String {
         text.push('\n');
     }
     text
+}
+
+/// What came to the beat port of the coordinator that answered.
+fn beats_line(status: &v1::GetClusterStatusResponse) -> String {
+    let beats = status.beats.clone().unwrap_or_default();
+    let dropped: BTreeMap<String, u64> = beats.dropped.into_iter().collect();
+    let dropped: Vec<String> = dropped
+        .iter()
+        .map(|(why, count)| format!("{why} {count}"))
+        .collect();
+    let dropped = if dropped.is_empty() {
+        "none".to_owned()
+    } else {
+        dropped.join(", ")
+    };
+    format!(
+        "\nbeats at {}: answered {}, challenged {}, late {}, dropped {dropped}\n",
+        status.answered_by, beats.answered, beats.challenged, beats.late,
+    )
 }
 
 /// The token goes to stdout alone, so that it can be piped to where it is needed.
