@@ -5,12 +5,13 @@ use crate::run::{compare, haftctl};
 #[test]
 fn the_help_of_every_command_is_as_documented() {
     let dir = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 20] = [
+    let commands: [&[&str]; 21] = [
         &[],
         &["cluster"],
         &["cluster", "init"],
         &["cluster", "join"],
         &["cluster", "status"],
+        &["cluster", "transfer"],
         &["cluster", "token", "create"],
         &["get"],
         &["describe"],

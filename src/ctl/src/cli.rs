@@ -122,6 +122,12 @@ pub(crate) enum ClusterCommand {
     Join(Join),
     /// One screen: quorum, leader, nodes, resources
     Status,
+    /// Hand leadership to a coordinator that is up and has caught up; no session ends by it
+    Transfer {
+        /// The coordinator that shall lead
+        #[arg(value_name = "NODE")]
+        node: String,
+    },
     /// Join tokens
     #[command(subcommand)]
     Token(TokenCommand),

@@ -36,6 +36,9 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Cluster(ClusterCommand::Status) => {
             cluster::status(&mut caller(global)?, output(global)).await
         }
+        Command::Cluster(ClusterCommand::Transfer { node }) => {
+            cluster::transfer(&mut caller(global)?, output(global), node).await
+        }
         Command::Cluster(ClusterCommand::Token(TokenCommand::Create { node, ttl })) => {
             cluster::create_token(&mut caller(global)?, output(global), node, *ttl).await
         }

@@ -1,5 +1,6 @@
 //! `haftctl` as the lab uses it: run on the client's machine as a user would run it, answers read as JSON.
 
+use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -84,6 +85,22 @@ impl Ctl {
             .as_str()
             .unwrap_or_default()
             .to_owned())
+    }
+
+    /// The incarnation of every node's agent whose session is open: a session that ends leaves this map or changes it.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`].
+    pub fn sessions(&self) -> anyhow::Result<BTreeMap<String, u64>> {
+        let answer = self.json(&["get", "node"])?;
+        let items = answer["items"].as_array().context("`get` without items")?;
+        let open = items.iter().filter_map(|node| {
+            let status = &node["status"];
+            let name = node["metadata"]["name"].as_str()?.to_owned();
+            let online = status["state"] == "Online";
+            online.then_some((name, status["incarnation"].as_u64()?))
+        });
+        Ok(open.collect())
     }
 
     /// Name of the leader.

@@ -141,6 +141,9 @@ async fn transfer(context: &Context, target: NodeId) -> Result<(), Status> {
             context.leader_api().as_deref(),
         ));
     }
+    if target == context.own {
+        return Ok(());
+    }
     let deadline = tokio::time::Instant::now() + context.timing.election_max;
     let handed = context
         .consensus

@@ -161,6 +161,31 @@ fn beats_line(status: &v1::GetClusterStatusResponse) -> String {
     )
 }
 
+/// Asking again is harmless: a coordinator that leads already is a success.
+pub(super) async fn transfer(
+    caller: &mut Caller,
+    output: Output,
+    node: &str,
+) -> Result<(), Failure> {
+    let request = v1::TransferLeadershipRequest {
+        node: node.to_owned(),
+    };
+    caller
+        .call(Effect::Read, async |channel| {
+            ClusterServiceClient::new(channel)
+                .transfer_leadership(request.clone())
+                .await
+        })
+        .await?;
+    output::print(&match output.form {
+        Form::Table | Form::Wide => format!("{node} leads\n"),
+        Form::Name => format!("node/{node}\n"),
+        Form::Json => output::json(&json!({ "leader": node })),
+        Form::Yaml => output::yaml(&json!({ "leader": node })),
+    });
+    Ok(())
+}
+
 /// The token goes to stdout alone, so that it can be piped to where it is needed.
 pub(super) async fn create_token(
     caller: &mut Caller,

@@ -1,4 +1,4 @@
-//! The leader's haftd is killed on a machine that owns nothing.
+//! The leader's haftd is killed on a machine that owns nothing, restarted, and handed the lead again.
 
 use rustix::process::Signal;
 
@@ -10,9 +10,10 @@ use crate::shell;
 /// Longest gap, in milliseconds, that still counts as "nothing happened": twenty of the judge's ticks.
 const UNDISTURBED_MS: f64 = 100.0;
 
-/// A new leader is elected; no session ends, no address moves, no client notices.
+/// A new leader is elected, and later the old one leads again; no session ends, no address moves, no client notices.
 pub(super) fn perform(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
     let old = leader_that_owns_nothing(stage)?;
+    let sessions = stage.cluster.ctl.sessions()?;
     let before = [
         stage.cluster.ctl.vip(LEASE)?,
         stage.cluster.ctl.vip(STONITH)?,
@@ -32,7 +33,18 @@ pub(super) fn perform(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Resul
         )
     })?;
     stage.mark(&format!("{new} leads"))?;
+    // The killed haftd is started again by its supervisor, catches up, and can be handed the lead back.
+    shell::wait_for("leadership to be handed back", PATIENCE, || {
+        ctl.act(&["cluster", "transfer", &old], "").map(Some)
+    })?;
+    stage.mark(&format!("{old}'s haftd is back and was handed the lead"))?;
     stage.watch("whether anything moves", std::time::Duration::from_secs(2))?;
+    let kept = stage.cluster.ctl.sessions()?;
+    outcome.demand(
+        "crash, election, restart and transfer of haftd ended no session",
+        kept == sessions && kept.len() == 3,
+        &format!("incarnations before {sessions:?}, after {kept:?}"),
+    );
     let after = [
         stage.cluster.ctl.vip(LEASE)?,
         stage.cluster.ctl.vip(STONITH)?,
