@@ -4,7 +4,7 @@
 //! The peer port's own messages are tested with the consensus suite.
 
 use haft_api::client::{Credentials, TLS_NAME, dial};
-use haft_tests::coordinators::{Coordinators, succeeded};
+use haft_tests::coordinators::Coordinators;
 use haft_tests::seed::Seed;
 use prost::bytes::{Buf, BufMut};
 use std::fs;
@@ -144,11 +144,7 @@ async fn answered(channel: &Channel, method: &Method, body: Vec<u8>) -> Result<V
 /// A cluster of one that leads.
 fn alone() -> Coordinators {
     let mut cluster = Coordinators::prepare();
-    let config = cluster.config("n1");
-    let config = config.to_str().unwrap();
-    succeeded(&cluster.ctl(&["cluster", "init", "--config", config, "--node", "n1"]));
-    cluster.start("n1");
-    cluster.wait_for("a leader", |status| status["quorum"] == true);
+    cluster.found();
     cluster
 }
 

@@ -8,7 +8,7 @@ use haft_api::beat::{BeatKey, OpenedAnswer, open_answer, seal_beat};
 use haft_engine::command::{Attestation, HeartbeatKey};
 use haft_engine::ids::{Incarnation, LogIndex, NodeId};
 use haft_engine::session::Beat;
-use haft_tests::coordinators::{Coordinators, succeeded};
+use haft_tests::coordinators::Coordinators;
 use haft_tests::seed::Seed;
 use std::collections::BTreeMap;
 use std::fs;
@@ -25,15 +25,11 @@ struct Target {
 impl Target {
     fn start() -> Self {
         let mut cluster = Coordinators::prepare();
-        let config = cluster.config("n1");
-        let config = config.to_str().unwrap();
-        succeeded(&cluster.ctl(&["cluster", "init", "--config", config, "--node", "n1"]));
+        cluster.found();
         let bootstrap =
             fs::read_to_string(cluster.data("n1").join("identity/bootstrap.json")).unwrap();
         let bootstrap: serde_json::Value = serde_json::from_str(&bootstrap).unwrap();
         let heartbeat = from_hex(bootstrap["heartbeat_key"].as_str().unwrap());
-        cluster.start("n1");
-        cluster.wait_for("a leader", |status| status["quorum"] == true);
         let socket = UdpSocket::bind((cluster.host("n1"), 0)).unwrap();
         socket.connect((cluster.host("n1"), 7402)).unwrap();
         socket

@@ -210,6 +210,21 @@ impl Coordinators {
         }
     }
 
+    /// Init on n1 alone, started, and waited for until the log holds the cluster's first entry.
+    ///
+    /// # Panics
+    /// When any step fails.
+    pub fn found(&mut self) {
+        let config = self.config("n1");
+        let config = config.to_str().unwrap();
+        succeeded(&self.ctl(&["cluster", "init", "--config", config, "--node", "n1"]));
+        self.start("n1");
+        // A leader has a name once it is registered; before that nothing is known of any node.
+        self.wait_for("the founder to be registered", |status| {
+            status["quorum"] == true && status["leader"] == "n1"
+        });
+    }
+
     /// A fresh join token, in a file.
     ///
     /// # Panics
