@@ -144,6 +144,7 @@ async fn answered(channel: &Channel, method: &Method, body: Vec<u8>) -> Result<V
 /// A cluster of one that leads.
 fn alone() -> Coordinators {
     let mut cluster = Coordinators::prepare();
+    cluster.init();
     cluster.found();
     cluster
 }

@@ -25,11 +25,13 @@ struct Target {
 impl Target {
     fn start() -> Self {
         let mut cluster = Coordinators::prepare();
-        cluster.found();
+        cluster.init();
+        // Gone once the log holds what is in it.
         let bootstrap =
             fs::read_to_string(cluster.data("n1").join("identity/bootstrap.json")).unwrap();
         let bootstrap: serde_json::Value = serde_json::from_str(&bootstrap).unwrap();
         let heartbeat = from_hex(bootstrap["heartbeat_key"].as_str().unwrap());
+        cluster.found();
         let socket = UdpSocket::bind((cluster.host("n1"), 0)).unwrap();
         socket.connect((cluster.host("n1"), 7402)).unwrap();
         socket

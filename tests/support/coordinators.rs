@@ -210,14 +210,21 @@ impl Coordinators {
         }
     }
 
-    /// Init on n1 alone, started, and waited for until the log holds the cluster's first entry.
+    /// Init on n1; nothing is started.
     ///
     /// # Panics
-    /// When any step fails.
-    pub fn found(&mut self) {
+    /// When it fails.
+    pub fn init(&self) {
         let config = self.config("n1");
         let config = config.to_str().unwrap();
         succeeded(&self.ctl(&["cluster", "init", "--config", config, "--node", "n1"]));
+    }
+
+    /// Starts n1 alone, after its init, and waits until the log holds the cluster's first entry.
+    ///
+    /// # Panics
+    /// When that does not come about in time.
+    pub fn found(&mut self) {
         self.start("n1");
         // A leader has a name once it is registered; before that nothing is known of any node.
         self.wait_for("the founder to be registered", |status| {
