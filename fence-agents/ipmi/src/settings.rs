@@ -135,7 +135,7 @@ impl Settings {
             read_spacing: Duration::from_millis(input.integer(
                 "off_read_interval_ms",
                 0..=60_000,
-                50,
+                10,
             )?),
             wait: input.seconds("power_wait", Duration::ZERO)?,
             change_timeout: input.seconds("power_timeout", Duration::from_secs(20))?,

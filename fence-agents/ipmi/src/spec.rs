@@ -162,11 +162,11 @@ static OPTIONS: [OptionSpec; 35] = [
     ),
     OptionSpec {
         value_word: "milliseconds",
-        default: Some("50"),
+        default: Some("10"),
         ..option(
             "off_read_interval_ms",
             Kind::Integer,
-            "Pause between two reads of the power state",
+            "Pause between the two reads that prove off; while waiting it doubles up to 200 ms",
         )
     },
     OptionSpec {
