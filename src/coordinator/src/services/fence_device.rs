@@ -10,6 +10,7 @@ use haft_api::status::status;
 use haft_engine::command::Command;
 use haft_engine::ids::DeviceName;
 use haft_engine::spec::{ObjectRef, ObjectSpec};
+use haft_fence_protocol::caller::Parameter;
 use std::sync::Arc;
 use tonic::{Code, Request, Response, Status};
 
@@ -76,6 +77,16 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
                 "install the agent on every coordinator, owned by root and writable by nobody else",
             )
         })?;
+        for (key, value) in &spec.parameters {
+            Parameter::plain(key, value).map_err(|error| {
+                status(
+                    Code::InvalidArgument,
+                    "ParameterRefused",
+                    error.to_string(),
+                    "correct the parameter, or take it out",
+                )
+            })?;
+        }
         let effect = effect(request.options.as_ref());
         let options = request.options.unwrap_or_default();
         let command = Command::Put {
