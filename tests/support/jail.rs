@@ -12,6 +12,7 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use rustix::thread::UnshareFlags;
 
 /// How long one command may take. Pacemaker's own waits are under a minute.
@@ -101,6 +102,8 @@ impl Jail {
             .args(["sh", "-s"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Its last word on a killed child is a complaint of its own; the shell's stderr is its stdout.
+            .stderr(Stdio::null())
             .spawn()
             .expect("unshare is installed (Debian package util-linux)");
         let stdin = child.stdin.take().unwrap();
@@ -145,7 +148,10 @@ impl Jail {
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let Ok(line) = self.lines.recv_timeout(left) else {
-                panic!("{}: no end of {command:?}; so far: {text}", self.name);
+                panic!(
+                    "{}: no end of {command:?} (is this root?); so far: {text}",
+                    self.name
+                );
             };
             match line.split_once(END) {
                 Some((before, code)) => {
@@ -168,7 +174,8 @@ impl Jail {
     pub fn until(&mut self, command: &str, enough: impl Fn(&str) -> bool) -> String {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let said = self.sh(command);
+            // The pause leaves the processor to those whose state is awaited.
+            let said = self.sh(&format!("{command}\nsleep 0.1"));
             if enough(&said.text) {
                 return said.text;
             }
@@ -193,7 +200,12 @@ impl Jail {
 
     /// Cuts the power: every process in it is gone when this returns.
     pub fn kill(&mut self) {
-        let _ = self.child.kill();
+        // Its init, so that `unshare` reaps it; without one yet, `unshare` itself.
+        let init = Pid::from_raw(self.init.cast_signed());
+        let killed = init.map(|init| kill_process(init, Signal::KILL));
+        if killed.is_none() {
+            let _ = self.child.kill();
+        }
         let _ = self.child.wait();
     }
 }
