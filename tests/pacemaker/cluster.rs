@@ -102,7 +102,7 @@ impl Cluster {
             let hook = format!(
                 "if [ \"$3\" = 0 ]; then kill -9 {pid}; while kill -0 {pid} 2>/dev/null; do :; done; fi"
             );
-            IpmiSim::start_on(BMCS, &hook)
+            IpmiSim::start_on(BMCS.into(), &hook)
         });
         let bmcs = bmcs.collect();
         let mut cluster = Self {

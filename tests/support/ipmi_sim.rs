@@ -4,7 +4,7 @@
 //! change it. The process ends with the value. It powers nothing: machines that really go off are the
 //! lab's business. Debian package: openipmi.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -44,7 +44,7 @@ pub enum Chassis {
 /// A running `ipmi_sim`; killed and reaped when dropped.
 pub struct IpmiSim {
     child: Child,
-    address: Ipv4Addr,
+    address: IpAddr,
     port: u16,
     dir: PathBuf,
 }
@@ -76,7 +76,7 @@ impl IpmiSim {
     /// # Panics
     /// When `ipmi_sim` is not installed or does not answer.
     pub fn start() -> Self {
-        Self::start_on(Ipv4Addr::LOCALHOST, "")
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), "")
     }
 
     /// As [`Self::start`], on another address; `hook` is shell text that runs before a power command
@@ -84,14 +84,14 @@ impl IpmiSim {
     ///
     /// # Panics
     /// As [`Self::start`].
-    pub fn start_on(address: Ipv4Addr, hook: &str) -> Self {
+    pub fn start_on(address: IpAddr, hook: &str) -> Self {
         // The port is free when it is drawn; another process may be faster, so a few are tried.
         (0..5)
             .find_map(|_| Self::try_start(address, hook))
             .expect("ipmi_sim answers on some port")
     }
 
-    fn try_start(address: Ipv4Addr, hook: &str) -> Option<Self> {
+    fn try_start(address: IpAddr, hook: &str) -> Option<Self> {
         let port = UdpSocket::bind((address, 0))
             .unwrap()
             .local_addr()
@@ -210,7 +210,7 @@ fn fresh_dir() -> PathBuf {
     std::env::temp_dir().join(format!("haft-ipmi-sim-{}-{count}", std::process::id()))
 }
 
-fn lan_conf(address: Ipv4Addr, port: u16, chassis: &str) -> String {
+fn lan_conf(address: IpAddr, port: u16, chassis: &str) -> String {
     let auths: String = ["callback", "user", "operator", "admin"]
         .map(|level| format!("    allowed_auths_{level} none md2 md5 straight\n"))
         .concat();

@@ -55,6 +55,12 @@ pub(crate) enum Lie {
     ErrorForStatus,
     ShortStatus,
     OutOfSessions,
+    /// Loses every nth datagram, of both directions together.
+    LosesEvery(u32),
+    /// The power restore policy is always-on, and can be set.
+    RestoresAlways,
+    /// The same, but it cannot be set.
+    RestoresAlwaysStubbornly,
 }
 
 /// What the tests look at.
@@ -64,6 +70,7 @@ struct Seen {
     offs: AtomicU32,
     ons: AtomicU32,
     closed: AtomicU32,
+    restore: AtomicU32,
     datagrams: AtomicU32,
     stop: AtomicBool,
 }
@@ -76,13 +83,23 @@ pub(crate) struct Responder {
 
 impl Responder {
     pub(crate) fn start(lie: Lie, password: &str) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::start_on("127.0.0.1", lie, password)
+    }
+
+    pub(crate) fn start_on(address: &str, lie: Lie, password: &str) -> Self {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
         socket
             .set_read_timeout(Some(Duration::from_millis(20)))
             .unwrap();
         let port = socket.local_addr().unwrap().port();
         let seen = Arc::new(Seen::default());
         seen.on.store(lie != Lie::AlreadyOff, Ordering::SeqCst);
+        let restore = match lie {
+            Lie::RestoresAlways | Lie::RestoresAlwaysStubbornly => 2,
+            // Unknown to the BMC.
+            _ => 3,
+        };
+        seen.restore.store(restore, Ordering::SeqCst);
         let mut bmc = Bmc::new(lie, password, Arc::clone(&seen));
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 2048];
@@ -121,6 +138,11 @@ impl Responder {
         self.seen.closed.load(Ordering::SeqCst)
     }
 
+    /// The power restore policy, as its two bits.
+    pub(crate) fn restore(&self) -> u32 {
+        self.seen.restore.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn datagrams(&self) -> u32 {
         self.seen.datagrams.load(Ordering::SeqCst)
     }
@@ -150,6 +172,7 @@ struct Bmc {
     keys: Option<Keys>,
     sequence: u32,
     requests: u32,
+    passing: u32,
     reads_after_off: Option<u32>,
     reads: u32,
     first_status: Option<Vec<u8>>,
@@ -174,6 +197,7 @@ impl Bmc {
             keys: None,
             sequence: 0,
             requests: 0,
+            passing: 0,
             reads_after_off: None,
             reads: 0,
             first_status: None,
@@ -190,15 +214,30 @@ impl Bmc {
             Lie::AnswersOnlyRepetitions if !repeated => return Vec::new(),
             _ => {}
         }
+        if self.loses() {
+            return Vec::new();
+        }
         let Some(answer) = self.answer(datagram) else {
             return Vec::new();
         };
+        if self.loses() {
+            return Vec::new();
+        }
         match self.lie {
             Lie::Truncated => vec![answer[..answer.len() / 2].to_vec()],
             Lie::NoiseBeforeAnswers => vec![b"\x06\0\xff\x07\x06\xc0noise".to_vec(), answer],
             Lie::EveryAnswerTwice => vec![answer.clone(), answer],
             _ => vec![answer],
         }
+    }
+
+    /// Whether the next datagram, either way, is lost.
+    fn loses(&mut self) -> bool {
+        let Lie::LosesEvery(nth) = self.lie else {
+            return false;
+        };
+        self.passing += 1;
+        self.passing.is_multiple_of(nth)
     }
 
     /// A repeated session packet has a new sequence number and vector: its length and session decide.
@@ -356,6 +395,13 @@ impl Bmc {
                 (0, Vec::new())
             }
             (0, 0x01) => self.status()?,
+            (0, 0x06) if self.lie == Lie::RestoresAlways => {
+                self.seen
+                    .restore
+                    .store(u32::from(message[6]), Ordering::SeqCst);
+                (0, vec![0x07])
+            }
+            (0, 0x06) => (0xC1, Vec::new()),
             (0, 0x02) => (self.control(message[6])?, Vec::new()),
             other => panic!("the agent sent {other:?}, which power control does not need"),
         };
@@ -417,7 +463,8 @@ impl Bmc {
             Lie::ReplaysFirstStatus => false,
             _ => self.seen.on.load(Ordering::SeqCst),
         };
-        Some((0, vec![0x60 | u8::from(on), 0x10, 0x40, 0x00]))
+        let restore = u8::try_from(self.seen.restore.load(Ordering::SeqCst)).unwrap();
+        Some((0, vec![restore << 5 | u8::from(on), 0x10, 0x40, 0x00]))
     }
 
     fn control(&mut self, what: u8) -> Option<u8> {
