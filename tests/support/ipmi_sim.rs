@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 pub const USER: &str = "admin";
 /// Their password; the suites look for it in places where it must not be.
 pub const PASSWORD: &str = "canary-bmc-pass";
+/// An administrator for the one test that looks for a password everywhere, so that no other shows it.
+pub const SECRETIVE: &str = "secretive";
+/// That user's password.
+pub const UNSEEN_PASSWORD: &str = "canary-unseen";
 /// A user who may look but not switch, with the password [`PASSWORD`].
 pub const VIEWER: &str = "viewer";
 
@@ -220,6 +224,7 @@ fn lan_conf(address: IpAddr, port: u16, chassis: &str) -> String {
          chassis_control \"{chassis}\"\n  \
          user 1 true \"\" \"\" user 10 none md2 md5 straight\n  \
          user 2 true \"{USER}\" \"{PASSWORD}\" admin 10 none md2 md5 straight\n  \
-         user 3 true \"{VIEWER}\" \"{PASSWORD}\" user 10 none md2 md5 straight\n"
+         user 3 true \"{VIEWER}\" \"{PASSWORD}\" user 10 none md2 md5 straight\n  \
+         user 4 true \"{SECRETIVE}\" \"{UNSEEN_PASSWORD}\" admin 10 none md2 md5 straight\n"
     )
 }
