@@ -174,6 +174,12 @@ fn pacemakers_fencer_believes_our_agents_when_the_device_lies() {
         let fenced = fencer.admin("--fence n1");
         assert_ne!(fenced.code, 0, "{agent}: {}", fenced.text);
         assert_eq!(fencer.device.power(), Power::On, "{agent}");
+        // By its own timer: the fencer's environment would switch those of the field's library off.
+        let log = fencer.log();
+        assert!(
+            log.contains("Timed out waiting to power OFF"),
+            "{agent}: {log}"
+        );
     });
 }
 

@@ -1,6 +1,6 @@
 //! Every decoder of the wire, fed with noise and with mangled datagrams of every kind.
 //!
-//! Thousands of inputs from one seed, which is printed; `HAFT_FUZZ_SEED=N` replays it. None may panic, and
+//! Thousands of inputs from one seed, which is printed; `HAFT_SEED=N` replays it. None may panic, and
 //! none may bring a session to life or make it tell an answer. It forges no codes: what a BMC that knows
 //! the password can do is in `liars`.
 
@@ -44,12 +44,12 @@ impl Dice {
 }
 
 fn seed() -> u64 {
-    let given = std::env::var("HAFT_FUZZ_SEED").ok();
+    let given = std::env::var("HAFT_SEED").ok();
     let seed = given.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         now.map_or(1, |since| u64::from(since.subsec_nanos()))
     });
-    println!("seed {seed}; replay with HAFT_FUZZ_SEED={seed}");
+    println!("seed {seed}; replay with HAFT_SEED={seed}");
     seed
 }
 

@@ -1,6 +1,6 @@
 //! Everything that reads text of others: an agent's stdout on the caller's side, stdin on the agent's.
 //!
-//! Thousands of texts from one seed, which is printed; `HAFT_FUZZ_SEED=N` replays it. None may panic, and
+//! Thousands of texts from one seed, which is printed; `HAFT_SEED=N` replays it. None may panic, and
 //! no reader may hand on what a line of the contract could not carry. What exit codes and words together
 //! mean is tested beside `caller::outcome`.
 
@@ -113,12 +113,12 @@ impl Dice {
 }
 
 fn dice() -> Dice {
-    let given = std::env::var("HAFT_FUZZ_SEED").ok();
+    let given = std::env::var("HAFT_SEED").ok();
     let seed = given.and_then(|text| text.parse().ok()).unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         now.map_or(1, |since| u64::from(since.subsec_nanos()))
     });
-    println!("seed {seed}; replay with HAFT_FUZZ_SEED={seed}");
+    println!("seed {seed}; replay with HAFT_SEED={seed}");
     Dice(seed)
 }
 
