@@ -130,6 +130,7 @@ fn rows() -> Vec<Row> {
         ),
         fails(Lie::ErrorForStatus, "completion code 0xff", 0..=0),
         fails(Lie::ShortStatus, "too short to hold a power state", 0..=0),
+        fails(Lie::OneAnswerLate, "unable to connect/login", 0..=0),
         fails(Lie::OutOfSessions, "insufficient resources", 0..=0),
     ]
 }

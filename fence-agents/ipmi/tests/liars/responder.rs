@@ -57,6 +57,8 @@ pub(crate) enum Lie {
     OutOfSessions,
     /// Loses every nth datagram, of both directions together.
     LosesEvery(u32),
+    /// Sends each answer only when the next datagram comes.
+    OneAnswerLate,
     /// The power restore policy is always-on, and can be set.
     RestoresAlways,
     /// The same, but it cannot be set.
@@ -159,7 +161,6 @@ impl Drop for Responder {
 
 const BMC_SESSION: u32 = 0x0200_000B;
 const GUID: [u8; 16] = [0xA1; 16];
-const RANDOM: [u8; 16] = [0x5A; 16];
 
 struct Bmc {
     lie: Lie,
@@ -168,6 +169,9 @@ struct Bmc {
     suite: Suite,
     console_session: [u8; 4],
     console_random: Vec<u8>,
+    /// Drawn anew for each RAKP 1, as real BMCs do: a repeated one makes an answer under way worthless.
+    random: [u8; 16],
+    late: Option<Vec<u8>>,
     role_and_user: Vec<u8>,
     keys: Option<Keys>,
     sequence: u32,
@@ -193,6 +197,8 @@ impl Bmc {
             suite: Suite::Three,
             console_session: [0; 4],
             console_random: Vec::new(),
+            random: [0x5A; 16],
+            late: None,
             role_and_user: Vec::new(),
             keys: None,
             sequence: 0,
@@ -217,9 +223,15 @@ impl Bmc {
         if self.loses() {
             return Vec::new();
         }
-        let Some(answer) = self.answer(datagram) else {
+        let Some(mut answer) = self.answer(datagram) else {
             return Vec::new();
         };
+        if self.lie == Lie::OneAnswerLate {
+            let Some(earlier) = self.late.replace(answer) else {
+                return Vec::new();
+            };
+            answer = earlier;
+        }
         if self.loses() {
             return Vec::new();
         }
@@ -327,6 +339,7 @@ impl Bmc {
 
     fn rakp1(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
         self.console_random = payload.get(8..24)?.to_vec();
+        self.random[0] = self.random[0].wrapping_add(1);
         self.role_and_user = [&[payload[24]], payload.get(27..)?].concat();
         let code = self.suite.mac(
             &self.password,
@@ -334,7 +347,7 @@ impl Bmc {
                 &self.console_session,
                 &BMC_SESSION.to_le_bytes(),
                 &self.console_random,
-                &RANDOM,
+                &self.random,
                 &GUID,
                 &self.role_and_user,
             ],
@@ -345,7 +358,7 @@ impl Bmc {
             0
         };
         let parts = Rakp2 {
-            bmc_random: RANDOM,
+            bmc_random: self.random,
             bmc_guid: GUID,
             code: &code,
         };
@@ -354,20 +367,25 @@ impl Bmc {
     }
 
     fn rakp3(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
-        let parts: [&[u8]; 3] = [&RANDOM, &self.console_session, &self.role_and_user];
+        let parts: [&[u8]; 3] = [&self.random, &self.console_session, &self.role_and_user];
         let proof = payload.get(8..)?;
         let right = self
             .suite
             .verifies(&self.password, &parts, self.suite.code_len(), proof);
+        if self.lie == Lie::OneAnswerLate && !right {
+            let refused = setup::rakp4(payload[0], 0x0F, self.console(), &[]);
+            return Some(packet::setup(PayloadKind::Rakp4, &refused));
+        }
         assert!(right, "the agent's proof in RAKP 3 is wrong");
         let key: &[u8] = if self.lie == Lie::OtherBmcKey {
             b"other key"
         } else {
             &self.password
         };
-        let session_key = self
-            .suite
-            .mac(key, &[&self.console_random, &RANDOM, &self.role_and_user]);
+        let session_key = self.suite.mac(
+            key,
+            &[&self.console_random, &self.random, &self.role_and_user],
+        );
         let check = self.suite.mac(
             &session_key,
             &[&self.console_random, &BMC_SESSION.to_le_bytes(), &GUID],
