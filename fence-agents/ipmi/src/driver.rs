@@ -230,6 +230,8 @@ impl<'a> Driver<'a> {
         let until = self
             .deadline
             .min(Instant::now() + self.settings.login_timeout);
+        // When the time ends in the middle of a further attempt, an attempt that came to its own end says more.
+        let mut earlier = None;
         loop {
             let session = Session::start(
                 Instant::now(),
@@ -244,13 +246,16 @@ impl<'a> Driver<'a> {
                     return Ok(());
                 }
                 Progress::Failed(error) => error,
-                Progress::Waiting | Progress::Answered(_) => self.unanswered(),
+                Progress::Waiting | Progress::Answered(_) => {
+                    earlier.take().unwrap_or_else(|| self.unanswered())
+                }
             };
             self.hang_up();
             self.tell(&format!("session failed: {error}"));
             if !error.may_pass() || Instant::now() + BUSY_PAUSE >= until {
                 return Err(DriverError::Login(error));
             }
+            earlier = Some(error);
             self.pause_until(Instant::now() + BUSY_PAUSE)?;
         }
     }

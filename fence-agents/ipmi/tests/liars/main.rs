@@ -21,7 +21,7 @@ const PASSWORD: &str = "canary-9";
 fn agent(responder: &Responder, action: &str, more: &str) -> Output {
     let input = format!(
         "action={action}\nip=127.0.0.1\nipport={}\nusername=admin\npassword={PASSWORD}\n\
-         timeout=20\nlogin_timeout=2\nshell_timeout=1\npower_timeout=0.5\nretry_interval_ms=40\n\
+         timeout=20\nlogin_timeout=4\nshell_timeout=2\npower_timeout=0.5\nretry_interval_ms=40\n\
          off_read_interval_ms=10\n{more}\n",
         responder.port()
     );
