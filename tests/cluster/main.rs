@@ -3,6 +3,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
+mod devices;
+
 use haft_tests::coordinators::{Coordinators, succeeded};
 use std::fs;
 use std::path::Path;
