@@ -188,6 +188,59 @@ async fn a_bmc_that_is_gone_is_unknown_through_the_agent_of_the_field() {
     assert_eq!(sim.power(), Power::On);
 }
 
+/// Whether a process of this machine has this word on its command line.
+fn is_running_with(word: &str) -> bool {
+    let processes = std::fs::read_dir("/proc").unwrap().flatten();
+    processes
+        .filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok())
+        .any(|line| {
+            line.split(|byte| *byte == 0)
+                .any(|part| part == word.as_bytes())
+        })
+}
+
+#[tokio::test]
+async fn the_deadline_kills_what_the_agent_of_the_field_has_started() {
+    // Takes every request and never answers, so that ipmitool waits.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port().to_string();
+    let agent = find("fence_ipmilan");
+    let plain = [
+        ("ip", "127.0.0.1"),
+        ("ipport", &port),
+        ("lanplus", "1"),
+        ("username", "u"),
+        // Its own timers are out of the way.
+        ("ipmitool_timeout", "60"),
+        ("shell_timeout", "60"),
+        ("power_timeout", "60"),
+    ];
+    let parameters = Parameters::new(plain_list(&plain)).unwrap();
+    let call = Call {
+        agent: &agent,
+        action: Action::Status,
+        parameters: &parameters,
+        deadline: Instant::now() + Duration::from_secs(10),
+    };
+    let mut turn = turn().await;
+    let mut running = std::pin::pin!(run(&mut turn, &call));
+    let seen = async {
+        while !is_running_with(&port) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        report = &mut running => panic!("ipmitool was not seen: {report:?}"),
+        () = seen => {}
+    }
+    assert_eq!(running.await.outcome, Outcome::TimedOut);
+    let deadline = soon();
+    while is_running_with(&port) {
+        assert!(Instant::now() < deadline, "ipmitool outlives its agent");
+        tokio::task::yield_now().await;
+    }
+}
+
 /// The trap: the field's library, given a malformed action line, reboots and reports success.
 #[tokio::test]
 async fn the_library_reboots_on_a_malformed_action_line_and_our_caller_writes_none() {
