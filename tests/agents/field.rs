@@ -494,7 +494,7 @@ async fn fence_sbd_confirms_by_waiting_and_a_pill_in_the_slot_is_not_off() {
     let plugs = haft_fence_protocol::caller::read_plugs(&mut turn, &agent, &parameters, soon());
     assert!(plugs.await.unwrap().contains("n1"));
     let proof = OffProof::for_agent(&agent);
-    assert_eq!(proof, OffProof::PillWaitedOut);
+    assert_eq!(proof, OffProof::AgentWaits);
     let order = OffOrder {
         agent: &agent,
         parameters: &parameters,

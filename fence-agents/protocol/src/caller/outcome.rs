@@ -114,7 +114,7 @@ fn another_verb(asked: Action, stdout: &str) -> Option<&'static str> {
 }
 
 /// Whether the agent reports that it did something to the device, not that nothing was left to do.
-pub(crate) fn says_powered_off(stdout: &str) -> bool {
+pub(crate) fn says_made_off(stdout: &str) -> bool {
     says(stdout, "success: powered off")
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::find::AgentPath;
-use super::outcome::{Outcome, Report, says_off, says_powered_off, says_still_on};
+use super::outcome::{Outcome, Report, says_made_off, says_off, says_still_on};
 use super::parameters::Parameters;
 use super::run::{Call, run};
 use super::turn::DeviceTurn;
@@ -41,7 +41,7 @@ pub enum OffProof {
     },
     /// After `off`, the agent itself has waited until the target must have read its pill. `status` tells
     /// what the slot holds, which is no power state, and is never asked.
-    PillWaitedOut,
+    AgentWaits,
 }
 
 /// An order to power one machine off.
@@ -85,11 +85,11 @@ const READS_MAX: u32 = 3;
 
 impl OffProof {
     /// The proof that an agent offers: haft's own read twice, all others are asked twice.
-    /// `fence_sbd` reports the slot's message as power: "off" there only means that a pill lies in it.
+    /// SBD agents report the slot's message as power: "off" there only means that a pill lies in it.
     pub fn for_agent(agent: &AgentPath) -> Self {
         match agent.name() {
-            "fence_haft_ipmi" => Self::AgentReadsTwice,
-            "fence_sbd" => Self::PillWaitedOut,
+            "fence_haft_ipmi" | "fence_haft_pdu" => Self::AgentReadsTwice,
+            "fence_haft_sbd" | "fence_sbd" => Self::AgentWaits,
             _ => Self::StatusTwice {
                 spacing: OFF_READ_SPACING,
             },
@@ -135,7 +135,7 @@ pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerd
             let report = send_off(turn, order, order.deadline).await;
             trust_agent(order, &report)
         }
-        OffProof::PillWaitedOut => {
+        OffProof::AgentWaits => {
             let report = send_off(turn, order, order.deadline).await;
             trust_pill(order, &report)
         }
@@ -187,10 +187,11 @@ fn trust_agent(order: &OffOrder<'_>, report: &Report) -> OffVerdict {
 /// Only a pill that this very run wrote, read back and waited out counts.
 fn trust_pill(order: &OffOrder<'_>, report: &Report) -> OffVerdict {
     match &report.outcome {
-        Outcome::Done if says_powered_off(&report.stdout) => OffVerdict::Confirmed {
+        Outcome::Done if says_made_off(&report.stdout) => OffVerdict::Confirmed {
             evidence: format!(
-                "{}: the pill was written and its msgwait has passed",
-                order.agent.name()
+                "{}: {} (the pill was written and waited out)",
+                order.agent.name(),
+                report.stdout.trim().replace('\n', "; ")
             ),
         },
         Outcome::Done | Outcome::On | Outcome::Off => OffVerdict::Unknown {
@@ -237,7 +238,7 @@ pub async fn adopt_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerdic
     let spacing = match order.proof {
         OffProof::AgentReadsTwice => OFF_READ_SPACING,
         OffProof::StatusTwice { spacing } => spacing,
-        OffProof::PillWaitedOut => return confirm_off(turn, order).await,
+        OffProof::AgentWaits => return confirm_off(turn, order).await,
     };
     match read_power(turn, order.agent, order.parameters, order.deadline).await {
         PowerReading::On => confirm_off(turn, order).await,

@@ -46,9 +46,8 @@ case "$mode-$action" in
   echoes-*) echo "tried $password"; echo "login with $password failed" >&2; exit 1 ;;
   environment-*) env; cat /proc/$$/cmdline; echo; exit 0 ;;
   second-*) if [ "$(count)" -lt 2 ]; then echo "Connection timed out" >&2; exit 1; fi; echo "Status: ON" ;;
-  pill-off) echo "Success: Powered OFF" ;;
-  pilled-off) echo "Success: Already OFF" ;;
-  pilled-status) echo "Status: OFF"; exit 2 ;;
+  pill-off) echo "Success: Already OFF" ;;
+  pill-status) echo "Status: OFF"; exit 2 ;;
   lists-list) printf '1,n1\n2,n2\ninvalid option plug\n' ;;
   killed-*) kill -SEGV $$ ;;
   *) echo "unrecognised action" >&2; exit 1 ;;
@@ -65,6 +64,7 @@ fn agents() -> TempDir {
     for (name, mode, text) in [
         ("fence_script", "755", SCRIPT),
         ("fence_haft_ipmi", "755", SCRIPT),
+        ("fence_haft_sbd", "755", SCRIPT),
         ("fence_sbd", "755", SCRIPT),
         ("plain", "644", SCRIPT),
         ("open", "777", SCRIPT),
@@ -458,25 +458,25 @@ async fn an_adopted_order_asks_first_and_acts_only_on_a_running_machine() {
 
 #[tokio::test]
 async fn a_pill_counts_only_when_this_run_wrote_it_and_waited() {
-    let written = Bench::with("fence_sbd", "pill");
-    assert!(matches!(
-        written.confirm_off().await,
-        OffVerdict::Confirmed { .. }
-    ));
-    assert_eq!(
-        written.log(),
-        ["off"],
-        "the slot's message is no power state"
-    );
-    for mode in ["pilled", "on", "none"] {
-        let bench = Bench::with("fence_sbd", mode);
-        for verdict in [bench.confirm_off().await, bench.adopt_off().await] {
-            assert!(
-                matches!(verdict, OffVerdict::Unknown { .. }),
-                "{mode}: {verdict:?}"
-            );
+    for agent in ["fence_haft_sbd", "fence_sbd"] {
+        let written = Bench::with(agent, "honest");
+        for verdict in [written.confirm_off().await, written.adopt_off().await] {
+            let confirmed = matches!(verdict, OffVerdict::Confirmed { .. });
+            assert!(confirmed, "{agent}: {verdict:?}");
         }
-        assert_eq!(bench.log(), ["off", "off"]);
+        assert_eq!(
+            written.log(),
+            ["off", "off"],
+            "a slot's message is no power"
+        );
+        for mode in ["pill", "on", "none"] {
+            let bench = Bench::with(agent, mode);
+            for verdict in [bench.confirm_off().await, bench.adopt_off().await] {
+                let unknown = matches!(verdict, OffVerdict::Unknown { .. });
+                assert!(unknown, "{mode}: {verdict:?}");
+            }
+            assert_eq!(bench.log(), ["off", "off"]);
+        }
     }
 }
 
