@@ -21,6 +21,8 @@ struct Row {
     package: &'static str,
     /// Makes its device, with the machine on, inside the network of the caller.
     device: fn() -> Box<dyn Device>,
+    /// What it says, by itself and in time, of a device that does not obey.
+    complaint: &'static str,
 }
 
 /// What a row's device must be able to do.
@@ -29,7 +31,7 @@ trait Device {
     fn parameters(&self, dir: &Path) -> Vec<(&'static str, String)>;
     /// The power of the machine `n1`, as seen from outside the agent.
     fn power(&self) -> Power;
-    /// From now on the device acknowledges and does nothing.
+    /// From now on the device does not obey: it acknowledges and does nothing, or refuses.
     fn stick(&self);
 }
 
@@ -37,6 +39,7 @@ const AGENTS: [Row; 1] = [Row {
     agent: "fence_haft_ipmi",
     package: "haft-fence-ipmi",
     device: || Box::new(IpmiSim::start()),
+    complaint: "Timed out waiting to power OFF",
 }];
 
 impl Device for IpmiSim {
@@ -129,19 +132,20 @@ impl Fencer {
 }
 
 /// Runs `story` for every row, each with a network of its own.
-fn for_every_agent(story: impl Fn(&mut Fencer, &str) + Sync) {
+fn for_every_agent(story: impl Fn(&mut Fencer, &Row) + Sync) {
     for row in AGENTS {
         let program = built::executable(row.package, row.agent);
         in_private_network(|| {
             let mut fencer = Fencer::start(&row, program);
-            story(&mut fencer, row.agent);
+            story(&mut fencer, &row);
         });
     }
 }
 
 #[test]
 fn pacemakers_fencer_lists_monitors_fences_unfences_and_reboots_with_our_agents() {
-    for_every_agent(|fencer, agent| {
+    for_every_agent(|fencer, row| {
+        let agent = row.agent;
         assert!(fencer.admin("--list n1").ok().contains("d1"), "{agent}");
         assert_eq!(fencer.admin("--query d1").code, 0, "{agent}");
         for _ in 0..2 {
@@ -169,23 +173,22 @@ fn pacemakers_fencer_lists_monitors_fences_unfences_and_reboots_with_our_agents(
 
 #[test]
 fn pacemakers_fencer_believes_our_agents_when_the_device_lies() {
-    for_every_agent(|fencer, agent| {
+    for_every_agent(|fencer, row| {
+        let agent = row.agent;
         fencer.device.stick();
         let fenced = fencer.admin("--fence n1");
         assert_ne!(fenced.code, 0, "{agent}: {}", fenced.text);
         assert_eq!(fencer.device.power(), Power::On, "{agent}");
         // By its own timer: the fencer's environment would switch those of the field's library off.
         let log = fencer.log();
-        assert!(
-            log.contains("Timed out waiting to power OFF"),
-            "{agent}: {log}"
-        );
+        assert!(log.contains(row.complaint), "{agent}: {log}");
     });
 }
 
 #[test]
 fn a_machine_that_no_device_covers_is_not_fenced() {
-    for_every_agent(|fencer, agent| {
+    for_every_agent(|fencer, row| {
+        let agent = row.agent;
         let other = fencer.admin("--fence n2");
         assert!(
             other.text.contains("No such device"),
