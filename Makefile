@@ -1,5 +1,5 @@
 # haft: what people run. Each target is a script under scripts/, which says what it does and installs what it needs.
-.PHONY: demo test build lint sim planted bench-failover
+.PHONY: demo test build lint sim planted bench-failover bench-fence test-pacemaker
 
 demo: ## The main job on real parts: three nodes, real Raft, real addresses, real power-off (root; KEEP=1 leaves it up).
 	@KEEP=$(KEEP) DEMO_BREAK=$(DEMO_BREAK) scripts/demo
@@ -21,3 +21,9 @@ planted: ## Every planted bug, each caught by the default seeds.
 
 bench-failover: ## Beside real Keepalived in the same lab (root; RUNS=5). Figures in target/figures/failover.json.
 	@RUNS=$(RUNS) scripts/bench-failover
+
+bench-fence: ## Our IPMI agent beside fence_ipmilan against one simulator (RUNS=5). Figures in target/figures/fence.json.
+	@RUNS=$(RUNS) scripts/bench-fence
+
+test-pacemaker: ## A whole Pacemaker cluster in namespaces that fences with our agent (root).
+	@scripts/test-pacemaker

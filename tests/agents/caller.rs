@@ -1,7 +1,6 @@
-//! Agents run as haftd runs them: haft-fence-protocol's caller, a real executable, a real BMC.
+//! Our agent run as haftd runs it: haft-fence-protocol's caller, a real executable, a real BMC.
 //!
-//! `fence_ipmilan` is the agent of the field that ours stands beside; where it is not installed its test
-//! says so and proves nothing.
+//! The agents of the field are run the same way in `field`.
 
 use std::time::Duration;
 
@@ -136,35 +135,4 @@ async fn an_outer_deadline_ends_an_agent_that_still_waits() {
     };
     let report = run(&mut turn().await, &call).await;
     assert_eq!(report.outcome, Outcome::TimedOut);
-}
-
-#[tokio::test]
-async fn the_agent_of_the_field_is_confirmed_by_two_status_reads() {
-    let Ok(agent) = AgentDirs::default().find("fence_ipmilan") else {
-        println!("fence_ipmilan is not installed (Debian package fence-agents): nothing compared");
-        return;
-    };
-    let sim = IpmiSim::start();
-    let parameters = parameters(&sim, &[("power_wait", "0"), ("cipher", "3")]);
-    let mut turn = turn().await;
-    assert_eq!(
-        read_power(&mut turn, &agent, &parameters, soon()).await,
-        PowerReading::On
-    );
-    let proof = OffProof::for_agent(&agent);
-    assert!(matches!(proof, OffProof::StatusTwice { .. }));
-    let order = OffOrder {
-        agent: &agent,
-        parameters: &parameters,
-        proof,
-        deadline: soon(),
-    };
-    let verdict = confirm_off(&mut turn, &order).await;
-    assert!(
-        matches!(verdict, OffVerdict::Confirmed { .. }),
-        "{verdict:?}"
-    );
-    assert_eq!(sim.power(), Power::Off);
-    let metadata = read_metadata(&mut turn, &agent, soon()).await.unwrap();
-    assert_eq!(metadata.host_argument.as_deref(), Some("plug"));
 }

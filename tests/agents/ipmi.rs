@@ -2,6 +2,8 @@
 //!
 //! One simulator per test, on a port of its own. The chassis log shows what the BMC was really asked.
 
+use std::net::Ipv6Addr;
+
 use haft_tests::ipmi_sim::{Chassis, IpmiSim, PASSWORD, Power, VIEWER};
 
 use crate::{fence_haft_ipmi, lines, run, text};
@@ -104,6 +106,35 @@ fn the_command_line_works_as_with_fence_ipmilan() {
     assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
     assert!(text(&output.stderr).contains("visible to every user"));
     assert!(!text(&output.stderr).contains(PASSWORD));
+}
+
+#[test]
+fn a_bmc_with_an_ipv6_address_is_switched_off() {
+    let sim = IpmiSim::start_on(Ipv6Addr::LOCALHOST.into(), "");
+    for address in ["::1", "[::1]"] {
+        sim.set_power(Power::On);
+        let (exit, stdout, stderr) = act(&sim, "off", &format!("ip={address}"));
+        assert_eq!(
+            (exit, stdout.as_str()),
+            (0, "Success: Powered OFF\n"),
+            "{stderr}"
+        );
+        assert_eq!(sim.power(), Power::Off);
+    }
+}
+
+#[test]
+fn a_bmc_that_cannot_set_its_restore_policy_is_a_warning_and_no_failure() {
+    let sim = IpmiSim::start();
+    let (exit, stdout, stderr) = act(&sim, "off", "power_restore=previous");
+    assert_eq!((exit, stdout.as_str()), (0, "Success: Powered OFF\n"));
+    assert!(
+        stderr.contains("invalid command (completion code 0xc1)"),
+        "{stderr}"
+    );
+    // Its policy is always-off already.
+    let (exit, _, stderr) = act(&sim, "monitor", "power_restore=always-off");
+    assert_eq!((exit, stderr.as_str()), (0, ""));
 }
 
 #[test]

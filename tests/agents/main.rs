@@ -1,13 +1,16 @@
 //! The fence agents as executables: the ClusterLabs contract, and real devices or their simulators.
 //!
-//! `contract` holds for every agent of ours, `ipmi` meets OpenIPMI's `ipmi_sim`, `caller` runs agents,
-//! ours and the field's, as haftd does. Lying devices are in the agents' own packages. Needs the Debian
-//! package openipmi; `fence_ipmilan` is compared with when it is installed.
+//! `contract` holds for every agent of ours, `ipmi` meets OpenIPMI's `ipmi_sim`, `caller` runs ours as haftd
+//! does, `field` runs Debian's, `canary` looks for a secret everywhere.
+//! Lying devices are in the agents' own packages. Needs the Debian packages
+//! openipmi, ipmitool, fence-agents and sbd.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 mod caller;
+mod canary;
 mod contract;
+mod field;
 mod ipmi;
 
 use std::io::Write as _;

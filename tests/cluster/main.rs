@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 mod calls;
+mod devices;
 mod hostile;
 
 use haft_tests::coordinators::{Coordinators, succeeded};

@@ -4,7 +4,7 @@
 //! change it. The process ends with the value. It powers nothing: machines that really go off are the
 //! lab's business. Debian package: openipmi.
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 pub const USER: &str = "admin";
 /// Their password; the suites look for it in places where it must not be.
 pub const PASSWORD: &str = "canary-bmc-pass";
+/// An administrator for the one test that looks for a password everywhere, so that no other shows it.
+pub const SECRETIVE: &str = "secretive";
+/// That user's password.
+pub const UNSEEN_PASSWORD: &str = "canary-unseen";
 /// A user who may look but not switch, with the password [`PASSWORD`].
 pub const VIEWER: &str = "viewer";
 
@@ -44,19 +48,23 @@ pub enum Chassis {
 /// A running `ipmi_sim`; killed and reaped when dropped.
 pub struct IpmiSim {
     child: Child,
+    address: IpAddr,
     port: u16,
     dir: PathBuf,
 }
 
-/// Called as `chassis get power` and `chassis set power 0|1`.
+/// Called as `chassis get power` and `chassis set power 0|1`. Only words that the shell has built in:
+/// every program started here would be measured as if it were the BMC.
 const SCRIPT: &str = r#"#!/bin/sh
-cd "$(dirname "$0")" || exit 1
+cd "${0%/*}" || exit 1
 echo "$*" >> calls
-mode=$(cat mode)
+read -r mode < mode
 [ "$mode" = broken ] && exit 1
 case "$1 $2" in
-  "get power") echo "power:$(cat power)" ;;
-  "set power") [ "$mode" = sticks ] || { echo "$3" > power.new && mv power.new power; } ;;
+  "get power") read -r power < power; echo "power:$power" ;;
+  "set power") [ "$mode" = sticks ] && exit
+    HOOK
+    echo "$3" > power ;;
 esac
 "#;
 
@@ -72,14 +80,23 @@ impl IpmiSim {
     /// # Panics
     /// When `ipmi_sim` is not installed or does not answer.
     pub fn start() -> Self {
+        Self::start_on(Ipv4Addr::LOCALHOST.into(), "")
+    }
+
+    /// As [`Self::start`], on another address; `hook` is shell text that runs before a power command
+    /// takes effect, with `$3` as 1 for on and 0 for off: there a machine can really be switched.
+    ///
+    /// # Panics
+    /// As [`Self::start`].
+    pub fn start_on(address: IpAddr, hook: &str) -> Self {
         // The port is free when it is drawn; another process may be faster, so a few are tried.
         (0..5)
-            .find_map(|_| Self::try_start())
+            .find_map(|_| Self::try_start(address, hook))
             .expect("ipmi_sim answers on some port")
     }
 
-    fn try_start() -> Option<Self> {
-        let port = UdpSocket::bind("127.0.0.1:0")
+    fn try_start(address: IpAddr, hook: &str) -> Option<Self> {
+        let port = UdpSocket::bind((address, 0))
             .unwrap()
             .local_addr()
             .unwrap()
@@ -87,7 +104,7 @@ impl IpmiSim {
         let dir = fresh_dir();
         std::fs::create_dir_all(dir.join("state")).unwrap();
         let write = |name: &str, text: &str| std::fs::write(dir.join(name), text).unwrap();
-        write("chassis", SCRIPT);
+        write("chassis", &SCRIPT.replace("HOOK", hook));
         std::fs::set_permissions(dir.join("chassis"), PermissionsExt::from_mode(0o755)).unwrap();
         write("power", "1\n");
         write("mode", "obeys\n");
@@ -95,7 +112,7 @@ impl IpmiSim {
         write("sim.emu", EMULATION);
         write(
             "lan.conf",
-            &lan_conf(port, &dir.join("chassis").display().to_string()),
+            &lan_conf(address, port, &dir.join("chassis").display().to_string()),
         );
         let log = std::fs::File::create(dir.join("log")).unwrap();
         let child = Command::new("ipmi_sim")
@@ -106,7 +123,12 @@ impl IpmiSim {
             .stderr(log)
             .spawn()
             .expect("ipmi_sim is installed (Debian package openipmi)");
-        let mut sim = Self { child, port, dir };
+        let mut sim = Self {
+            child,
+            address,
+            port,
+            dir,
+        };
         sim.answers().then_some(sim)
     }
 
@@ -116,8 +138,8 @@ impl IpmiSim {
             0x06, 0, 0xFF, 0x07, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9, //
             0x20, 0x18, 0xC8, 0x81, 0x04, 0x38, 0x8E, 0x04, 0xB1,
         ];
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(("127.0.0.1", self.port)).unwrap();
+        let socket = UdpSocket::bind((self.address, 0)).unwrap();
+        socket.connect((self.address, self.port)).unwrap();
         socket
             .set_read_timeout(Some(Duration::from_millis(20)))
             .unwrap();
@@ -131,7 +153,7 @@ impl IpmiSim {
         false
     }
 
-    /// The UDP port on 127.0.0.1.
+    /// The UDP port.
     pub fn port(&self) -> u16 {
         self.port
     }
@@ -192,16 +214,17 @@ fn fresh_dir() -> PathBuf {
     std::env::temp_dir().join(format!("haft-ipmi-sim-{}-{count}", std::process::id()))
 }
 
-fn lan_conf(port: u16, chassis: &str) -> String {
+fn lan_conf(address: IpAddr, port: u16, chassis: &str) -> String {
     let auths: String = ["callback", "user", "operator", "admin"]
         .map(|level| format!("    allowed_auths_{level} none md2 md5 straight\n"))
         .concat();
     format!(
-        "name \"haft\"\nset_working_mc 0x20\n  startlan 1\n    addr 127.0.0.1 {port}\n    \
+        "name \"haft\"\nset_working_mc 0x20\n  startlan 1\n    addr {address} {port}\n    \
          priv_limit admin\n{auths}    guid a123456789abcdefa123456789abcdef\n  endlan\n  \
          chassis_control \"{chassis}\"\n  \
          user 1 true \"\" \"\" user 10 none md2 md5 straight\n  \
          user 2 true \"{USER}\" \"{PASSWORD}\" admin 10 none md2 md5 straight\n  \
-         user 3 true \"{VIEWER}\" \"{PASSWORD}\" user 10 none md2 md5 straight\n"
+         user 3 true \"{VIEWER}\" \"{PASSWORD}\" user 10 none md2 md5 straight\n  \
+         user 4 true \"{SECRETIVE}\" \"{UNSEEN_PASSWORD}\" admin 10 none md2 md5 straight\n"
     )
 }

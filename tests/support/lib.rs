@@ -1,12 +1,13 @@
 //! What several suites share: real peers started for a test and ended with it.
 //!
-//! [`built`] finds this workspace's own executables, [`ipmi_sim`] runs a real BMC, [`coordinators`] a real
-//! cluster on loopback, [`seed`] gives noise that can be replayed. It holds no
-//! assertions about haft and no network namespaces.
+//! [`built`] finds this workspace's own executables, [`ipmi_sim`] runs a real BMC, [`jail`] makes a machine of
+//! namespaces, [`coordinators`] a real cluster on loopback, [`seed`] gives noise that can be replayed. It holds no
+//! assertions about haft.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 pub mod built;
 pub mod coordinators;
 pub mod ipmi_sim;
+pub mod jail;
 pub mod seed;

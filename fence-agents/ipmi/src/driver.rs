@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use crate::power::{Power, Step, SwitchEnd, SwitchPlan};
 use crate::session::{Credentials, Progress, Reply, Seeds, Session, SessionError};
 use crate::settings::{Settings, Talk};
-use crate::wire::message::{Control, Request, power_is_on};
+use crate::wire::message::{Control, Request, Restore, power_is_on, restore_of};
 
 /// Longest datagram looked at, in bytes; an answer to us has under a hundred.
 const DATAGRAM_MAX: usize = 2048;
@@ -63,6 +63,8 @@ pub struct Driver<'a> {
     socket: UdpSocket,
     deadline: Instant,
     session: Option<Session>,
+    /// The power restore policy as last read, where the BMC knows it.
+    restore: Option<Restore>,
 }
 
 impl<'a> Driver<'a> {
@@ -85,6 +87,7 @@ impl<'a> Driver<'a> {
             socket,
             deadline,
             session: None,
+            restore: None,
         })
     }
 
@@ -94,6 +97,7 @@ impl<'a> Driver<'a> {
     /// No session, no answer, or an answer without a state: all of them mean "unknown".
     pub fn read_power(&mut self) -> Result<Power, DriverError> {
         let reply = self.request(Request::ChassisStatus)?;
+        self.restore = restore_of(&reply.body);
         let power = match power_is_on(&reply.body) {
             Some(true) => Power::On,
             Some(false) => Power::Off,
@@ -137,17 +141,38 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
+    /// The power restore policy as the last read of the power state told it.
+    pub fn restore(&self) -> Option<Restore> {
+        self.restore
+    }
+
+    /// Sets the power restore policy.
+    ///
+    /// # Errors
+    /// No answer, or a BMC that cannot.
+    pub fn set_restore(&mut self, restore: Restore) -> Result<(), DriverError> {
+        self.request(Request::SetRestore(restore))?;
+        self.tell(&format!("power restore policy set to {}", restore.name()));
+        Ok(())
+    }
+
     /// Ends the session politely, so that the BMC has it free for the next caller. What happens here
     /// changes no verdict.
     pub fn close(mut self) {
-        let Some(session) = &mut self.session else {
-            return;
-        };
-        if let Some(id) = session.bmc_session() {
-            session.ask(Instant::now(), Request::CloseSession(id));
+        self.hang_up();
+    }
+
+    /// Closes what the BMC may still hold for us and forgets the session, also one that failed.
+    fn hang_up(&mut self) {
+        let open = self
+            .session
+            .as_mut()
+            .and_then(|session| session.hang_up(Instant::now()));
+        if open.is_some() {
             let patience = self.deadline.min(Instant::now() + CLOSE_PATIENCE);
             let _ = self.pump(patience);
         }
+        self.session = None;
     }
 
     /// Asks until there is a clear answer. Every request here may be repeated without harm.
@@ -170,7 +195,7 @@ impl<'a> Driver<'a> {
                     self.pause_until(Instant::now() + BUSY_PAUSE)?;
                 }
                 Progress::Failed(error) => {
-                    self.session = None;
+                    self.hang_up();
                     if !error.may_pass() || Instant::now() >= until {
                         return Err(DriverError::Session(error));
                     }
@@ -180,7 +205,7 @@ impl<'a> Driver<'a> {
                 }
                 Progress::Waiting | Progress::Ready => {
                     let error = self.unanswered();
-                    self.session = None;
+                    self.hang_up();
                     return Err(DriverError::Session(error));
                 }
             }
@@ -205,6 +230,8 @@ impl<'a> Driver<'a> {
         let until = self
             .deadline
             .min(Instant::now() + self.settings.login_timeout);
+        // When the time ends in the middle of a further attempt, an attempt that came to its own end says more.
+        let mut earlier = None;
         loop {
             let session = Session::start(
                 Instant::now(),
@@ -219,13 +246,16 @@ impl<'a> Driver<'a> {
                     return Ok(());
                 }
                 Progress::Failed(error) => error,
-                Progress::Waiting | Progress::Answered(_) => self.unanswered(),
+                Progress::Waiting | Progress::Answered(_) => {
+                    earlier.take().unwrap_or_else(|| self.unanswered())
+                }
             };
-            self.session = None;
+            self.hang_up();
             self.tell(&format!("session failed: {error}"));
             if !error.may_pass() || Instant::now() + BUSY_PAUSE >= until {
                 return Err(DriverError::Login(error));
             }
+            earlier = Some(error);
             self.pause_until(Instant::now() + BUSY_PAUSE)?;
         }
     }
@@ -340,7 +370,12 @@ fn draw_seeds() -> Result<Seeds, DriverError> {
 /// Turns the host into an address. A literal needs no resolver; a name is resolved in a thread, because
 /// the system's resolver knows no deadline.
 fn resolve(settings: &Settings) -> Result<SocketAddr, DriverError> {
-    if let Ok(literal) = settings.host.parse::<IpAddr>() {
+    // An IPv6 address may come in brackets, as in a URL; one with a zone (%eth0) is left to the resolver.
+    let bare = settings
+        .host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(literal) = bare.unwrap_or(&settings.host).parse::<IpAddr>() {
         return Ok(SocketAddr::new(literal, settings.port));
     }
     let failed = |why: String| DriverError::Resolve {

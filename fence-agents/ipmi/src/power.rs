@@ -18,10 +18,16 @@ pub enum Power {
     Off,
 }
 
+/// Longest pause between two reads while the machine is still the other way. A machine that takes
+/// seconds to go off is not asked a hundred times a second: some BMCs answer nobody then.
+pub const POLL_MAX: Duration = Duration::from_millis(200);
+/// Shortest pause there, also where the reads that prove are to follow at once.
+const POLL_MIN: Duration = Duration::from_millis(5);
+
 /// Times of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PowerPace {
-    /// Between two reads.
+    /// Between the two reads that prove; the first pause while waiting, which doubles up to [`POLL_MAX`].
     pub read_spacing: Duration,
     /// Between the command and the first read after it.
     pub wait: Duration,
@@ -64,6 +70,8 @@ pub struct SwitchPlan {
     matching_reads: u32,
     commands: u32,
     give_up_at: Option<Instant>,
+    /// The next pause while the machine is still the other way.
+    poll: Duration,
 }
 
 impl SwitchPlan {
@@ -76,6 +84,7 @@ impl SwitchPlan {
             matching_reads: 0,
             commands: 0,
             give_up_at: None,
+            poll: pace.read_spacing.max(POLL_MIN),
         }
     }
 
@@ -92,6 +101,7 @@ impl SwitchPlan {
     pub fn on_commanded(&mut self, now: Instant) {
         self.commands += 1;
         self.matching_reads = 0;
+        self.poll = self.pace.read_spacing.max(POLL_MIN);
         self.give_up_at = Some(now + self.pace.change_timeout);
         self.next = Step::PauseUntil(now + self.pace.wait);
     }
@@ -121,7 +131,9 @@ impl SwitchPlan {
         self.matching_reads = 0;
         let waiting = self.give_up_at.is_some_and(|at| now < at);
         if waiting {
-            Step::PauseUntil(now + self.pace.read_spacing)
+            let pause = self.poll;
+            self.poll = pause.saturating_mul(2).min(POLL_MAX).max(pause);
+            Step::PauseUntil(now + pause)
         } else if self.commands < self.pace.commands_max {
             Step::Command(match self.goal {
                 Power::On => Control::Up,

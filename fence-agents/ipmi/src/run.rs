@@ -10,6 +10,7 @@ use crate::driver::{Driver, DriverError, tell};
 use crate::power::{Power, SwitchEnd, SwitchPlan};
 use crate::settings::{Settings, Talk, talk};
 use crate::spec::AGENT;
+use crate::wire::message::Restore;
 
 /// Runs what the input asks for.
 pub fn run(input: &Input) -> Report {
@@ -66,9 +67,17 @@ fn act(action: Action, settings: &Settings) -> Result<Report, DriverError> {
         // Pacemaker would take anything else for a broken device.
         Action::Monitor => with_driver(settings, |driver| {
             driver.read_power()?;
-            Ok(Report::text(String::new()))
+            let mut report = Report::text(String::new());
+            report.stderr = see_to_restore(driver, settings, Keep::Warns);
+            Ok(report)
         }),
-        Action::Off => with_driver(settings, |driver| Ok(off(driver, settings)?.0)),
+        Action::Off => with_driver(settings, |driver| {
+            let (mut report, proven) = off(driver, settings)?;
+            if proven == OffProven::Yes {
+                report.stderr = see_to_restore(driver, settings, Keep::IsSilent);
+            }
+            Ok(report)
+        }),
         Action::On => with_driver(settings, |driver| on(driver, settings)),
         Action::Reboot => with_driver(settings, |driver| reboot(driver, settings)),
     }
@@ -83,6 +92,34 @@ fn with_driver(
     let answer = act(&mut driver);
     driver.close();
     answer
+}
+
+/// Whether `power_restore=keep` is worth a word about a machine that starts by itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    Warns,
+    IsSilent,
+}
+
+/// Sets the power restore policy when another one is wanted, and gives the line for stderr. It comes after
+/// the verdict and never changes it.
+fn see_to_restore(driver: &mut Driver<'_>, settings: &Settings, keep: Keep) -> String {
+    match (settings.restore, driver.restore()) {
+        (None, Some(Restore::AlwaysOn)) if keep == Keep::Warns => {
+            "WARNING: power restore policy is always-on: a machine that was powered off to isolate it starts \
+             again when mains power returns; set power_restore=previous or always-off"
+                .to_owned()
+        }
+        (None, _) => String::new(),
+        (Some(wanted), Some(now)) if wanted == now => String::new(),
+        (Some(wanted), _) => match driver.set_restore(wanted) {
+            Ok(()) => String::new(),
+            Err(error) => format!(
+                "WARNING: power restore policy was not set to {}: {error}",
+                wanted.name()
+            ),
+        },
+    }
 }
 
 /// Whether the machine was proven off.

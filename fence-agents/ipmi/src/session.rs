@@ -135,7 +135,7 @@ pub enum SessionError {
         have: Privilege,
     },
     /// Another completion code where only success makes sense.
-    #[error("the BMC answered {question} with completion code 0x{:02x}", code.0)]
+    #[error("the BMC answered {question} with {} (completion code 0x{:02x})", code.meaning(), code.0)]
     Unexpected {
         /// What was asked.
         question: &'static str,
@@ -185,8 +185,11 @@ enum Phase {
     SettingUp(Handshake),
     /// Keys are agreed; the flag of use is the question.
     Established(Channel),
-    /// Over.
-    Failed(SessionError),
+    /// Over. The BMC may still hold a session for us, which can be closed.
+    Failed {
+        error: SessionError,
+        open: Option<Channel>,
+    },
 }
 
 struct Channel {
@@ -252,8 +255,35 @@ impl Session {
     pub fn bmc_session(&self) -> Option<u32> {
         match &self.phase {
             Phase::Established(channel) => Some(channel.bmc_session),
-            Phase::SettingUp(_) | Phase::Failed(_) => None,
+            Phase::SettingUp(_) | Phase::Failed { .. } => None,
         }
+    }
+
+    /// Asks the BMC to close what it still holds for us, also after a failure: sessions are few, and one
+    /// left open keeps others out for a minute. `None` when there is nothing to close.
+    pub fn hang_up(&mut self, now: Instant) -> Option<u32> {
+        self.told = None;
+        let mut channel = match self.take_phase() {
+            Phase::Established(channel)
+            | Phase::Failed {
+                open: Some(channel),
+                ..
+            } => channel,
+            phase @ (Phase::SettingUp(_) | Phase::Failed { open: None, .. }) => {
+                self.phase = phase;
+                return None;
+            }
+        };
+        let id = channel.bmc_session;
+        channel.asking = Asking::Request(Request::CloseSession(id));
+        self.phase = Phase::Established(channel);
+        self.next_question(now);
+        Some(id)
+    }
+
+    /// Takes the phase out; whoever takes it puts one back.
+    fn take_phase(&mut self) -> Phase {
+        std::mem::replace(&mut self.phase, Phase::SettingUp(Handshake::Capabilities))
     }
 
     /// A datagram to send now, if any. Ask until `None` after every event.
@@ -269,7 +299,7 @@ impl Session {
                 Asking::Nothing => None,
                 Asking::Privilege(_) | Asking::Request(_) => Some(self.question.repeat_at),
             },
-            Phase::Failed(_) => None,
+            Phase::Failed { .. } => None,
         }
     }
 
@@ -284,7 +314,7 @@ impl Session {
                 Asking::Nothing => Progress::Ready,
                 Asking::Privilege(_) | Asking::Request(_) => Progress::Waiting,
             },
-            Phase::Failed(error) => Progress::Failed(error.clone()),
+            Phase::Failed { error, .. } => Progress::Failed(error.clone()),
         }
     }
 
@@ -304,7 +334,7 @@ impl Session {
             Some(_) | None => return,
         }
         if self.question.sends >= self.pace.sends_max {
-            self.phase = Phase::Failed(self.no_answer());
+            self.fail(self.no_answer());
             return;
         }
         self.send(now);
@@ -415,7 +445,7 @@ impl Session {
                 code,
             },
         };
-        self.phase = Phase::Failed(failed);
+        self.fail(failed);
     }
 
     /// The keys are agreed: claim the privilege.
@@ -431,7 +461,12 @@ impl Session {
     }
 
     pub(crate) fn fail(&mut self, error: SessionError) {
-        self.phase = Phase::Failed(error);
+        let open = match self.take_phase() {
+            Phase::Established(channel) => Some(channel),
+            Phase::Failed { open, .. } => open,
+            Phase::SettingUp(_) => None,
+        };
+        self.phase = Phase::Failed { error, open };
     }
 
     fn next_question(&mut self, now: Instant) {
@@ -475,7 +510,7 @@ impl Session {
                     |covered| channel.keys.code(covered),
                 ))
             }
-            Phase::Failed(_) => None,
+            Phase::Failed { .. } => None,
         }
     }
 
@@ -486,7 +521,7 @@ impl Session {
                 Asking::Nothing => "nothing",
                 Asking::Privilege(request) | Asking::Request(request) => request.name(),
             },
-            Phase::Failed(_) => "nothing",
+            Phase::Failed { .. } => "nothing",
         }
     }
 }

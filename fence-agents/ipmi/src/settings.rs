@@ -18,6 +18,7 @@ use haft_fence_protocol::agent::{Input, InputError};
 use crate::cipher::Suite;
 use crate::power::PowerPace;
 use crate::session::Pace;
+use crate::wire::message::Restore;
 use crate::wire::setup::{Privilege, USER_MAX};
 
 /// Longest password of RMCP+, in bytes (section 22.30).
@@ -55,6 +56,8 @@ pub struct Settings {
     pub off_pace: PowerPace,
     /// Reads and commands towards on.
     pub on_pace: PowerPace,
+    /// The power restore policy to see to; `None` leaves it alone.
+    pub restore: Option<Restore>,
     /// Whether steps are told.
     pub talk: Talk,
 }
@@ -135,7 +138,7 @@ impl Settings {
             read_spacing: Duration::from_millis(input.integer(
                 "off_read_interval_ms",
                 0..=60_000,
-                50,
+                10,
             )?),
             wait: input.seconds("power_wait", Duration::ZERO)?,
             change_timeout: input.seconds("power_timeout", Duration::from_secs(20))?,
@@ -164,6 +167,7 @@ impl Settings {
                 commands_max: u32::try_from(attempts).expect("checked to be at most 100"),
                 ..off_pace
             },
+            restore: restore(input)?,
             talk: talk(input)?,
         })
     }
@@ -227,6 +231,17 @@ fn privilege(input: &Input) -> Result<Privilege, InputError> {
     .into_iter()
     .find(|privilege| privilege.name().eq_ignore_ascii_case(name))
     .ok_or_else(|| bad("privlvl", "callback, user, operator or administrator"))
+}
+
+fn restore(input: &Input) -> Result<Option<Restore>, InputError> {
+    match input.text("power_restore") {
+        None | Some("keep") => Ok(None),
+        Some(name) => Restore::ALL
+            .into_iter()
+            .find(|restore| restore.name() == name)
+            .map(Some)
+            .ok_or_else(|| bad("power_restore", "keep, always-off, previous or always-on")),
+    }
 }
 
 fn bmc_key(input: &Input) -> Result<Option<Zeroizing<Vec<u8>>>, InputError> {

@@ -28,7 +28,7 @@ const fn seconds(name: &'static str, default: &'static str, summary: &'static st
     }
 }
 
-static OPTIONS: [OptionSpec; 35] = [
+static OPTIONS: [OptionSpec; 36] = [
     OptionSpec {
         letter: Some('o'),
         value_word: "action",
@@ -162,11 +162,11 @@ static OPTIONS: [OptionSpec; 35] = [
     ),
     OptionSpec {
         value_word: "milliseconds",
-        default: Some("50"),
+        default: Some("10"),
         ..option(
             "off_read_interval_ms",
             Kind::Integer,
-            "Pause between two reads of the power state",
+            "Pause between the two reads that prove off; while waiting it doubles up to 200 ms",
         )
     },
     OptionSpec {
@@ -182,6 +182,15 @@ static OPTIONS: [OptionSpec; 35] = [
         value_word: "attempts",
         default: Some("1"),
         ..option("retry_on", Kind::Integer, "Count of attempts to power on")
+    },
+    OptionSpec {
+        value_word: "policy",
+        default: Some("keep"),
+        ..option(
+            "power_restore",
+            Kind::Select(&["keep", "always-off", "previous", "always-on"]),
+            "What the machine does when mains power returns; seen to at monitor and after off, keep only warns",
+        )
     },
     seconds("delay", "0", "Pause before the action begins"),
     OptionSpec {

@@ -2,7 +2,8 @@
 //!
 //! `find` an agent that is safe to run → take the device's `turn` → `run` one action under a deadline
 //! → read the [`Outcome`]. `power` builds the two questions of fencing on top: is it off, and make it
-//! off. Retries, levels, delays and the log belong to whoever calls.
+//! off; `patience` repeats what may be repeated, `plugs` and `metadata` tell what the device has and how
+//! it is aimed. Levels, delays and the log belong to whoever calls.
 //!
 //! Cancel safety: dropping a running future kills the agent's process group at once; the runtime
 //! reaps it. Nothing here blocks a thread or waits without a deadline.
@@ -11,6 +12,8 @@ pub mod find;
 pub mod metadata;
 pub mod outcome;
 pub mod parameters;
+pub mod patience;
+pub mod plugs;
 pub mod power;
 pub mod run;
 pub mod turn;
@@ -18,7 +21,9 @@ pub mod turn;
 pub use find::{AgentDirs, AgentPath, FindAgentError};
 pub use metadata::{Metadata, MetadataError, OnIsUnfencing, read_metadata};
 pub use outcome::{Exit, Outcome, Report};
-pub use parameters::{Parameter, ParameterError, Parameters};
+pub use parameters::{HostArgument, Parameter, ParameterError, Parameters};
+pub use patience::{Patience, run_patiently};
+pub use plugs::{Plugs, PlugsError, read_plugs};
 pub use power::{OffOrder, OffProof, OffVerdict, PowerReading, adopt_off, confirm_off, read_power};
 pub use run::{Call, run};
 pub use turn::{DeviceLock, DeviceTurn, TurnTimedOut};

@@ -86,6 +86,62 @@ fn hmac_sha1_is_that_of_rfc_2202_and_sha256_that_of_rfc_4231() {
     );
 }
 
+/// Cases 2, 3, 4 and 7 of RFC 4231: a short key, combined lengths, a key longer than the block.
+#[test]
+fn hmac_sha256_is_that_of_the_other_cases_of_rfc_4231() {
+    let counted: Vec<u8> = (1..=25).collect();
+    let long: &[u8] = b"This is a test using a larger than block-size key and a larger than \
+        block-size data. The key needs to be hashed before being used by the HMAC algorithm.";
+    for (key, text, expected) in [
+        (
+            &b"Jefe"[..],
+            &b"what do ya want for nothing?"[..],
+            "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843",
+        ),
+        (
+            &[0xAA; 20],
+            &[0xDD; 50],
+            "773ea91e36800e46854db8ebd09181a72959098b3ef8c122d9635514ced565fe",
+        ),
+        (
+            &counted,
+            &[0xCD; 50],
+            "82558a389a443c0ea4cc819899f2083a85f0faa3e578f8077a2e3ff46729665b",
+        ),
+        (
+            &[0xAA; 131],
+            long,
+            "9b09ffa71b942fcb27635fbcd5b0e944bfdc63644f0713938a7f51535c3a35e2",
+        ),
+    ] {
+        assert_eq!(Suite::Seventeen.mac(key, &[text]).to_vec(), hex(expected));
+    }
+}
+
+/// NIST SP 800-38A, F.2.1: CBC-AES128.Encrypt.
+#[test]
+fn aes_cbc_is_that_of_the_published_vectors() {
+    let mut encryption = Zeroizing::new([0; 16]);
+    encryption.copy_from_slice(&hex("2b7e151628aed2a6abf7158809cf4f3c"));
+    let keys = Keys {
+        suite: Suite::Seventeen,
+        integrity: Zeroizing::new(Vec::new()),
+        encryption,
+    };
+    let text = hex(
+        "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51\
+         30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710",
+    );
+    let encrypted = keys.encrypt(std::array::from_fn(|at| u8::try_from(at).unwrap()), &text);
+    let expected = hex(
+        "7649abac8119b246cee98e9b12e9197d5086cb9b507219ee95db113a917678b2\
+         73bed6b8e3c1743b7116e69e222295163ff1caa1681fac09120eca307586e1a7",
+    );
+    // Before it stands the vector, behind it the padding of IPMI.
+    assert_eq!(encrypted[BLOCK..BLOCK + expected.len()], expected);
+    assert_eq!(keys.decrypt(&encrypted), Some(text));
+}
+
 proptest! {
     #[test]
     fn what_was_encrypted_decrypts(payload in proptest::collection::vec(any::<u8>(), 0..200)) {

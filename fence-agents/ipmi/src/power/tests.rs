@@ -95,6 +95,28 @@ fn reads_are_spaced_as_configured() {
 }
 
 #[test]
+fn pauses_grow_while_the_machine_is_still_on_and_not_between_the_proving_reads() {
+    let mut now = Instant::now();
+    let fast = PowerPace {
+        read_spacing: Duration::from_millis(10),
+        ..pace()
+    };
+    let mut plan = SwitchPlan::new(Off, fast);
+    plan.on_read(now, On);
+    plan.on_commanded(now);
+    let mut pauses = Vec::new();
+    for power in [On, On, On, On, On, On, On, Off] {
+        now += Duration::from_millis(1);
+        plan.on_read(now, power);
+        match plan.next(now) {
+            Step::PauseUntil(at) => pauses.push((at - now).as_millis()),
+            other => panic!("must pause, not {other:?}"),
+        }
+    }
+    assert_eq!(pauses, [10, 20, 40, 80, 160, 200, 200, 10]);
+}
+
+#[test]
 fn on_takes_one_read_and_repeats_its_command_as_often_as_told() {
     assert_eq!(play(On, pace(), &[On]), (vec![], Some(SwitchEnd::Already)));
     assert_eq!(

@@ -23,7 +23,7 @@ fn defaults_are_those_of_the_metadata() {
         (read.suite, read.privilege),
         (Suite::Three, Privilege::Administrator)
     );
-    assert_eq!(read.off_pace.read_spacing, Duration::from_millis(50));
+    assert_eq!(read.off_pace.read_spacing, Duration::from_millis(10));
     assert_eq!(read.off_pace.change_timeout, Duration::from_secs(20));
     assert_eq!(
         (read.off_pace.commands_max, read.on_pace.commands_max),
@@ -36,7 +36,7 @@ fn defaults_are_those_of_the_metadata() {
         ("shell_timeout", "3"),
         ("power_timeout", "20"),
         ("power_wait", "0"),
-        ("off_read_interval_ms", "50"),
+        ("off_read_interval_ms", "10"),
         ("retry_interval_ms", "500"),
         ("privlvl", "administrator"),
         ("cipher", "3"),

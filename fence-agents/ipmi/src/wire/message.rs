@@ -22,6 +22,8 @@ pub enum Request {
     ChassisStatus,
     /// Chassis Control (section 28.3).
     ChassisControl(Control),
+    /// Set Power Restore Policy (section 28.8).
+    SetRestore(Restore),
     /// Close Session (section 22.19) with the BMC's session id.
     CloseSession(u32),
 }
@@ -33,6 +35,41 @@ pub enum Control {
     Down,
     /// Power-on.
     Up,
+}
+
+/// What the machine does when mains power returns (sections 28.2 and 28.8). Names are those of
+/// `ipmitool chassis policy`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Restore {
+    /// It stays off.
+    AlwaysOff,
+    /// It becomes what it was.
+    Previous,
+    /// It starts, also when it had been powered off to isolate it.
+    AlwaysOn,
+}
+
+impl Restore {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::AlwaysOff, Self::Previous, Self::AlwaysOn];
+
+    /// Number on the wire, in the request and in the status.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::AlwaysOff => 0,
+            Self::Previous => 1,
+            Self::AlwaysOn => 2,
+        }
+    }
+
+    /// Name in options and messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AlwaysOff => "always-off",
+            Self::Previous => "previous",
+            Self::AlwaysOn => "always-on",
+        }
+    }
 }
 
 /// An answer, not yet matched to a question.
@@ -64,6 +101,31 @@ impl CompletionCode {
         matches!(self.0, 0xC0 | 0xC3 | 0xCF | 0xD1 | 0xD2)
     }
 
+    /// What it means, for the generic codes of table 5-2 that a BMC answers with in practice.
+    pub const fn meaning(self) -> &'static str {
+        match self.0 {
+            0x00 => "success",
+            0xC0 => "node busy",
+            0xC1 => "invalid command",
+            0xC2 => "command invalid for this logical unit",
+            0xC3 => "timeout while processing",
+            0xC4 => "out of space",
+            0xC7 => "request data length invalid",
+            0xC9 => "parameter out of range",
+            0xCB => "requested sensor, data or record not present",
+            0xCC => "invalid data field in request",
+            0xCF => "duplicated request",
+            0xD1 => "firmware update under way",
+            0xD2 => "initialisation under way",
+            0xD3 => "destination unavailable",
+            0xD4 => "insufficient privilege",
+            0xD5 => "not supported in the present state",
+            0xD6 => "command disabled",
+            0xFF => "unspecified error",
+            _ => "error",
+        }
+    }
+
     /// Whether it says that the privilege does not suffice.
     pub const fn is_privilege(self) -> bool {
         self.0 == 0xD4
@@ -74,7 +136,7 @@ impl Request {
     /// Network function: 0 chassis, 6 application.
     pub const fn function(self) -> u8 {
         match self {
-            Self::ChassisStatus | Self::ChassisControl(_) => 0x00,
+            Self::ChassisStatus | Self::ChassisControl(_) | Self::SetRestore(_) => 0x00,
             Self::ChannelCapabilities(_) | Self::RaisePrivilege(_) | Self::CloseSession(_) => 0x06,
         }
     }
@@ -87,6 +149,7 @@ impl Request {
             Self::CloseSession(_) => 0x3C,
             Self::ChassisStatus => 0x01,
             Self::ChassisControl(_) => 0x02,
+            Self::SetRestore(_) => 0x06,
         }
     }
 
@@ -99,6 +162,7 @@ impl Request {
             Self::ChassisStatus => "chassis status",
             Self::ChassisControl(Control::Down) => "chassis power off",
             Self::ChassisControl(Control::Up) => "chassis power on",
+            Self::SetRestore(_) => "set power restore policy",
         }
     }
 
@@ -112,6 +176,7 @@ impl Request {
             Self::ChassisStatus => Vec::new(),
             Self::ChassisControl(Control::Down) => vec![0x00],
             Self::ChassisControl(Control::Up) => vec![0x01],
+            Self::SetRestore(restore) => vec![restore.number()],
         };
         frame(
             [BMC, self.function() << 2],
@@ -180,4 +245,12 @@ pub fn speaks_rmcp_plus(body: &[u8]) -> bool {
 pub fn power_is_on(body: &[u8]) -> Option<bool> {
     // Three bytes are mandatory; a BMC that sends fewer has not told its state.
     matches!(body.len(), 3..).then(|| body[0] & 0x01 != 0)
+}
+
+/// Power restore policy of an answer to chassis status, bits 5 and 6; `None` when the BMC does not know.
+pub fn restore_of(body: &[u8]) -> Option<Restore> {
+    let bits = body.first()? >> 5 & 0x03;
+    Restore::ALL
+        .into_iter()
+        .find(|restore| restore.number() == bits)
 }

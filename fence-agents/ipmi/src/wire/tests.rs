@@ -82,6 +82,22 @@ fn a_short_status_holds_no_power_state() {
 }
 
 #[test]
+fn the_restore_policy_is_bits_five_and_six() {
+    use message::Restore;
+    for (first, expected) in [
+        (0x01, Some(Restore::AlwaysOff)),
+        (0x20, Some(Restore::Previous)),
+        (0x41, Some(Restore::AlwaysOn)),
+        (0x61, None),
+    ] {
+        assert_eq!(message::restore_of(&[first, 0, 0]), expected, "{first:#x}");
+    }
+    assert_eq!(message::restore_of(&[]), None);
+    let bytes = Request::SetRestore(Restore::Previous).to_bytes(1);
+    assert_eq!((bytes[1] >> 2, bytes[5], bytes[6]), (0x00, 0x06, 0x01));
+}
+
+#[test]
 fn a_bmc_of_ipmi_1_5_is_recognised() {
     assert!(message::speaks_rmcp_plus(&[
         1, 0x97, 0x04, 0x03, 0, 0, 0, 0

@@ -21,7 +21,7 @@ const PASSWORD: &str = "canary-9";
 fn agent(responder: &Responder, action: &str, more: &str) -> Output {
     let input = format!(
         "action={action}\nip=127.0.0.1\nipport={}\nusername=admin\npassword={PASSWORD}\n\
-         timeout=20\nlogin_timeout=2\nshell_timeout=1\npower_timeout=0.5\nretry_interval_ms=40\n\
+         timeout=20\nlogin_timeout=4\nshell_timeout=2\npower_timeout=0.5\nretry_interval_ms=40\n\
          off_read_interval_ms=10\n{more}\n",
         responder.port()
     );
@@ -86,6 +86,10 @@ fn rows() -> Vec<Row> {
         succeeds(Lie::BusyAtFirst(2), OFF, 1..=1),
         succeeds(Lie::ForgetsSessionAfterOff, OFF, 1..=1),
         succeeds(Lie::ActsWithoutAnswer, OFF, 1..=9),
+        succeeds(Lie::LosesEvery(5), OFF, 1..=9),
+        succeeds(Lie::LosesEvery(3), OFF, 1..=9),
+        succeeds(Lie::LosesEvery(7), OFF, 1..=9),
+        succeeds(Lie::RestoresAlwaysStubbornly, OFF, 1..=1),
         fails(Lie::Silent, "no answer to", 0..=0),
         fails(
             Lie::NeverActsNorAnswersOff,
@@ -126,6 +130,7 @@ fn rows() -> Vec<Row> {
         ),
         fails(Lie::ErrorForStatus, "completion code 0xff", 0..=0),
         fails(Lie::ShortStatus, "too short to hold a power state", 0..=0),
+        fails(Lie::OneAnswerLate, "unable to connect/login", 0..=0),
         fails(Lie::OutOfSessions, "insufficient resources", 0..=0),
     ]
 }
@@ -236,6 +241,62 @@ fn the_session_is_closed_at_the_end() {
         let responder = Responder::start(Lie::None, PASSWORD);
         agent(&responder, action, "");
         assert_eq!(responder.closed_sessions(), 1, "{action}");
+    }
+}
+
+#[test]
+fn the_session_is_closed_after_a_failure_too() {
+    for lie in [
+        Lie::StaysOn,
+        Lie::RefusesOff,
+        Lie::ErrorForStatus,
+        Lie::ShortStatus,
+        Lie::RefusesPrivilege,
+        Lie::WrongMessageSequence,
+        Lie::SilentAfterOff,
+    ] {
+        let responder = Responder::start(lie, PASSWORD);
+        let output = agent(&responder, "off", "");
+        assert_eq!(output.status.code(), Some(1), "{lie:?}");
+        assert!(responder.closed_sessions() >= 1, "{lie:?}");
+    }
+}
+
+#[test]
+fn a_policy_that_starts_the_machine_by_itself_is_warned_about_and_set_when_told() {
+    let said = |responder: &Responder, action: &str, more: &str| {
+        let output = agent(responder, action, more);
+        assert_eq!(output.status.code(), Some(0), "{action} {more}");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let responder = Responder::start(Lie::RestoresAlways, PASSWORD);
+    assert!(said(&responder, "monitor", "").contains("policy is always-on"));
+    assert_eq!(said(&responder, "off", ""), "");
+    assert_eq!(responder.restore(), 2, "keep changes nothing");
+    for (action, policy, bits) in [
+        ("monitor", "previous", 1),
+        ("off", "always-off", 0),
+        ("monitor", "always-on", 2),
+    ] {
+        let told = said(&responder, action, &format!("power_restore={policy}"));
+        assert_eq!((told.as_str(), responder.restore()), ("", bits), "{policy}");
+    }
+    let stubborn = Responder::start(Lie::RestoresAlwaysStubbornly, PASSWORD);
+    let told = said(&stubborn, "off", "power_restore=previous");
+    assert!(
+        told.contains("was not set to previous") && told.contains("0xc1"),
+        "{told}"
+    );
+    assert!(!stubborn.is_on(), "the verdict is another matter");
+}
+
+#[test]
+fn a_bmc_with_an_ipv6_address_is_reached_with_and_without_brackets() {
+    let responder = Responder::start_on("::1", Lie::None, PASSWORD);
+    for address in ["::1", "[::1]", "0:0:0:0:0:0:0:1"] {
+        let output = agent(&responder, "status", &format!("ip={address}"));
+        let stderr = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{address}: {stderr}");
     }
 }
 

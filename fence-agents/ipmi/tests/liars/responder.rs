@@ -55,6 +55,14 @@ pub(crate) enum Lie {
     ErrorForStatus,
     ShortStatus,
     OutOfSessions,
+    /// Loses every nth datagram, of both directions together.
+    LosesEvery(u32),
+    /// Sends each answer only when the next datagram comes.
+    OneAnswerLate,
+    /// The power restore policy is always-on, and can be set.
+    RestoresAlways,
+    /// The same, but it cannot be set.
+    RestoresAlwaysStubbornly,
 }
 
 /// What the tests look at.
@@ -64,6 +72,7 @@ struct Seen {
     offs: AtomicU32,
     ons: AtomicU32,
     closed: AtomicU32,
+    restore: AtomicU32,
     datagrams: AtomicU32,
     stop: AtomicBool,
 }
@@ -76,13 +85,23 @@ pub(crate) struct Responder {
 
 impl Responder {
     pub(crate) fn start(lie: Lie, password: &str) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::start_on("127.0.0.1", lie, password)
+    }
+
+    pub(crate) fn start_on(address: &str, lie: Lie, password: &str) -> Self {
+        let socket = UdpSocket::bind((address, 0)).unwrap();
         socket
             .set_read_timeout(Some(Duration::from_millis(20)))
             .unwrap();
         let port = socket.local_addr().unwrap().port();
         let seen = Arc::new(Seen::default());
         seen.on.store(lie != Lie::AlreadyOff, Ordering::SeqCst);
+        let restore = match lie {
+            Lie::RestoresAlways | Lie::RestoresAlwaysStubbornly => 2,
+            // Unknown to the BMC.
+            _ => 3,
+        };
+        seen.restore.store(restore, Ordering::SeqCst);
         let mut bmc = Bmc::new(lie, password, Arc::clone(&seen));
         let thread = std::thread::spawn(move || {
             let mut buffer = [0; 2048];
@@ -121,6 +140,11 @@ impl Responder {
         self.seen.closed.load(Ordering::SeqCst)
     }
 
+    /// The power restore policy, as its two bits.
+    pub(crate) fn restore(&self) -> u32 {
+        self.seen.restore.load(Ordering::SeqCst)
+    }
+
     pub(crate) fn datagrams(&self) -> u32 {
         self.seen.datagrams.load(Ordering::SeqCst)
     }
@@ -137,7 +161,6 @@ impl Drop for Responder {
 
 const BMC_SESSION: u32 = 0x0200_000B;
 const GUID: [u8; 16] = [0xA1; 16];
-const RANDOM: [u8; 16] = [0x5A; 16];
 
 struct Bmc {
     lie: Lie,
@@ -146,10 +169,16 @@ struct Bmc {
     suite: Suite,
     console_session: [u8; 4],
     console_random: Vec<u8>,
+    /// Drawn anew for each RAKP 1, as real BMCs do: a repeated one makes an answer under way worthless.
+    random: [u8; 16],
+    late: Option<Vec<u8>>,
     role_and_user: Vec<u8>,
     keys: Option<Keys>,
     sequence: u32,
     requests: u32,
+    sessions: u32,
+    last_command: Option<(u32, u8)>,
+    passing: u32,
     reads_after_off: Option<u32>,
     reads: u32,
     first_status: Option<Vec<u8>>,
@@ -170,10 +199,15 @@ impl Bmc {
             suite: Suite::Three,
             console_session: [0; 4],
             console_random: Vec::new(),
+            random: [0x5A; 16],
+            late: None,
             role_and_user: Vec::new(),
             keys: None,
             sequence: 0,
             requests: 0,
+            sessions: 0,
+            last_command: None,
+            passing: 0,
             reads_after_off: None,
             reads: 0,
             first_status: None,
@@ -190,15 +224,36 @@ impl Bmc {
             Lie::AnswersOnlyRepetitions if !repeated => return Vec::new(),
             _ => {}
         }
-        let Some(answer) = self.answer(datagram) else {
+        if self.loses() {
+            return Vec::new();
+        }
+        let Some(mut answer) = self.answer(datagram) else {
             return Vec::new();
         };
+        if self.lie == Lie::OneAnswerLate {
+            let Some(earlier) = self.late.replace(answer) else {
+                return Vec::new();
+            };
+            answer = earlier;
+        }
+        if self.loses() {
+            return Vec::new();
+        }
         match self.lie {
             Lie::Truncated => vec![answer[..answer.len() / 2].to_vec()],
             Lie::NoiseBeforeAnswers => vec![b"\x06\0\xff\x07\x06\xc0noise".to_vec(), answer],
             Lie::EveryAnswerTwice => vec![answer.clone(), answer],
             _ => vec![answer],
         }
+    }
+
+    /// Whether the next datagram, either way, is lost.
+    fn loses(&mut self) -> bool {
+        let Lie::LosesEvery(nth) = self.lie else {
+            return false;
+        };
+        self.passing += 1;
+        self.passing.is_multiple_of(nth)
     }
 
     /// A repeated session packet has a new sequence number and vector: its length and session decide.
@@ -288,6 +343,7 @@ impl Bmc {
 
     fn rakp1(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
         self.console_random = payload.get(8..24)?.to_vec();
+        self.random[0] = self.random[0].wrapping_add(1);
         self.role_and_user = [&[payload[24]], payload.get(27..)?].concat();
         let code = self.suite.mac(
             &self.password,
@@ -295,7 +351,7 @@ impl Bmc {
                 &self.console_session,
                 &BMC_SESSION.to_le_bytes(),
                 &self.console_random,
-                &RANDOM,
+                &self.random,
                 &GUID,
                 &self.role_and_user,
             ],
@@ -306,7 +362,7 @@ impl Bmc {
             0
         };
         let parts = Rakp2 {
-            bmc_random: RANDOM,
+            bmc_random: self.random,
             bmc_guid: GUID,
             code: &code,
         };
@@ -315,20 +371,26 @@ impl Bmc {
     }
 
     fn rakp3(&mut self, payload: &[u8]) -> Option<Vec<u8>> {
-        let parts: [&[u8]; 3] = [&RANDOM, &self.console_session, &self.role_and_user];
+        let parts: [&[u8]; 3] = [&self.random, &self.console_session, &self.role_and_user];
         let proof = payload.get(8..)?;
         let right = self
             .suite
             .verifies(&self.password, &parts, self.suite.code_len(), proof);
-        assert!(right, "the agent's proof in RAKP 3 is wrong");
+        if !right {
+            // A slow machine repeats RAKP 1, and the proof is over the earlier random number.
+            let refused = setup::rakp4(payload[0], 0x0F, self.console(), &[]);
+            return Some(packet::setup(PayloadKind::Rakp4, &refused));
+        }
+        self.sessions += 1;
         let key: &[u8] = if self.lie == Lie::OtherBmcKey {
             b"other key"
         } else {
             &self.password
         };
-        let session_key = self
-            .suite
-            .mac(key, &[&self.console_random, &RANDOM, &self.role_and_user]);
+        let session_key = self.suite.mac(
+            key,
+            &[&self.console_random, &self.random, &self.role_and_user],
+        );
         let check = self.suite.mac(
             &session_key,
             &[&self.console_random, &BMC_SESSION.to_le_bytes(), &GUID],
@@ -356,7 +418,19 @@ impl Bmc {
                 (0, Vec::new())
             }
             (0, 0x01) => self.status()?,
-            (0, 0x02) => (self.control(message[6])?, Vec::new()),
+            (0, 0x06) if self.lie == Lie::RestoresAlways => {
+                self.seen
+                    .restore
+                    .store(u32::from(message[6]), Ordering::SeqCst);
+                (0, vec![0x07])
+            }
+            (0, 0x06) => (0xC1, Vec::new()),
+            (0, 0x02) => {
+                let command = (self.sessions, sequence);
+                // A repeated packet is the same command: a slow machine sends some.
+                let counted = u32::from(self.last_command.replace(command) != Some(command));
+                (self.control(message[6], counted)?, Vec::new())
+            }
             other => panic!("the agent sent {other:?}, which power control does not need"),
         };
         let sequence = if self.lie == Lie::WrongMessageSequence {
@@ -417,13 +491,14 @@ impl Bmc {
             Lie::ReplaysFirstStatus => false,
             _ => self.seen.on.load(Ordering::SeqCst),
         };
-        Some((0, vec![0x60 | u8::from(on), 0x10, 0x40, 0x00]))
+        let restore = u8::try_from(self.seen.restore.load(Ordering::SeqCst)).unwrap();
+        Some((0, vec![restore << 5 | u8::from(on), 0x10, 0x40, 0x00]))
     }
 
-    fn control(&mut self, what: u8) -> Option<u8> {
+    fn control(&mut self, what: u8, counted: u32) -> Option<u8> {
         match what {
-            0 => self.seen.offs.fetch_add(1, Ordering::SeqCst),
-            1 => self.seen.ons.fetch_add(1, Ordering::SeqCst),
+            0 => self.seen.offs.fetch_add(counted, Ordering::SeqCst),
+            1 => self.seen.ons.fetch_add(counted, Ordering::SeqCst),
             other => panic!("the agent sent chassis control {other}: neither off nor on"),
         };
         match (self.lie, what) {

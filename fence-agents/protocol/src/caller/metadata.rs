@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::find::AgentPath;
 use super::outcome::Outcome;
-use super::parameters::Parameters;
+use super::parameters::{HostArgument, Parameters};
 use super::run::{Call, run};
 use super::turn::DeviceTurn;
 use crate::Action;
@@ -111,6 +111,14 @@ impl Metadata {
             actions,
         };
         (!metadata.actions.is_empty()).then_some(metadata)
+    }
+
+    /// How the agent learns which machine is meant.
+    pub fn host(&self) -> HostArgument {
+        match &self.host_argument {
+            Some(name) => HostArgument::Named(name.clone()),
+            None => HostArgument::None,
+        }
     }
 
     /// Whether the agent offers an action.

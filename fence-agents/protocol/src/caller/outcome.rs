@@ -69,9 +69,9 @@ impl fmt::Display for Exit {
 /// Weighs exit and words of an action that ended by itself.
 pub(crate) fn interpret(action: Action, exit: Exit, stdout: &str, stderr: &str) -> Outcome {
     let failed = |reason: String| Outcome::Failed { exit, reason };
-    if action != Action::Reboot && says(stdout, "success: rebooted") {
+    if let Some(other) = another_verb(action, stdout) {
         return failed(format!(
-            "asked for {action}, but the agent reports a reboot"
+            "asked for {action}, but the agent reports '{other}'"
         ));
     }
     match (action, exit) {
@@ -88,14 +88,34 @@ pub(crate) fn interpret(action: Action, exit: Exit, stdout: &str, stderr: &str) 
         },
         // Reachable, and the one machine behind it is off.
         (Action::Monitor, Exit::Code(0 | 2)) => Outcome::Done,
-        (Action::Off, Exit::Code(0)) if says(stdout, "powered on") => {
-            failed("asked for off, but the agent reports on".to_owned())
-        }
         (_, Exit::Code(0)) => Outcome::Done,
         (_, Exit::Code(_) | Exit::Signal(_)) => {
             failed(readable_reason(stderr, "the agent gave no reason"))
         }
     }
+}
+
+/// What the field's library says after it has done something (lib/fencing.py, fence_action), and the one
+/// action after which it may say so. An agent that missed its action line reboots and exits 0.
+const VERBS: [(&str, Action); 5] = [
+    ("success: rebooted", Action::Reboot),
+    ("success: powered off", Action::Off),
+    ("success: already off", Action::Off),
+    ("success: powered on", Action::On),
+    ("success: already on", Action::On),
+];
+
+/// A report of something else than what was asked for.
+fn another_verb(asked: Action, stdout: &str) -> Option<&'static str> {
+    VERBS
+        .into_iter()
+        .find(|(words, action)| *action != asked && says(stdout, words))
+        .map(|(words, _)| words)
+}
+
+/// Whether the agent reports that it did something to the device, not that nothing was left to do.
+pub(crate) fn says_made_off(stdout: &str) -> bool {
+    says(stdout, "success: powered off")
 }
 
 /// Whether the agent reports in words that the machine is off after `off`.
@@ -148,6 +168,8 @@ fn readable_reason(stderr: &str, otherwise: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn status(code: i32, stdout: &str, stderr: &str) -> Outcome {
@@ -196,6 +218,40 @@ mod tests {
         let outcome = interpret(Action::Off, Exit::Code(0), "Success: Powered ON\n", "");
         assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
         assert_eq!(interpret(Action::Off, Exit::Code(0), "", ""), Outcome::Done);
+    }
+
+    #[test]
+    fn a_report_of_another_verb_is_a_failure_whatever_was_asked() {
+        for (words, verb) in VERBS {
+            for action in Action::ALL {
+                let outcome = interpret(action, Exit::Code(0), &format!("{words}\n"), "");
+                let contradicts =
+                    matches!(&outcome, Outcome::Failed { reason, .. } if reason.contains(words));
+                assert_eq!(contradicts, action != verb, "{action} {words}: {outcome:?}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_and_no_exit_make_off_of_anything_but_status_two(
+            stdout in "(Status: |ON|OFF|on|off|Success: |Rebooted|Powered |Already |\\n|\u{0}|é| ){0,12}",
+            stderr in "(ERROR: |timed out|off|\\n|\u{1b}){0,6}",
+            code in -2i32..260,
+        ) {
+            for action in Action::ALL {
+                let outcome = interpret(action, Exit::Code(code), &stdout, &stderr);
+                if outcome == Outcome::Off {
+                    prop_assert_eq!((action, code), (Action::Status, 2));
+                }
+                if outcome == Outcome::On {
+                    prop_assert_eq!((action, code), (Action::Status, 0));
+                }
+                if let Outcome::Failed { reason, .. } = outcome {
+                    prop_assert!(reason.chars().count() <= REASON_MAX && !reason.chars().any(char::is_control));
+                }
+            }
+        }
     }
 
     #[test]

@@ -33,6 +33,15 @@ pub struct Parameters {
     list: Vec<Parameter>,
 }
 
+/// The parameter by which an agent learns which machine is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HostArgument {
+    /// This one: `plug`, or the older `port`.
+    Named(String),
+    /// None: the device has one machine.
+    None,
+}
+
 /// Why parameters cannot be sent to an agent.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ParameterError {
@@ -45,6 +54,11 @@ pub enum ParameterError {
     /// `action` is written by the runner alone.
     #[error("parameter 'action' is chosen by haft for each call; remove it")]
     ActionGiven,
+    /// `method=cycle` (fence_ipmilan, fence_sbd and others).
+    #[error(
+        "'method=cycle' reports success before the machine is off; remove it, haft always asks for off"
+    )]
+    Cycle,
     /// A value that would break the line format.
     #[error(
         "value of parameter '{name}' holds a line break or NUL, or ends or begins with a blank"
@@ -132,6 +146,36 @@ impl Parameters {
         Ok(Self { list })
     }
 
+    /// These parameters aimed at one machine, as Pacemaker writes them (st_actions.c, make_args):
+    /// `nodename` always, and the host argument unless it is set already or is "dynamic". A `plug` such
+    /// as `2,3` names several plugs; agents of the field's library act on all of them.
+    ///
+    /// # Errors
+    /// A name or plug that no line can carry, or too much text.
+    pub fn aimed_at(
+        &self,
+        node: &str,
+        plug: &str,
+        argument: &HostArgument,
+    ) -> Result<Self, ParameterError> {
+        let mut list: Vec<Parameter> = self
+            .list
+            .iter()
+            .filter(|one| one.name != "nodename")
+            .cloned()
+            .collect();
+        list.push(Parameter::plain("nodename", node)?);
+        if let HostArgument::Named(name) = argument {
+            let canonical = |given: &str| given.replace('-', "_");
+            let same = |one: &Parameter| canonical(&one.name) == canonical(name);
+            list.retain(|one| !(same(one) && one.text() == "dynamic"));
+            if !list.iter().any(same) {
+                list.push(Parameter::plain(name, plug)?);
+            }
+        }
+        Self::new(list)
+    }
+
     /// The text for stdin: `action=` first and exact, because an agent that does not see it falls
     /// back to `reboot`.
     pub(crate) fn stdin_text(&self, action: Action) -> Zeroizing<Vec<u8>> {
@@ -179,6 +223,9 @@ fn check(name: &str, value: &str) -> Result<(), ParameterError> {
     if name.eq_ignore_ascii_case("action") {
         return Err(ParameterError::ActionGiven);
     }
+    if name.eq_ignore_ascii_case("method") && value.eq_ignore_ascii_case("cycle") {
+        return Err(ParameterError::Cycle);
+    }
     if value.len() > VALUE_MAX {
         return Err(ParameterError::TooLong { name });
     }
@@ -221,6 +268,42 @@ mod tests {
     }
 
     #[test]
+    fn aiming_sets_node_and_plug_unless_they_are_set() {
+        let lines = |parameters: &Parameters| {
+            let text = parameters.stdin_text(Action::Off).to_vec();
+            String::from_utf8(text).unwrap()
+        };
+        let plug = HostArgument::Named("plug".to_owned());
+        let base = |given: &[(&str, &str)]| {
+            let list = given.iter().map(|(n, v)| Parameter::plain(n, v).unwrap());
+            Parameters::new(list.collect()).ok().unwrap()
+        };
+        for (given, argument, expected) in [
+            (
+                &[("ip", "h")][..],
+                &plug,
+                "action=off\nip=h\nnodename=n1\nplug=2,3\n",
+            ),
+            (&[("plug", "7")], &plug, "action=off\nplug=7\nnodename=n1\n"),
+            (
+                &[("plug", "dynamic")],
+                &plug,
+                "action=off\nnodename=n1\nplug=2,3\n",
+            ),
+            (
+                &[("nodename", "x")],
+                &HostArgument::None,
+                "action=off\nnodename=n1\n",
+            ),
+        ] {
+            let aimed = base(given).aimed_at("n1", "2,3", argument).ok().unwrap();
+            assert_eq!(lines(&aimed), expected);
+        }
+        let smuggled = base(&[]).aimed_at("n1", "1\naction=on", &plug);
+        assert!(matches!(smuggled, Err(ParameterError::BadValue { .. })));
+    }
+
+    #[test]
     fn names_are_checked_and_action_is_refused() {
         for name in ["", "a b", "a=b", "é", "#x"] {
             assert!(matches!(
@@ -232,6 +315,11 @@ mod tests {
             Parameter::plain("Action", "on"),
             Err(ParameterError::ActionGiven)
         ));
+        assert_eq!(
+            Parameter::plain("method", "Cycle").err(),
+            Some(ParameterError::Cycle)
+        );
+        assert!(Parameter::plain("method", "onoff").is_ok());
         let twice = vec![
             Parameter::plain("power-wait", "1").unwrap(),
             Parameter::plain("power_wait", "2").unwrap(),

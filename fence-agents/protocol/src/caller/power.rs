@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::find::AgentPath;
-use super::outcome::{Outcome, Report, says_off, says_still_on};
+use super::outcome::{Outcome, Report, says_made_off, says_off, says_still_on};
 use super::parameters::Parameters;
 use super::run::{Call, run};
 use super::turn::DeviceTurn;
@@ -39,6 +39,9 @@ pub enum OffProof {
         /// Pause between two reads.
         spacing: Duration,
     },
+    /// After `off`, the agent itself has waited until the target must have read its pill. `status` tells
+    /// what the slot holds, which is no power state, and is never asked.
+    AgentWaits,
 }
 
 /// An order to power one machine off.
@@ -82,9 +85,11 @@ const READS_MAX: u32 = 3;
 
 impl OffProof {
     /// The proof that an agent offers: haft's own read twice, all others are asked twice.
+    /// SBD agents report the slot's message as power: "off" there only means that a pill lies in it.
     pub fn for_agent(agent: &AgentPath) -> Self {
         match agent.name() {
-            "fence_haft_ipmi" => Self::AgentReadsTwice,
+            "fence_haft_ipmi" | "fence_haft_pdu" => Self::AgentReadsTwice,
+            "fence_haft_sbd" | "fence_sbd" => Self::AgentWaits,
             _ => Self::StatusTwice {
                 spacing: OFF_READ_SPACING,
             },
@@ -125,72 +130,115 @@ pub async fn read_power(
 
 /// Sends `off` and proves it.
 pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerdict {
-    let deadline = match order.proof {
-        OffProof::AgentReadsTwice => order.deadline,
-        // A hanging `off` leaves a quarter of the time for asking what it did (hazard R24: after a
-        // timeout the question is status, not off again).
-        OffProof::StatusTwice { .. } => {
-            let now = Instant::now();
-            now + order.deadline.saturating_duration_since(now).mul_f64(0.75)
+    match order.proof {
+        OffProof::AgentReadsTwice => {
+            let report = send_off(turn, order, order.deadline).await;
+            trust_agent(order, &report)
         }
-    };
+        OffProof::AgentWaits => {
+            let report = send_off(turn, order, order.deadline).await;
+            trust_pill(order, &report)
+        }
+        OffProof::StatusTwice { spacing } => {
+            // A hanging `off` leaves a quarter of the time for asking what it did (hazard R24: after a
+            // timeout the question is status, not off again).
+            let now = Instant::now();
+            let share = now + order.deadline.saturating_duration_since(now).mul_f64(0.75);
+            let report = send_off(turn, order, share).await;
+            ask_twice(turn, order, spacing, &report).await
+        }
+    }
+}
+
+async fn send_off(turn: &mut DeviceTurn, order: &OffOrder<'_>, deadline: Instant) -> Report {
     let call = Call {
         agent: order.agent,
         action: Action::Off,
         parameters: order.parameters,
         deadline,
     };
-    let report = run(turn, &call).await;
-    match (order.proof, &report.outcome) {
-        (_, Outcome::NotRunnable { why }) => OffVerdict::Unknown {
+    run(turn, &call).await
+}
+
+/// The agent made the two reads itself.
+fn trust_agent(order: &OffOrder<'_>, report: &Report) -> OffVerdict {
+    match &report.outcome {
+        Outcome::Done if says_off(&report.stdout) => OffVerdict::Confirmed {
+            evidence: format!(
+                "{}: {} (two off reads by the agent)",
+                order.agent.name(),
+                report.stdout.trim()
+            ),
+        },
+        Outcome::Done | Outcome::On | Outcome::Off => OffVerdict::Unknown {
+            reason: "the agent ended well but did not report off".to_owned(),
+        },
+        Outcome::Failed { reason, .. } if says_still_on(&report.stderr) => OffVerdict::Refused {
+            reason: reason.clone(),
+        },
+        Outcome::Failed { .. } | Outcome::TimedOut | Outcome::NotRunnable { .. } => {
+            OffVerdict::Unknown {
+                reason: reason_of(report, Action::Off),
+            }
+        }
+    }
+}
+
+/// Only a pill that this very run wrote, read back and waited out counts.
+fn trust_pill(order: &OffOrder<'_>, report: &Report) -> OffVerdict {
+    match &report.outcome {
+        Outcome::Done if says_made_off(&report.stdout) => OffVerdict::Confirmed {
+            evidence: format!(
+                "{}: {} (the pill was written and waited out)",
+                order.agent.name(),
+                report.stdout.trim().replace('\n', "; ")
+            ),
+        },
+        Outcome::Done | Outcome::On | Outcome::Off => OffVerdict::Unknown {
+            reason: format!(
+                "{} found a pill in the slot and did not wait; a pill is no proof until msgwait has passed \
+                 (fence_haft_sbd waits)",
+                order.agent.name()
+            ),
+        },
+        Outcome::Failed { .. } | Outcome::TimedOut | Outcome::NotRunnable { .. } => {
+            OffVerdict::Unknown {
+                reason: reason_of(report, Action::Off),
+            }
+        }
+    }
+}
+
+/// Whatever `off` said, `status` decides.
+async fn ask_twice(
+    turn: &mut DeviceTurn,
+    order: &OffOrder<'_>,
+    spacing: Duration,
+    report: &Report,
+) -> OffVerdict {
+    match &report.outcome {
+        Outcome::NotRunnable { why } => OffVerdict::Unknown {
             reason: why.clone(),
         },
-        (OffProof::AgentReadsTwice, Outcome::Done) if says_off(&report.stdout) => {
-            let said = report.stdout.trim();
-            OffVerdict::Confirmed {
-                evidence: format!(
-                    "{}: {said} (two off reads by the agent)",
-                    order.agent.name()
-                ),
-            }
-        }
-        (OffProof::AgentReadsTwice, Outcome::Done | Outcome::On | Outcome::Off) => {
-            OffVerdict::Unknown {
-                reason: "the agent ended well but did not report off".to_owned(),
-            }
-        }
-        (OffProof::AgentReadsTwice, Outcome::Failed { reason, .. })
-            if says_still_on(&report.stderr) =>
-        {
-            OffVerdict::Refused {
-                reason: reason.clone(),
-            }
-        }
-        (OffProof::AgentReadsTwice, Outcome::Failed { .. } | Outcome::TimedOut) => {
-            OffVerdict::Unknown {
-                reason: reason_of(&report, Action::Off),
-            }
-        }
-        (
-            OffProof::StatusTwice { spacing },
-            Outcome::Done | Outcome::On | Outcome::Off | Outcome::Failed { .. } | Outcome::TimedOut,
-        ) => match (read_off_twice(turn, order, spacing).await, report.outcome) {
-            (OffVerdict::Unknown { reason }, Outcome::Failed { reason: first, .. }) => {
-                OffVerdict::Unknown {
-                    reason: format!("off: {first}; then status: {reason}"),
-                }
-            }
-            (verdict, _) => verdict,
+        Outcome::Failed { reason: first, .. } => match read_off_twice(turn, order, spacing).await {
+            OffVerdict::Unknown { reason } => OffVerdict::Unknown {
+                reason: format!("off: {first}; then status: {reason}"),
+            },
+            verdict @ (OffVerdict::Confirmed { .. } | OffVerdict::Refused { .. }) => verdict,
         },
+        Outcome::Done | Outcome::On | Outcome::Off | Outcome::TimedOut => {
+            read_off_twice(turn, order, spacing).await
+        }
     }
 }
 
 /// Takes over an order that another leader may have begun: asks first, and sends `off` only when the
-/// device says that the machine is on.
+/// device says that the machine is on. What a slot holds is no power state, so a pill is sent as if anew.
 pub async fn adopt_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerdict {
     let spacing = match order.proof {
         OffProof::AgentReadsTwice => OFF_READ_SPACING,
         OffProof::StatusTwice { spacing } => spacing,
+        OffProof::AgentWaits => return confirm_off(turn, order).await,
     };
     match read_power(turn, order.agent, order.parameters, order.deadline).await {
         PowerReading::On => confirm_off(turn, order).await,

@@ -45,6 +45,10 @@ case "$mode-$action" in
   loud-*) yes aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa | head -c 3000000; exit 1 ;;
   echoes-*) echo "tried $password"; echo "login with $password failed" >&2; exit 1 ;;
   environment-*) env; cat /proc/$$/cmdline; echo; exit 0 ;;
+  second-*) if [ "$(count)" -lt 2 ]; then echo "Connection timed out" >&2; exit 1; fi; echo "Status: ON" ;;
+  pill-off) echo "Success: Already OFF" ;;
+  pill-status) echo "Status: OFF"; exit 2 ;;
+  lists-list) printf '1,n1\n2,n2\ninvalid option plug\n' ;;
   killed-*) kill -SEGV $$ ;;
   *) echo "unrecognised action" >&2; exit 1 ;;
 esac
@@ -60,6 +64,8 @@ fn agents() -> TempDir {
     for (name, mode, text) in [
         ("fence_script", "755", SCRIPT),
         ("fence_haft_ipmi", "755", SCRIPT),
+        ("fence_haft_sbd", "755", SCRIPT),
+        ("fence_sbd", "755", SCRIPT),
         ("plain", "644", SCRIPT),
         ("open", "777", SCRIPT),
         ("fence_none", "755", none),
@@ -448,6 +454,82 @@ async fn an_adopted_order_asks_first_and_acts_only_on_a_running_machine() {
         OffVerdict::Unknown { .. }
     ));
     assert_eq!(blind.log(), ["status"]);
+}
+
+#[tokio::test]
+async fn a_pill_counts_only_when_this_run_wrote_it_and_waited() {
+    for agent in ["fence_haft_sbd", "fence_sbd"] {
+        let written = Bench::with(agent, "honest");
+        for verdict in [written.confirm_off().await, written.adopt_off().await] {
+            let confirmed = matches!(verdict, OffVerdict::Confirmed { .. });
+            assert!(confirmed, "{agent}: {verdict:?}");
+        }
+        assert_eq!(
+            written.log(),
+            ["off", "off"],
+            "a slot's message is no power"
+        );
+        for mode in ["pill", "on", "none"] {
+            let bench = Bench::with(agent, mode);
+            for verdict in [bench.confirm_off().await, bench.adopt_off().await] {
+                let unknown = matches!(verdict, OffVerdict::Unknown { .. });
+                assert!(unknown, "{mode}: {verdict:?}");
+            }
+            assert_eq!(bench.log(), ["off", "off"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_may_be_repeated_is_and_off_never() {
+    let patience = Patience {
+        each: Duration::from_secs(30),
+        tries: 3,
+    };
+    for (action, tries) in [(Action::Status, 2), (Action::Off, 1), (Action::Reboot, 1)] {
+        let bench = Bench::new("second");
+        let call = Call {
+            agent: &bench.agent,
+            action,
+            parameters: &bench.parameters,
+            deadline: soon(),
+        };
+        let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
+        let report = run_patiently(&mut turn, &call, patience).await;
+        assert_eq!(bench.log().len(), tries, "{action}: {report:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_try_has_its_own_time() {
+    let bench = Bench::new("hang");
+    let patience = Patience {
+        each: Duration::from_millis(300),
+        tries: 2,
+    };
+    let call = Call {
+        agent: &bench.agent,
+        action: Action::Monitor,
+        parameters: &bench.parameters,
+        deadline: soon(),
+    };
+    let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
+    let report = run_patiently(&mut turn, &call, patience).await;
+    assert_eq!(report.outcome, Outcome::TimedOut);
+    let begun = bench.log().iter().filter(|line| *line == "monitor").count();
+    assert_eq!(begun, 2);
+}
+
+#[tokio::test]
+async fn a_device_lists_its_plugs() {
+    let bench = Bench::new("lists");
+    let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
+    let plugs = read_plugs(&mut turn, &bench.agent, &bench.parameters, soon()).await;
+    let plugs = plugs.unwrap();
+    assert_eq!(plugs.iter().collect::<Vec<_>>(), ["1", "2", "n1", "n2"]);
+    let none = Bench::new("none");
+    let answer = read_plugs(&mut turn, &none.agent, &none.parameters, soon()).await;
+    assert!(matches!(answer, Err(PlugsError::NotGiven { .. })));
 }
 
 #[tokio::test]

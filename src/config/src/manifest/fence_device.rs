@@ -216,6 +216,16 @@ fn parameters(reader: &mut Reader<'_>, fields: Fields<'_>) -> BTreeMap<String, S
             );
             continue;
         }
+        if key.text == "method"
+            && matches!(&value.value, Value::Text(text) if text.eq_ignore_ascii_case("cycle"))
+        {
+            reader.refuse(
+                value.at,
+                "`method: cycle` reports success before the machine is off",
+                "remove it: haft always asks for off and for proof",
+            );
+            continue;
+        }
         let text = match &value.value {
             // Fence agents take yes and no as they take true and false, and YAML 1.1 writers mix them.
             Value::Bool(flag) => Some(flag.to_string()),

@@ -10,8 +10,40 @@ use haft_api::status::status;
 use haft_engine::command::Command;
 use haft_engine::ids::DeviceName;
 use haft_engine::spec::{ObjectRef, ObjectSpec};
+use haft_fence_protocol::Action;
+use haft_fence_protocol::caller::{AgentPath, DeviceLock, Parameter, read_metadata};
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
+
+/// Time for an agent to print its metadata. Those of the field start a Python interpreter, a tenth of a second.
+const METADATA_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Refuses what is no fence agent or cannot switch off: the metadata says so without touching the device.
+async fn offers_off(agent: &AgentPath) -> Result<(), Status> {
+    let refused = |why: String| {
+        status(
+            Code::InvalidArgument,
+            "AgentNotUsable",
+            format!("{}: {why}", agent.path().display()),
+            "name a fence agent whose metadata offers the action off (run it with -o metadata)",
+        )
+    };
+    let deadline = Instant::now() + METADATA_PATIENCE;
+    let mut turn = DeviceLock::new()
+        .turn(deadline)
+        .await
+        .map_err(|error| refused(error.to_string()))?;
+    let metadata = read_metadata(&mut turn, agent, deadline)
+        .await
+        .map_err(|error| refused(error.to_string()))?;
+    if metadata.offers(Action::Off) {
+        Ok(())
+    } else {
+        Err(refused("it offers no action off".to_owned()))
+    }
+}
 
 /// The service.
 pub(super) struct FenceDevices(pub(super) Arc<Context>);
@@ -68,7 +100,7 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
         let echo = object.clone();
         let (name, spec) = device_from(object).map_err(field_status)?;
         // An agent that this coordinator cannot run would be found out in the worst moment.
-        self.0.agents.find(&spec.agent).map_err(|error| {
+        let agent = self.0.agents.find(&spec.agent).map_err(|error| {
             status(
                 Code::InvalidArgument,
                 "AgentNotRunnable",
@@ -76,6 +108,17 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
                 "install the agent on every coordinator, owned by root and writable by nobody else",
             )
         })?;
+        offers_off(&agent).await?;
+        for (key, value) in &spec.parameters {
+            Parameter::plain(key, value).map_err(|error| {
+                status(
+                    Code::InvalidArgument,
+                    "ParameterRefused",
+                    error.to_string(),
+                    "correct the parameter, or take it out",
+                )
+            })?;
+        }
         let effect = effect(request.options.as_ref());
         let options = request.options.unwrap_or_default();
         let command = Command::Put {

@@ -1,0 +1,101 @@
+//! Fence devices in a real cluster of coordinators: what is refused when it is applied, and orders carried out by
+//! the agents of the field, unmodified.
+//!
+//! The devices are `ipmi_sim` and a status file; nothing is powered. What the agents' words mean is tested in the
+//! suite `agents`. Needs the Debian packages fence-agents, ipmitool and openipmi.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
+
+use haft_tests::coordinators::{Coordinators, succeeded};
+use haft_tests::ipmi_sim::{IpmiSim, PASSWORD, Power, USER};
+
+use crate::stderr;
+
+fn device(name: &str, agent: &str, target: &str, more: &str) -> String {
+    format!(
+        "apiVersion: haft/v1\nkind: FenceDevice\nmetadata: {{ name: {name} }}\nspec:\n  agent: {agent}\n  \
+         targets: {{ {target}: \"\" }}\n{more}---\n"
+    )
+}
+
+fn apply(cluster: &Coordinators, text: &str) -> std::process::Output {
+    let path = cluster.folder.path().join("devices.yaml");
+    std::fs::write(&path, text).unwrap();
+    cluster.ctl(&["apply", "-f", path.to_str().unwrap()])
+}
+
+#[test]
+fn what_cannot_switch_off_is_refused_when_it_is_applied() {
+    let mut cluster = Coordinators::prepare();
+    let config = cluster.config("n1");
+    let config = config.to_str().unwrap();
+    succeeded(&cluster.ctl(&["cluster", "init", "--config", config, "--node", "n1"]));
+    cluster.start("n1");
+    cluster.wait_for("a leader", |status| status["quorum"] == true);
+    for (agent, more, reason) in [
+        ("/usr/bin/true", "", "no resource-agent element"),
+        ("fence_ack_manual", "", "gave no metadata"),
+        ("fence_absent", "", "is not in"),
+        (
+            "fence_dummy",
+            "  parameters: { method: cycle }\n",
+            "before the machine is off",
+        ),
+    ] {
+        let refused = apply(&cluster, &device("d", agent, "n1", more));
+        let told = stderr(&refused);
+        assert!(!refused.status.success(), "{agent}");
+        assert!(
+            told.contains(reason) && told.contains("fix:"),
+            "{agent}: {told}"
+        );
+    }
+    succeeded(&apply(&cluster, &device("d", "fence_dummy", "n1", "")));
+}
+
+#[test]
+fn orders_are_carried_out_by_agents_of_the_field() {
+    let mut cluster = Coordinators::prepare();
+    cluster.form();
+    let (sim, folder) = (IpmiSim::start(), cluster.folder.path().to_owned());
+    let (password, power) = (folder.join("password"), folder.join("power"));
+    std::fs::write(&password, PASSWORD).unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    std::fs::write(&power, "on").unwrap();
+    let bmc = format!(
+        "  parameters: {{ ip: 127.0.0.1, ipport: {}, username: {USER}, lanplus: true, cipher: 3, power_wait: 0 }}\n  \
+         secretFiles: {{ password: {} }}\n",
+        sim.port(),
+        password.display()
+    );
+    let dummy = format!("  parameters: {{ status_file: {} }}\n", power.display());
+    let objects = [
+        device("bmc2", "fence_ipmilan", "n2", &bmc),
+        device("file3", "fence_dummy", "n3", &dummy),
+    ];
+    succeeded(&apply(&cluster, &objects.concat()));
+    let dummy_off = || std::fs::read_to_string(&power).unwrap() == "off";
+    until(&cluster, "n2", "fence_ipmilan", &|| {
+        sim.power() == Power::Off
+    });
+    until(&cluster, "n3", "fence_dummy", &dummy_off);
+}
+
+/// Orders a node fenced and waits until its device says off and the order's evidence names the agent.
+fn until(cluster: &Coordinators, node: &str, agent: &str, off: &dyn Fn() -> bool) {
+    succeeded(&cluster.ctl(&["fence", node, "--force", "--reason", "a test"]));
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut told = String::new();
+    while Instant::now() < deadline {
+        told = ["n1", "n2", "n3"]
+            .map(|each| cluster.log_text(each))
+            .concat();
+        let evidence = format!("{agent}: status says off twice");
+        if off() && told.contains(&evidence) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+    panic!("{node} was not fenced by {agent}; logs:\n{told}");
+}
