@@ -1,14 +1,16 @@
 //! The fence agents as executables: the ClusterLabs contract, and real devices or their simulators.
 //!
-//! `contract` holds for every agent of ours, `ipmi` meets OpenIPMI's `ipmi_sim`, `caller` runs agents,
+//! `contract` holds for every agent of ours, `ipmi` meets OpenIPMI's `ipmi_sim`, `pdu` net-snmp's `snmpd`, `caller` runs agents,
 //! ours and the field's, as haftd does. Lying devices are in the agents' own packages. Needs the Debian
-//! package openipmi; `fence_ipmilan` is compared with when it is installed.
+//! packages openipmi, snmpd, snmp and fence-agents; `fence_ipmilan` is compared with when it is installed.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 mod caller;
 mod contract;
 mod ipmi;
+mod pdu;
+mod pdu_contract;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -22,6 +24,11 @@ use haft_tests::ipmi_sim::{IpmiSim, PASSWORD, USER};
 /// Our IPMI agent.
 fn fence_haft_ipmi() -> PathBuf {
     built::executable("haft-fence-ipmi", "fence_haft_ipmi")
+}
+
+/// Our PDU agent.
+fn fence_haft_pdu() -> PathBuf {
+    built::executable("haft-fence-pdu", "fence_haft_pdu")
 }
 
 /// Runs an executable with arguments and stdin to its end.

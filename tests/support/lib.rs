@@ -1,6 +1,7 @@
 //! What several suites share: real peers started for a test and ended with it.
 //!
-//! [`built`] finds this workspace's own executables, [`ipmi_sim`] runs a real BMC. It holds no
+//! [`built`] finds this workspace's own executables, [`ipmi_sim`] runs a real BMC,
+//! [`snmp_pdu`] a real SNMP agent as a PDU. It holds no
 //! assertions about haft and no network namespaces.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
@@ -8,3 +9,4 @@
 pub mod built;
 pub mod coordinators;
 pub mod ipmi_sim;
+pub mod snmp_pdu;

@@ -84,7 +84,7 @@ impl OffProof {
     /// The proof that an agent offers: haft's own read twice, all others are asked twice.
     pub fn for_agent(agent: &AgentPath) -> Self {
         match agent.name() {
-            "fence_haft_ipmi" => Self::AgentReadsTwice,
+            "fence_haft_ipmi" | "fence_haft_pdu" => Self::AgentReadsTwice,
             _ => Self::StatusTwice {
                 spacing: OFF_READ_SPACING,
             },
