@@ -25,7 +25,7 @@ pub const PRIV_PASSWORD: &str = "canary-priv-pass";
 pub const OUTLETS: u32 = 8;
 
 /// SNMPv3 users: name, authentication and privacy protocol in net-snmp's words.
-pub const USERS: [(&str, &str, &str); 9] = [
+pub const USERS: [(&str, &str, &str); 11] = [
     ("md5-des", "MD5", "DES"),
     ("sha-aes", "SHA", "AES"),
     ("sha224-aes", "SHA-224", "AES"),
@@ -35,6 +35,8 @@ pub const USERS: [(&str, &str, &str); 9] = [
     ("sha-aes192", "SHA", "AES-192"),
     ("md5-aes256", "MD5", "AES-256"),
     ("sha-des", "SHA", "DES"),
+    ("sha-aes192c", "SHA", "AES-192-C"),
+    ("md5-aes256c", "MD5", "AES-256-C"),
 ];
 /// A user who authenticates and does not encrypt.
 pub const AUTH_USER: &str = "sha-only";
@@ -384,6 +386,8 @@ fn config(dir: &std::path::Path, model: &Model) -> String {
     let users: String = USERS
         .iter()
         .map(|(name, auth, privacy)| {
+            // The names of Cisco's variants have no dashes in snmpd.
+            let privacy = privacy.replace("-C", "C").replace("AES-", "AES");
             format!(
                 "createUser {name} {auth} {PASSWORD} {privacy} {PRIV_PASSWORD}\nrwuser {name} priv\n"
             )

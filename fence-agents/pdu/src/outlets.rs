@@ -49,7 +49,7 @@ const MSP_CONTROL: &str = "1.3.6.1.4.1.318.1.1.6.5.1.1.5.{unit}.1.{plug}";
 
 /// The known PDUs. The first is what an unknown identity falls back to, as in `fence_apc_snmp`: every APC
 /// PDU has these objects, and a PDU of another make answers that it has not.
-pub static ROWS: [Row; 10] = [
+pub static ROWS: [Row; 11] = [
     // PowerNet-MIB sPDUOutletCtl: outletOn(1), outletOff(2), outletReboot(3), outletUnknown(4).
     Row {
         name: "apc-switch",
@@ -166,6 +166,20 @@ pub static ROWS: [Row; 10] = [
         names: "1.3.6.1.4.1.13742.6.3.5.3.1.3.{unit}.{plug}",
         says_on: 7,
         says_off: 8,
+        default_unit: 1,
+    },
+    // CPS-MIB ePDUOutletStatusOutletState: on(1), off(2); ePDUOutletControlOutletCommand: immediateOn(1),
+    // immediateOff(2). Its sysObjectID is the maker's, which its other devices share.
+    Row {
+        name: "cyberpower",
+        what: "CyberPower ePDU",
+        identities: &[],
+        status: "1.3.6.1.4.1.3808.1.1.3.3.5.1.1.4.{plug}",
+        off: order("1.3.6.1.4.1.3808.1.1.3.3.3.1.1.4.{plug}", 2),
+        on: order("1.3.6.1.4.1.3808.1.1.3.3.3.1.1.4.{plug}", 1),
+        names: "1.3.6.1.4.1.3808.1.1.3.3.3.1.1.2.{plug}",
+        says_on: 1,
+        says_off: 2,
         default_unit: 1,
     },
     // As fence_ipdu.

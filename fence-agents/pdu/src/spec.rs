@@ -135,6 +135,7 @@ static OPTIONS: [OptionSpec; 50] = [
                     "tripplite-lx",
                     "eaton-epdu",
                     "raritan-px2",
+                    "cyberpower",
                     "ibm-ipdu",
                 ]),
                 "Kind of PDU; auto asks it (sysObjectID)",

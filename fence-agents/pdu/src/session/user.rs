@@ -88,7 +88,7 @@ pub(super) struct User {
     name: Vec<u8>,
     protection: Protection,
     next_message_id: u32,
-    /// The first message id of the open question.
+    /// The first message id that an answer or report may carry.
     first_message_id: u32,
     salt: u64,
     corrections: u32,
@@ -269,7 +269,7 @@ impl User {
             read_at: now,
             trust: Trust::Guessed,
         });
-        Heard::Again
+        self.forget_sent()
     }
 
     fn reported(&mut self, pdu: &Pdu, level: u8) -> Heard {
@@ -280,12 +280,12 @@ impl User {
         match number {
             Some(1) => Heard::Trouble(SessionError::SecurityLevel),
             // The clock was taken over when the message was found genuine.
-            Some(2) if genuine && self.correct() => Heard::Again,
+            Some(2) if genuine && self.correct() => self.forget_sent(),
             Some(2) => Heard::Trouble(SessionError::NotInTime),
             Some(3) => Heard::Trouble(SessionError::UnknownUser),
             Some(4) if self.correct() => {
                 self.engine = None;
-                Heard::Again
+                self.forget_sent()
             }
             Some(5) => Heard::Trouble(SessionError::WrongDigest),
             Some(6) => Heard::Trouble(SessionError::Decryption),
@@ -293,6 +293,12 @@ impl User {
                 what: reason.map_or_else(|| "a report without reason".to_owned(), Oid::to_string),
             }),
         }
+    }
+
+    /// What was sent so far has had its report: a doubled one must not be heard again.
+    fn forget_sent(&mut self) -> Heard {
+        self.first_message_id = self.next_message_id;
+        Heard::Again
     }
 
     fn correct(&mut self) -> bool {

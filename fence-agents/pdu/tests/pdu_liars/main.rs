@@ -152,6 +152,7 @@ fn rows_of_v2c() -> Vec<Row> {
 fn rows_of_v3() -> Vec<Row> {
     vec![
         succeeds(Lie::V3, OFF, 2..=2),
+        succeeds(Lie::V3Twice, OFF, 2..=2),
         succeeds(Lie::V3ClockJumps, OFF, 2..=2),
         fails(
             Lie::V3Report(1),

@@ -73,6 +73,8 @@ pub(crate) enum Lie {
     RefusesOff(u32),
     /// v3, and sound.
     V3,
+    /// v3: every answer and report twice.
+    V3Twice,
     /// v3: every question is answered with this usmStats report, without a digest.
     V3Report(u32),
     /// v3: its clock jumps once, which a genuine report tells.
@@ -92,6 +94,7 @@ impl Lie {
         matches!(
             self,
             Self::V3
+                | Self::V3Twice
                 | Self::V3Report(_)
                 | Self::V3ClockJumps
                 | Self::V3NeverInTime
@@ -256,7 +259,7 @@ impl FakePdu {
         match self.lie {
             Lie::Truncated => vec![answer[..answer.len() / 2].to_vec()],
             Lie::NoiseBeforeAnswers => vec![b"\x30\x05\x02\x01\x01noise".to_vec(), answer],
-            Lie::EveryAnswerTwice => vec![answer.clone(), answer],
+            Lie::EveryAnswerTwice | Lie::V3Twice => vec![answer.clone(), answer],
             Lie::ReplaysFirstAnswer => {
                 vec![self.first_answer.get_or_insert(answer).clone()]
             }
