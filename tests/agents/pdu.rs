@@ -359,6 +359,59 @@ fn monitor_is_about_the_pdu_not_about_the_machine() {
 }
 
 #[test]
+fn a_pdu_without_a_table_of_names_must_still_answer_to_be_there() {
+    let mut pdu = SnmpPdu::start(HOMEMADE);
+    let described = described(&HOMEMADE);
+    let nameless = described.split("outlet_name_oid").next().unwrap();
+    assert_eq!(act(&pdu, "monitor", nameless).0, 0);
+    assert_eq!(act(&pdu, "list", nameless).1, "N/A\n");
+    let (exit, _, stderr) = act(&pdu, "off", &format!("{nameless}plug=node3"));
+    assert_eq!(exit, 1);
+    assert!(stderr.contains("no outlet_name_oid"), "{stderr}");
+    // Taken for what it is not: the monitor says so before anybody needs it.
+    let (exit, _, stderr) = act(&pdu, "monitor", "");
+    assert_eq!(exit, 1);
+    assert!(
+        stderr.contains("lists no outlets") && stderr.contains("apc-switch"),
+        "{stderr}"
+    );
+    pdu.kill();
+    let gone = format!("{nameless}shell_timeout=0.2\nlogin_timeout=0.2");
+    for action in ["monitor", "list"] {
+        let (exit, _, stderr) = act(&pdu, action, &gone);
+        assert_eq!(exit, 1, "{action}");
+        assert!(stderr.contains("no answer"), "{action}: {stderr}");
+    }
+}
+
+#[test]
+fn two_outlets_of_one_name_and_units_where_there_are_none_are_refused() {
+    let pdu = SnmpPdu::start(APC_RPDU);
+    pdu.set_name(2, "node1");
+    for (plug, reason) in [
+        ("node1", "several outlets called 'node1'"),
+        ("2:3", "no units"),
+    ] {
+        let (exit, _, stderr) = act(&pdu, "off", &format!("plug={plug}"));
+        assert_eq!(exit, 1);
+        assert!(stderr.contains(reason), "{stderr}");
+    }
+    assert!(pdu.calls().is_empty());
+    // As old configurations of fence_apc_snmp write it.
+    assert_eq!(act(&pdu, "off", "plug=1:3").0, 0);
+    assert_eq!(pdu.power(3), Power::Off);
+}
+
+#[test]
+fn a_name_cannot_make_up_columns_or_lines_of_a_list() {
+    let pdu = SnmpPdu::start(APC_RPDU);
+    pdu.set_name(1, "a,ON\u{1}b");
+    let (_, stdout, _) = act(&pdu, "list-status", "");
+    assert_eq!(stdout.lines().next(), Some("1,a ON b,ON"));
+    assert_eq!(stdout.lines().count(), 8);
+}
+
+#[test]
 fn the_command_line_works_as_with_fence_apc_snmp() {
     let pdu = SnmpPdu::start(APC_RPDU);
     let port = pdu.port().to_string();

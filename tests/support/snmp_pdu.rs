@@ -282,6 +282,12 @@ impl SnmpPdu {
         std::fs::rename(fresh, self.value(outlet)).unwrap();
     }
 
+    /// Gives an outlet another name.
+    pub fn set_name(&self, outlet: u32, name: &str) {
+        let object = at(self.model.names, outlet);
+        std::fs::write(self.dir.join("value").join(object), format!("{name}\n")).unwrap();
+    }
+
     /// Changes how outlets take commands from now on.
     pub fn set_outlets(&self, outlets: Outlets) {
         let text = match outlets {

@@ -76,6 +76,16 @@ pub enum DriverError {
         /// As given.
         plug: u32,
     },
+    /// A table without a row, on a PDU that should have one.
+    #[error(
+        "the PDU lists no outlets at {prefix}; is it of another kind than {kind}? set pdu or describe it"
+    )]
+    NoOutlets {
+        /// Where they should be.
+        prefix: Oid,
+        /// The kind that it was taken for.
+        kind: String,
+    },
     /// A table that does not end.
     #[error("the PDU's table of outlet names has more than {OUTLETS_MAX} rows")]
     EndlessTable,
@@ -182,12 +192,24 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
+    /// Wants any answer at all.
+    fn greet(&mut self) -> Result<(), DriverError> {
+        match self.identity() {
+            Ok(_) | Err(DriverError::Session(SessionError::NoSuchObject { .. })) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn identity(&mut self) -> Result<Binding, DriverError> {
+        let object = Oid::new(SYS_OBJECT_ID.to_vec()).expect("a constant identifier");
+        self.ask(Question::Get(object))
+    }
+
     fn describe(&mut self) -> Result<Description, DriverError> {
         if let PduChoice::Known(description) = &self.settings.kind {
             return Ok(description.as_ref().clone());
         }
-        let object = Oid::new(SYS_OBJECT_ID.to_vec()).expect("a constant identifier");
-        let row = match self.ask(Question::Get(object)) {
+        let row = match self.identity() {
             Ok(Binding {
                 value: Value::Oid(identity),
                 ..
@@ -281,6 +303,17 @@ impl<'a> Driver<'a> {
     pub fn list(&mut self, states: ListStates) -> Result<Vec<Listed>, DriverError> {
         let description = self.describe()?;
         let names = self.names(&description)?;
+        match &description.names {
+            // Nothing was asked yet, and somebody who lists wants to know that the PDU is there.
+            None => self.greet()?,
+            Some(pattern) if names.is_empty() => {
+                return Err(DriverError::NoOutlets {
+                    prefix: pattern.prefix(),
+                    kind: description.name,
+                });
+            }
+            Some(_) => {}
+        }
         let mut listed = Vec::new();
         for (place, name) in names {
             let reading = match states {

@@ -75,10 +75,11 @@ fn act(action: Action, settings: &Settings) -> Result<Report, DriverError> {
         Action::Status => with_driver(settings, status),
         // Reachable is all that is asked; where outlets are named, they must be there.
         Action::Monitor => with_driver(settings, |driver| {
-            driver.meet()?;
-            driver.read_power()?;
             if settings.plugs.is_empty() {
                 driver.list(ListStates::Without)?;
+            } else {
+                driver.meet()?;
+                driver.read_power()?;
             }
             Ok(Report::text(String::new()))
         }),

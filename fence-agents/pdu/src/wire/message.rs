@@ -284,7 +284,7 @@ impl Version {
 }
 
 /// A v1 or v2c message.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CommunityMessage {
     /// [`Version::V1`] or [`Version::V2c`].
     pub version: Version,
@@ -292,6 +292,16 @@ pub struct CommunityMessage {
     pub community: Vec<u8>,
     /// The question or answer.
     pub pdu: Pdu,
+}
+
+impl fmt::Debug for CommunityMessage {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Without the community.
+        out.debug_struct("CommunityMessage")
+            .field("version", &self.version)
+            .field("pdu", &self.pdu)
+            .finish_non_exhaustive()
+    }
 }
 
 impl CommunityMessage {
@@ -360,6 +370,13 @@ mod tests {
                       \x02\x01\x00\x30\x0e\x30\x0c\x06\x08\x2b\x06\x01\x02\x01\x01\x02\x00\x05\x00";
         assert_eq!(question().to_bytes(), bytes);
         assert_eq!(CommunityMessage::from_bytes(bytes), Ok(question()));
+    }
+
+    #[test]
+    fn the_community_is_not_in_what_debug_prints() {
+        let text = format!("{:?}", question());
+        let bytes = format!("{:?}", b"private");
+        assert!(!text.contains("private") && !text.contains(&bytes) && text.contains("pdu"));
     }
 
     #[test]
