@@ -237,7 +237,7 @@ fn a_pdu_that_nobody_knows_works_from_a_description() {
 fn wrong_credentials_fail_with_a_reason_and_change_nothing() {
     let pdu = SnmpPdu::start(APC_RPDU);
     let v3 = user("sha-aes", "SHA", "AES");
-    for (more, reason) in [
+    let cases = [
         (
             "community=nonsense".to_owned(),
             "community or snmp_version are not its own",
@@ -264,14 +264,21 @@ fn wrong_credentials_fail_with_a_reason_and_change_nothing() {
             "authorizationError",
         ),
         (user(AUTH_USER, "SHA", "AES"), "security level"),
-    ] {
-        for action in ["off", "status"] {
-            let more = format!("{more}\nplug=3\nshell_timeout=0.5\nlogin_timeout=0.5");
-            let (exit, stdout, stderr) = act(&pdu, action, &more);
-            assert_eq!((exit, stdout.as_str()), (1, ""), "{more}");
-            assert!(stderr.contains(reason), "{more}: {stderr}");
+    ];
+    let pdu = &pdu;
+    // Some wait for a timeout, so they wait together.
+    std::thread::scope(|scope| {
+        for (more, reason) in &cases {
+            for action in ["off", "status"] {
+                let more = format!("{more}\nplug=3\nshell_timeout=5");
+                scope.spawn(move || {
+                    let (exit, stdout, stderr) = act(pdu, action, &more);
+                    assert_eq!((exit, stdout.as_str()), (1, ""), "{more}");
+                    assert!(stderr.contains(reason), "{more}: {stderr}");
+                });
+            }
         }
-    }
+    });
     assert_eq!(pdu.power(3), Power::On);
     assert!(pdu.calls().is_empty(), "{:?}", pdu.calls());
 }

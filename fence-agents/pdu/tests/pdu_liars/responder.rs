@@ -105,6 +105,30 @@ impl Lie {
     }
 }
 
+impl Lie {
+    /// Whether the agent ends by a timeout of its own, so that a test waits for all of it.
+    pub(crate) fn ends_in_silence(self) -> bool {
+        matches!(
+            self,
+            Self::Silent
+                | Self::ActsWithoutAnswer
+                | Self::NeverActsNorAnswersOff
+                | Self::SilentAfterOff
+                | Self::Garbage
+                | Self::Truncated
+                | Self::WrongRequestId
+                | Self::ReplaysFirstAnswer
+                | Self::AnswersFromOtherPort
+                | Self::OtherCommunity
+                | Self::OtherVersion
+                | Self::TooSlow
+                | Self::V3Unprotected
+                | Self::V3WrongDigest
+                | Self::V3OldBoots
+        )
+    }
+}
+
 /// What the tests look at.
 #[derive(Default)]
 struct Seen {
