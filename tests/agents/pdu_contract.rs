@@ -175,43 +175,52 @@ fn outcome(agent: &PathBuf, pdu: &SnmpPdu, action: &str, more: &str) -> (Option<
     (output.status.code(), text(&output.stdout))
 }
 
-fn both_agree(model: Model, action: &str, more: &str, before: impl Fn(&SnmpPdu)) {
-    let theirs = fence_apc_snmp();
-    let seen = [theirs, fence_haft_pdu()].map(|agent| {
-        let pdu = SnmpPdu::start(model);
-        before(&pdu);
-        let (exit, stdout) = outcome(&agent, &pdu, action, more);
-        // A list is unordered: the field's agents print a dictionary.
-        let mut lines: Vec<_> = stdout.lines().map(str::to_owned).collect();
-        lines.sort();
-        (
-            exit,
-            lines,
-            (1..=8).map(|outlet| pdu.power(outlet)).collect::<Vec<_>>(),
-        )
-    });
-    assert_eq!(
-        seen[0], seen[1],
-        "{} {action} {more}: theirs, ours",
-        model.identity
-    );
+/// Tells both agents the same, step by step, each at a PDU of its own.
+fn both_agree(model: Model, steps: &[(&str, &str)]) {
+    let agents = [fence_apc_snmp(), fence_haft_pdu()];
+    let pdus = [SnmpPdu::start(model), SnmpPdu::start(model)];
+    for (action, more) in steps {
+        let [theirs, ours] = [0, 1].map(|side| {
+            if *action == "stick" {
+                pdus[side].set_outlets(Outlets::Stick);
+                return (None, Vec::new(), Vec::new());
+            }
+            let (exit, stdout) = outcome(&agents[side], &pdus[side], action, more);
+            // A list is unordered: the field's agents print a dictionary.
+            let mut lines: Vec<_> = stdout.lines().map(str::to_owned).collect();
+            lines.sort();
+            let powers: Vec<_> = (1..=8).map(|outlet| pdus[side].power(outlet)).collect();
+            (exit, lines, powers)
+        });
+        assert_eq!(
+            theirs, ours,
+            "{} {action} {more}: theirs, ours",
+            model.identity
+        );
+    }
 }
 
 #[test]
 fn both_agents_agree_about_one_outlet_of_every_kind_of_pdu() {
-    for model in [APC_RPDU, APC_MSP, APC_SWITCH, TRIPPLITE] {
-        for action in ["off", "status", "list"] {
-            both_agree(model, action, "port=3", |_| {});
+    let (number, name) = ("port=3", "port=node3");
+    let whole = [
+        ("list", ""),
+        ("status", number),
+        ("off", number),
+        ("off", number),
+        ("status", number),
+        ("on", name),
+        ("reboot", name),
+        ("monitor", number),
+        ("stick", ""),
+        ("off", number),
+    ];
+    std::thread::scope(|scope| {
+        scope.spawn(|| both_agree(APC_RPDU, &whole));
+        for model in [APC_MSP, APC_SWITCH, TRIPPLITE] {
+            scope
+                .spawn(move || both_agree(model, &[("list", ""), ("off", number), ("on", number)]));
         }
-        both_agree(model, "on", "port=3", |pdu| pdu.set_power(3, Power::Off));
-    }
-    for action in ["off", "reboot", "status", "monitor"] {
-        both_agree(APC_RPDU, action, "port=node3", |pdu| {
-            pdu.set_power(3, Power::Off)
-        });
-    }
-    both_agree(APC_RPDU, "off", "port=3", |pdu| {
-        pdu.set_outlets(Outlets::Stick)
     });
 }
 
@@ -222,26 +231,20 @@ fn both_agents_agree_over_snmp_v3() {
             "port=3\nsnmp_version=3\nlogin=sha-aes\npasswd={PASSWORD}\nsnmp_priv_passwd={PRIV_PASSWORD}\n{more}"
         )
     };
-    both_agree(
-        APC_RPDU,
-        "off",
-        &v3("snmp_auth_prot=SHA\nsnmp_priv_prot=AES\nsnmp_sec_level=authPriv"),
-        |_| {},
+    let (told, level) = (
+        "snmp_auth_prot=SHA\nsnmp_priv_prot=AES",
+        "snmp_sec_level=authPriv",
     );
     both_agree(
         APC_RPDU,
-        "status",
-        &v3("snmp_auth_prot=SHA\nsnmp_priv_prot=AES"),
-        |_| {},
+        &[
+            ("off", &v3(&format!("{told}\n{level}"))),
+            ("status", &v3(told)),
+            ("status", &v3(&format!("{told}\npasswd=wrong-password"))),
+            // Neither is told protocols: both take MD5 and DES.
+            ("on", &v3("login=md5-des")),
+        ],
     );
-    both_agree(
-        APC_RPDU,
-        "status",
-        &v3("snmp_auth_prot=SHA\nsnmp_priv_prot=AES\npasswd=wrong-password"),
-        |_| {},
-    );
-    // Neither is told protocols: both take MD5 and DES.
-    both_agree(APC_RPDU, "off", &v3("login=md5-des"), |_| {});
 }
 
 #[test]
