@@ -1,9 +1,9 @@
 //! The fence agents as executables: the ClusterLabs contract, and real devices or their simulators.
 //!
-//! `contract` holds for every agent of ours, `ipmi` meets OpenIPMI's `ipmi_sim`, `caller` runs ours as haftd
-//! does, `field` runs Debian's, `canary` looks for a secret everywhere.
-//! Lying devices are in the agents' own packages. Needs the Debian packages
-//! openipmi, ipmitool, fence-agents and sbd.
+//! `contract` holds for every agent of ours, `ipmi` meets OpenIPMI's `ipmi_sim`, `pdu` net-snmp's `snmpd`, `caller` runs
+//! ours as haftd does, `field` runs Debian's, `canary` looks for a secret everywhere.
+//! Lying devices are in the agents' own packages. Needs the Debian packages openipmi, ipmitool, snmpd, snmp,
+//! fence-agents and sbd.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
@@ -12,6 +12,8 @@ mod canary;
 mod contract;
 mod field;
 mod ipmi;
+mod pdu;
+mod pdu_contract;
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -25,6 +27,11 @@ use haft_tests::ipmi_sim::{IpmiSim, PASSWORD, USER};
 /// Our IPMI agent.
 fn fence_haft_ipmi() -> PathBuf {
     built::executable("haft-fence-ipmi", "fence_haft_ipmi")
+}
+
+/// Our PDU agent.
+fn fence_haft_pdu() -> PathBuf {
+    built::executable("haft-fence-pdu", "fence_haft_pdu")
 }
 
 /// Runs an executable with arguments and stdin to its end.
