@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 use super::find::AgentPath;
-use super::outcome::{Outcome, Report, says_off, says_still_on};
+use super::outcome::{Outcome, Report, says_made_off, says_off, says_still_on};
 use super::parameters::Parameters;
 use super::run::{Call, run};
 use super::turn::DeviceTurn;
@@ -39,6 +39,11 @@ pub enum OffProof {
         /// Pause between two reads.
         spacing: Duration,
     },
+    /// The agent's `off` delivers a poison pill and waits until it counts; `Powered OFF` and exit 0 are
+    /// the proof, and nothing else is. `Already OFF`, `fence_sbd`'s word for a pill in the slot, is not.
+    /// `status` of such an agent tells that a pill lies in a slot, which is not off yet: it is never
+    /// consulted, and an adopted order begins anew, with the whole wait (design rule R5).
+    AgentWaits,
 }
 
 /// An order to power one machine off.
@@ -85,6 +90,7 @@ impl OffProof {
     pub fn for_agent(agent: &AgentPath) -> Self {
         match agent.name() {
             "fence_haft_ipmi" => Self::AgentReadsTwice,
+            "fence_haft_sbd" | "fence_sbd" => Self::AgentWaits,
             _ => Self::StatusTwice {
                 spacing: OFF_READ_SPACING,
             },
@@ -126,7 +132,7 @@ pub async fn read_power(
 /// Sends `off` and proves it.
 pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerdict {
     let deadline = match order.proof {
-        OffProof::AgentReadsTwice => order.deadline,
+        OffProof::AgentReadsTwice | OffProof::AgentWaits => order.deadline,
         // A hanging `off` leaves a quarter of the time for asking what it did (hazard R24: after a
         // timeout the question is status, not off again).
         OffProof::StatusTwice { .. } => {
@@ -154,11 +160,18 @@ pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerd
                 ),
             }
         }
-        (OffProof::AgentReadsTwice, Outcome::Done | Outcome::On | Outcome::Off) => {
-            OffVerdict::Unknown {
-                reason: "the agent ended well but did not report off".to_owned(),
+        (OffProof::AgentWaits, Outcome::Done) if says_made_off(&report.stdout) => {
+            let said = report.stdout.trim().replace('\n', "; ");
+            OffVerdict::Confirmed {
+                evidence: format!("{}: {said}", order.agent.name()),
             }
         }
+        (
+            OffProof::AgentReadsTwice | OffProof::AgentWaits,
+            Outcome::Done | Outcome::On | Outcome::Off,
+        ) => OffVerdict::Unknown {
+            reason: "the agent ended well but did not report off".to_owned(),
+        },
         (OffProof::AgentReadsTwice, Outcome::Failed { reason, .. })
             if says_still_on(&report.stderr) =>
         {
@@ -166,11 +179,12 @@ pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerd
                 reason: reason.clone(),
             }
         }
-        (OffProof::AgentReadsTwice, Outcome::Failed { .. } | Outcome::TimedOut) => {
-            OffVerdict::Unknown {
-                reason: reason_of(&report, Action::Off),
-            }
-        }
+        (
+            OffProof::AgentReadsTwice | OffProof::AgentWaits,
+            Outcome::Failed { .. } | Outcome::TimedOut,
+        ) => OffVerdict::Unknown {
+            reason: reason_of(&report, Action::Off),
+        },
         (
             OffProof::StatusTwice { spacing },
             Outcome::Done | Outcome::On | Outcome::Off | Outcome::Failed { .. } | Outcome::TimedOut,
@@ -191,6 +205,7 @@ pub async fn adopt_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerdic
     let spacing = match order.proof {
         OffProof::AgentReadsTwice => OFF_READ_SPACING,
         OffProof::StatusTwice { spacing } => spacing,
+        OffProof::AgentWaits => return confirm_off(turn, order).await,
     };
     match read_power(turn, order.agent, order.parameters, order.deadline).await {
         PowerReading::On => confirm_off(turn, order).await,

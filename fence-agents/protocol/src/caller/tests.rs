@@ -36,6 +36,8 @@ case "$mode-$action" in
   flap-off) echo "Success: Powered OFF" ;;
   flap-status) if [ $(($(count) % 2)) = 1 ]; then echo "Status: OFF"; exit 2; fi; echo "Status: ON" ;;
   reboots-*) echo "Success: Rebooted" ;;
+  pill-off) echo "Success: Already OFF" ;;
+  pill-status) echo "Status: OFF"; exit 2 ;;
   onfirst-status) if [ "$(grep -c off "$log")" = 0 ]; then echo "Status: ON"; else echo "Status: OFF"; exit 2; fi ;;
   onfirst-off) echo "Success: Powered OFF" ;;
   hang-*) sleep 1000 & echo "$$ $!" >> "$log"; wait ;;
@@ -60,6 +62,8 @@ fn agents() -> TempDir {
     for (name, mode, text) in [
         ("fence_script", "755", SCRIPT),
         ("fence_haft_ipmi", "755", SCRIPT),
+        ("fence_haft_sbd", "755", SCRIPT),
+        ("fence_sbd", "755", SCRIPT),
         ("plain", "644", SCRIPT),
         ("open", "777", SCRIPT),
         ("fence_none", "755", none),
@@ -448,6 +452,25 @@ async fn an_adopted_order_asks_first_and_acts_only_on_a_running_machine() {
         OffVerdict::Unknown { .. }
     ));
     assert_eq!(blind.log(), ["status"]);
+}
+
+#[tokio::test]
+async fn an_adopted_pill_is_sent_and_waited_for_again_and_status_is_never_asked() {
+    for agent in ["fence_haft_sbd", "fence_sbd"] {
+        let sent = Bench::with(agent, "honest");
+        let verdict = sent.adopt_off().await;
+        assert!(
+            matches!(verdict, OffVerdict::Confirmed { .. }),
+            "{verdict:?}"
+        );
+        assert_eq!(sent.log(), ["off"]);
+        // A pill in the slot reads as off before anybody has obeyed it.
+        let lies = Bench::with(agent, "pill");
+        for verdict in [lies.adopt_off().await, lies.confirm_off().await] {
+            assert!(matches!(verdict, OffVerdict::Unknown { .. }), "{verdict:?}");
+        }
+        assert_eq!(lies.log(), ["off", "off"]);
+    }
 }
 
 #[tokio::test]
