@@ -25,6 +25,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/sim", &["haft-engine"]),
     ("fence-agents/protocol", &[]),
     ("fence-agents/ipmi", &["haft-fence-protocol"]),
+    ("fence-agents/sbd", &["haft-fence-protocol"]),
     ("tests/judge", &[]),
 ];
 
@@ -69,6 +70,7 @@ fn small_programs_link_neither_raft_nor_rocksdb() {
         "src/agent",
         "src/ctl",
         "fence-agents/ipmi",
+        "fence-agents/sbd",
         "fence-agents/protocol",
     ] {
         for name in dependencies(folder) {
