@@ -130,3 +130,6 @@ pub fn in_words(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

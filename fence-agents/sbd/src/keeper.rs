@@ -171,4 +171,4 @@ fn keep(mut open: impl FnMut() -> Result<Volume, DeviceError>, jobs: &Receiver<J
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -319,4 +319,4 @@ impl Volume {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

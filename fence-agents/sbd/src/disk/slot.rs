@@ -64,7 +64,7 @@ impl SlotName {
     /// Reads a field up to its first NUL, at most [`NAME_MAX`] bytes; `None` when it is empty.
     pub(super) fn from_field(field: &[u8]) -> Option<Self> {
         let end = field.iter().position(|byte| *byte == 0);
-        let name = &field[..end.unwrap_or(NAME_MAX).min(NAME_MAX)];
+        let name = &field[..end.unwrap_or(field.len()).min(NAME_MAX)];
         (!name.is_empty()).then(|| Self(name.to_vec()))
     }
 
