@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::{fence_haft_ipmi, run, text};
 
 /// Rewrites the golden when HAFT_UPDATE_GOLDEN is set; read the difference before committing it.
-fn compare(golden: &str, now: &str) {
+pub(crate) fn compare(golden: &str, now: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("agents/golden")
         .join(golden);

@@ -1,14 +1,19 @@
 //! The fence agents as executables: the ClusterLabs contract, and real devices or their simulators.
 //!
 //! `contract` holds for every agent of ours, `ipmi` meets OpenIPMI's `ipmi_sim`, `caller` runs agents,
-//! ours and the field's, as haftd does. Lying devices are in the agents' own packages. Needs the Debian
-//! package openipmi; `fence_ipmilan` is compared with when it is installed.
+//! ours and the field's, as haftd does. `sbd`, `sbd_faults`, `sbd_interop` and `sbd_watch` share loop
+//! devices with the ClusterLabs `sbd` tool. Lying devices are in the agents' own packages. Needs the
+//! Debian packages openipmi and sbd; `fence_ipmilan` is compared with when it is installed.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 mod caller;
 mod contract;
 mod ipmi;
+mod sbd;
+mod sbd_faults;
+mod sbd_interop;
+mod sbd_watch;
 
 use std::io::Write as _;
 use std::path::PathBuf;

@@ -8,3 +8,4 @@
 pub mod built;
 pub mod coordinators;
 pub mod ipmi_sim;
+pub mod sbd_lab;

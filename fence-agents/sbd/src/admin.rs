@@ -20,8 +20,8 @@ use crate::run::{Steps, isolate, leave, own_name};
 use crate::settings::{Method, Settings, SettingsError, disks, plain_files};
 use crate::volume::{Claim, Overwrite, Survey, Volume, VolumeError};
 
-/// Time to lay out a disk: 1023 synchronous transfers.
-const CREATE_PATIENCE: Duration = Duration::from_secs(120);
+/// Time to lay out a disk: some eighty synchronous transfers, up to 128 KiB each.
+const CREATE_PATIENCE: Duration = Duration::from_secs(60);
 /// Claims that were lost to others before a person should look.
 const CLAIMS_MAX: u32 = 10;
 

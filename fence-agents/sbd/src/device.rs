@@ -30,7 +30,7 @@ pub trait Sectors: Send {
     /// # Errors
     /// The disk fails or ends before.
     fn read(&mut self, first: Sector, into: &mut [u8]) -> Result<(), DeviceError>;
-    /// Writes one sector.
+    /// Writes whole sectors. One sector is written whole or not at all; more are not.
     ///
     /// # Errors
     /// The disk fails or takes less.
@@ -357,17 +357,22 @@ impl Sectors for BlockDevice {
 
     fn write(&mut self, at: Sector, bytes: &[u8]) -> Result<(), DeviceError> {
         let sector = at.get();
-        let offset = self.offset(at);
-        let buffer = self.buffer.first(bytes.len());
-        buffer.copy_from_slice(bytes);
-        let got = retry(|| self.file.write_at(buffer, offset))
-            .map_err(|source| DeviceError::Write { sector, source })?;
-        if got != bytes.len() {
-            return Err(DeviceError::Short {
-                sector,
-                got,
-                wanted: bytes.len(),
-            });
+        let mut offset = self.offset(at);
+        let mut done = 0;
+        for piece in bytes.chunks(CHUNK) {
+            let buffer = self.buffer.first(piece.len());
+            buffer.copy_from_slice(piece);
+            let got = retry(|| self.file.write_at(buffer, offset))
+                .map_err(|source| DeviceError::Write { sector, source })?;
+            done += got;
+            if got != piece.len() {
+                return Err(DeviceError::Short {
+                    sector,
+                    got: done,
+                    wanted: bytes.len(),
+                });
+            }
+            offset += u64::try_from(got).unwrap_or(0);
         }
         Ok(())
     }

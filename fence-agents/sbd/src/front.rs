@@ -7,6 +7,7 @@
 //! descriptors, dies with the front (parent-death signal), and goes when its disk answers or fails.
 
 use std::io::{Read, Write as _};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -31,6 +32,7 @@ pub fn through_disk_side(arguments: &[String], stdin: &[u8], patience: Duration)
 fn start(arguments: &[String]) -> std::io::Result<Child> {
     // Not by path: the file may be replaced while this runs.
     Command::new("/proc/self/exe")
+        .arg0("fence_haft_sbd")
         .arg(DISK_SIDE)
         .arg(getpid().as_raw_nonzero().to_string())
         .args(arguments)

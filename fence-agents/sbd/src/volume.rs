@@ -133,16 +133,18 @@ impl Volume {
         self.sectors.sector_size()
     }
 
-    fn read_sector(&mut self, at: Sector) -> Result<Vec<u8>, DeviceError> {
-        let mut bytes = vec![0; self.size().bytes()];
-        self.sectors.read(at, &mut bytes)?;
+    fn read_sectors(&mut self, first: Sector, count: usize) -> Result<Vec<u8>, DeviceError> {
+        let mut bytes = vec![0; count * self.size().bytes()];
+        self.sectors.read(first, &mut bytes)?;
         Ok(bytes)
     }
 
-    /// Writes a sector and reads it back. Failure of either is failure.
+    /// Writes whole sectors and reads them back. Failure of either is failure.
     fn write_verified(&mut self, at: Sector, bytes: &[u8]) -> Result<(), DeviceError> {
         self.sectors.write(at, bytes)?;
-        if self.read_sector(at)? == bytes {
+        let mut back = vec![0; bytes.len()];
+        self.sectors.read(at, &mut back)?;
+        if back == bytes {
             Ok(())
         } else {
             Err(DeviceError::Unverified { sector: at.get() })
@@ -154,7 +156,7 @@ impl Volume {
     /// # Errors
     /// The disk fails or has no usable header.
     pub fn header(&mut self) -> Result<Header, VolumeError> {
-        let bytes = self.read_sector(Sector::HEADER)?;
+        let bytes = self.read_sectors(Sector::HEADER, 1)?;
         Ok(Header::decode(&bytes, self.size())?)
     }
 
@@ -166,13 +168,8 @@ impl Volume {
         let header = self.header()?;
         let size = self.size().bytes();
         let mut entries = Vec::new();
-        let mut numbers = SlotNumber::first(header.slots).peekable();
-        // Sixteen slots with their mailboxes at a time keep the memory small with 4096-byte sectors.
-        let mut bytes = vec![0; 32 * size];
-        while let Some(first) = numbers.peek().copied() {
-            let batch: Vec<SlotNumber> = numbers.by_ref().take(16).collect();
-            let bytes = &mut bytes[..batch.len() * 2 * size];
-            self.sectors.read(first.slot_sector(), bytes)?;
+        for batch in batches(header.slots) {
+            let bytes = self.read_sectors(batch[0].slot_sector(), 2 * batch.len())?;
             for (number, pair) in batch.into_iter().zip(bytes.chunks_exact(2 * size)) {
                 let (slot, mailbox) = pair.split_at(size);
                 if let Slot::Taken(name) = Slot::decode(slot) {
@@ -238,7 +235,7 @@ impl Volume {
     /// The disk fails.
     pub fn clear(&mut self, number: SlotNumber, seen: &Mailbox) -> Result<Clearing, VolumeError> {
         let at = number.mailbox_sector();
-        if Mailbox::decode(&self.read_sector(at)?) != *seen {
+        if Mailbox::decode(&self.read_sectors(at, 1)?) != *seen {
             return Ok(Clearing::Changed);
         }
         let bytes = Mailbox::EMPTY.encode(self.size());
@@ -283,11 +280,10 @@ impl Volume {
         }
         let size = self.size();
         let header = Header::new(size, timeouts, uuid);
-        let zeros = vec![0; size.bytes()];
-        self.write_verified(Sector::HEADER, &zeros)?;
-        for number in SlotNumber::first(header.slots) {
-            self.write_verified(number.slot_sector(), &zeros)?;
-            self.write_verified(number.mailbox_sector(), &zeros)?;
+        self.write_verified(Sector::HEADER, &vec![0; size.bytes()])?;
+        for batch in batches(header.slots) {
+            let zeros = vec![0; batch.len() * 2 * size.bytes()];
+            self.write_verified(batch[0].slot_sector(), &zeros)?;
         }
         self.write_verified(Sector::HEADER, &header.encode())?;
         Ok(header)
@@ -301,14 +297,11 @@ impl Volume {
             );
             return Err(VolumeError::NotEmpty(name));
         }
-        let size = self.size().bytes();
-        let mut pair = vec![0; 2 * size];
-        let mut sectors = vec![0; size];
-        self.sectors.read(Sector::HEADER, &mut sectors)?;
-        let mut zero = sectors.iter().all(|byte| *byte == 0);
-        for number in SlotNumber::first(crate::disk::SLOTS_MAX) {
-            self.sectors.read(number.slot_sector(), &mut pair)?;
-            zero = zero && pair.iter().all(|byte| *byte == 0);
+        let first = self.read_sectors(Sector::HEADER, 1)?;
+        let mut zero = first.iter().all(|byte| *byte == 0);
+        for batch in batches(crate::disk::SLOTS_MAX) {
+            let bytes = self.read_sectors(batch[0].slot_sector(), 2 * batch.len())?;
+            zero = zero && bytes.iter().all(|byte| *byte == 0);
         }
         if zero {
             Ok(())
@@ -316,6 +309,13 @@ impl Volume {
             Err(VolumeError::NotEmpty("some other content".to_owned()))
         }
     }
+}
+
+/// Slots in runs that fit one transfer; no run is empty. With their mailboxes, sixteen slots of
+/// 4096-byte sectors take 128 KiB.
+fn batches(slots: u8) -> Vec<Vec<SlotNumber>> {
+    let all: Vec<SlotNumber> = SlotNumber::first(slots).collect();
+    all.chunks(16).map(<[SlotNumber]>::to_vec).collect()
 }
 
 #[cfg(test)]
