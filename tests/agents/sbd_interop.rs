@@ -67,10 +67,13 @@ fn written_alike(sector: u32, count: usize) {
         }
     };
     both("created");
-    for node in NODES {
-        sbd_done(&theirs, &["allocate", node]);
-        admin_done("allocate", &ours, &[node]);
-    }
+    // Each tool waits after each claim, and the field's takes one disk after the other.
+    std::thread::scope(|scope| {
+        for disk in &theirs {
+            scope.spawn(move || NODES.map(|node| sbd_done(&[disk], &["allocate", node])));
+        }
+        scope.spawn(|| NODES.map(|node| admin_done("allocate", &ours, &[node])));
+    });
     both("allocated");
     // All at once: each waits for msgwait.
     std::thread::scope(|scope| {

@@ -350,12 +350,20 @@ fn dump(out: &mut String, path: &str, survey: &Survey) {
     out.push_str(&format!("==Header on disk {path} is dumped\n"));
 }
 
+/// Claims a slot on every disk, waits once for all of them, and looks whether the claims held.
 fn allocate(order: &Order, node: &SlotName, out: &mut String) -> Result<(), AdminError> {
-    for path in &order.settings.disks {
-        let plain = order.settings.plain_files;
-        let keeper = Keeper::of_path(path.clone(), Access::Write, plain);
-        let mut claims = 0;
-        loop {
+    let disks = order.settings.disks.iter();
+    let mut open: Vec<(&Path, Keeper)> = disks
+        .map(|path| {
+            let plain = order.settings.plain_files;
+            let keeper = Keeper::of_path(path.clone(), Access::Write, plain);
+            (path.as_path(), keeper)
+        })
+        .collect();
+    for _ in 0..CLAIMS_MAX {
+        let mut pause = 0;
+        let mut pending = Vec::new();
+        for (path, keeper) in open {
             let name = node.clone();
             let step = ask(path, &keeper, order.settings.io_timeout, move |volume| {
                 volume.claim(&name)
@@ -363,19 +371,21 @@ fn allocate(order: &Order, node: &SlotName, out: &mut String) -> Result<(), Admi
             match step {
                 Claim::Owned(number) => {
                     out.push_str(&format!("{node} has slot {number} on {}\n", path.display()));
-                    break;
                 }
                 Claim::Pending(_, timeouts) => {
-                    claims += 1;
-                    if claims > CLAIMS_MAX {
-                        return Err(AdminError::Race(path.display().to_string()));
-                    }
-                    std::thread::sleep(Duration::from_secs(timeouts.allocate.min(3600).into()));
+                    pause = timeouts.allocate.max(pause);
+                    pending.push((path, keeper));
                 }
             }
         }
+        if pending.is_empty() {
+            return Ok(());
+        }
+        open = pending;
+        std::thread::sleep(Duration::from_secs(pause.min(3600).into()));
     }
-    Ok(())
+    let lost = open.first().map(|(path, _)| path.display().to_string());
+    Err(AdminError::Race(lost.unwrap_or_default()))
 }
 
 fn send(
