@@ -128,8 +128,10 @@ impl Node {
         match command {
             Command::Attach { disk, ask } => {
                 let node = SlotName::new("a").unwrap();
+                // The disks here allow a second to allocate, and the machine asks again after one.
                 let work = move |volume: &mut Volume| match volume.claim(&node)? {
-                    Claim::Owned(slot) | Claim::Pending(slot, _) => volume.sighting(slot),
+                    Claim::Owned(slot) => volume.sighting(slot),
+                    Claim::Pending(..) => Err(VolumeError::NoSlot { node }),
                 };
                 self.ask(disk, work, move |found| Event::Attached {
                     disk,

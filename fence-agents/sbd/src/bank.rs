@@ -62,8 +62,12 @@ impl Bank {
     pub fn deliver(&self, node: &SlotName, plan: &Plan, mailbox: &Mailbox) -> Vec<Answer<Instant>> {
         self.round(|disk| {
             let (_, slot) = *plan.targets.iter().find(|(target, _)| *target == disk)?;
-            let (node, mailbox) = (node.clone(), mailbox.clone());
+            let (node, mailbox, timeouts) = (node.clone(), mailbox.clone(), plan.timeouts);
             Some(move |volume: &mut Volume| {
+                let now = volume.header()?.timeouts;
+                if now != timeouts {
+                    return Err(VolumeError::TimeoutsChanged(now));
+                }
                 volume.deliver(slot, &node, &mailbox)?;
                 Ok(Instant::now())
             })

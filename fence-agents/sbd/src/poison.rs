@@ -114,6 +114,8 @@ pub enum PoisonError {
 pub struct Plan {
     /// Every disk that has a slot of the node, with its number there.
     pub targets: Vec<(DiskIndex, SlotNumber)>,
+    /// What the disks agreed on. A disk that says something else when it is written to is another one.
+    pub timeouts: Timeouts,
     /// Time from the last verified write to certainty: the longest of the disks.
     pub msgwait: Duration,
 }
@@ -192,6 +194,7 @@ pub fn plan(
     }
     Ok(Plan {
         targets,
+        timeouts,
         msgwait: Duration::from_secs(timeouts.msgwait.into()),
     })
 }

@@ -46,6 +46,9 @@ pub enum VolumeError {
         /// Whose it was.
         node: SlotName,
     },
+    /// The disk was created anew since it was surveyed.
+    #[error("the disk states other timeouts than a moment ago ({0})")]
+    TimeoutsChanged(Timeouts),
     /// There is something on the disk already.
     #[error("the disk is not empty ({0}); --overwrite destroys what is there")]
     NotEmpty(String),

@@ -119,7 +119,9 @@ pub enum SelfFence {
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
-    /// Open the disk, find or allocate the own slot, and read it.
+    /// Open the disk, find or allocate the own slot, and read it. A claim that is still pending
+    /// ([`crate::volume::Claim::Pending`]) is no slot: answer with a failure, not before the header's
+    /// `allocate` time is over, and this is asked again.
     Attach {
         /// Which.
         disk: DiskIndex,

@@ -1,9 +1,10 @@
 //! Three disks of which one hangs: the round must neither wait for it nor count it.
 
 use super::*;
-use crate::disk::{Message, Pill, Timeouts};
+use crate::disk::{Message, Pill, Timeouts, Uuid};
 use crate::keeper::tests::hung;
 use crate::poison;
+use crate::volume::Overwrite;
 use crate::volume::tests::{Fault, Memory};
 
 fn healthy(uuid: u8) -> (Memory, Keeper) {
@@ -39,6 +40,24 @@ fn a_hung_disk_delays_no_pill_on_the_other_two() {
     assert_eq!(poison::undisturbed(bank.count(), &writes, &looks), Ok(()));
     let (_, slot) = plan.targets[0];
     assert_eq!(one.volume().sighting(slot).unwrap().mailbox, pill());
+}
+
+#[test]
+fn a_disk_created_anew_between_survey_and_write_is_not_counted() {
+    let (memory, keeper) = healthy(1);
+    let bank = Bank::of(vec![keeper], DiskCount::One, Duration::from_secs(30));
+    let plan = poison::plan(bank.count(), &node(), &bank.survey()).unwrap();
+    let longer = Timeouts {
+        msgwait: 60,
+        ..Timeouts::default()
+    };
+    let mut volume = memory.volume();
+    let anything = Overwrite::Anything;
+    volume.create(longer, Uuid([2; 16]), anything).unwrap();
+    volume.claim(&node()).unwrap();
+    let writes = bank.deliver(&node(), &plan, &pill());
+    let error = poison::delivered(bank.count(), &writes).unwrap_err();
+    assert!(error.to_string().contains("other timeouts"), "{error}");
 }
 
 #[test]
