@@ -1,7 +1,7 @@
 //! The fence agents as executables: the ClusterLabs contract, and real devices or their simulators.
 //!
 //! `contract` holds for every agent of ours, `ipmi` meets OpenIPMI's `ipmi_sim`, `caller` runs agents,
-//! ours and the field's, as haftd does. `sbd`, `sbd_faults`, `sbd_interop` and `sbd_watch` share loop
+//! ours and the field's, as haftd does. `sbd` and the modules named after it share loop
 //! devices with the ClusterLabs `sbd` tool. Lying devices are in the agents' own packages. Needs the
 //! Debian packages openipmi and sbd; `fence_ipmilan` is compared with when it is installed.
 
@@ -12,6 +12,7 @@ mod contract;
 mod ipmi;
 mod sbd;
 mod sbd_faults;
+mod sbd_field_watch;
 mod sbd_interop;
 mod sbd_watch;
 

@@ -79,16 +79,18 @@ pub(crate) fn start(action: &str, disks: &[&Path], node: &str) -> Child {
         .unwrap()
 }
 
-/// Waits until the first line of a disk's list reads so.
-pub(crate) fn until_listed(disk: &Path, wanted: &str) {
+/// Waits for a state with a deadline, looking a hundred times a second.
+pub(crate) fn until(what: &str, mut reached: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(30);
-    loop {
-        let list = admin_done("list", &[disk], &[]);
-        if list.lines().any(|line| line.contains(wanted)) {
-            return;
-        }
-        assert!(Instant::now() < deadline, "never '{wanted}': {list}");
+    while !reached() {
+        assert!(Instant::now() < deadline, "never came: {what}");
+        std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Waits until a disk's list has this in it.
+pub(crate) fn until_listed(disk: &Path, wanted: &str) {
+    until(wanted, || admin_done("list", &[disk], &[]).contains(wanted));
 }
 
 #[test]
@@ -259,10 +261,7 @@ fn an_order_dies_with_whoever_gave_it() {
     let side: u32 = children.unwrap().trim().parse().unwrap();
     child.kill().unwrap();
     child.wait().unwrap();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while runs(side) {
-        assert!(Instant::now() < deadline, "the disk side lives on");
-    }
+    until("the end of the disk side", || !runs(side));
 }
 
 /// Whether a process runs; a zombie that nobody reaps does not.

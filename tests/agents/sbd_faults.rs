@@ -7,11 +7,10 @@
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use haft_tests::sbd_lab::SbdLab;
 
-use crate::sbd::{act, admin, admin_done, agent, lay_out, start, until_listed};
+use crate::sbd::{act, admin, admin_done, agent, lay_out, start, until, until_listed};
 use crate::{run, text};
 
 /// The action fails with this reason.
@@ -97,10 +96,9 @@ fn a_disk_that_hangs_in_the_kernel_hangs_neither_the_agent_nor_its_caller() {
     let stuck = stuck_threads(&disk);
     assert_eq!(stuck.len(), 1, "the disk side waits for its disk");
     lab.thaw();
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while stuck.iter().any(|thread| thread.exists()) {
-        assert!(Instant::now() < deadline, "the disk side never ended");
-    }
+    until("the end of the disk side", || {
+        stuck.iter().all(|thread| !thread.exists())
+    });
     // What the kernel held may reach the disk after all, and that is a pill more, not one less.
     assert_eq!(act("monitor", &[&disk], "").0, 0);
 }

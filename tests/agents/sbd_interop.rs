@@ -1,7 +1,7 @@
 //! The ClusterLabs `sbd` tool and ours on the same disks, both ways: what one writes the other reads,
 //! and what both write is the same to the byte.
 //!
-//! Debian's sbd; its daemon is never started here, because it would reset this machine.
+//! Debian's sbd. Its daemon, which resets the machine it runs on, is in `sbd_field_watch`.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

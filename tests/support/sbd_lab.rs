@@ -22,6 +22,8 @@ cleanup() {
 }
 trap cleanup EXIT
 attach() { l=$(losetup "$@" --find --show) && loops="$loops $l" && out=$l; }
+# A device keeps the write protection that blockdev --setro once gave it, whatever file it gets next.
+writable() { attach "$@" && blockdev --setrw "$l"; }
 mounted() { mkdir -p "$3" && mount -t "$1" -o "$2" "$4" "$3" && mounts="$3 $mounts"; }
 freeze() { fsfreeze -f "$1" && frozen="$1"; }
 thaw() { fsfreeze -u "$1" && frozen=; }
@@ -111,7 +113,7 @@ impl SbdLab {
 
     /// A loop device over a file that is there.
     pub fn attach(&mut self, sector: u32, file: &Path) -> PathBuf {
-        self.run(&format!("attach -b {sector} {}", file.display()))
+        self.run(&format!("writable -b {sector} {}", file.display()))
             .into()
     }
 
@@ -127,9 +129,11 @@ impl SbdLab {
         self.run(&format!(
             "truncate -s 32M {dir}/fs && mkfs.ext4 -q -F {dir}/fs"
         ));
-        self.run(&format!("attach {dir}/fs && mounted ext4 rw {dir}/m $out"));
+        self.run(&format!(
+            "writable {dir}/fs && mounted ext4 rw {dir}/m $out"
+        ));
         self.run(&format!("truncate -s 1M {dir}/m/disk && sync"));
-        self.run(&format!("attach {dir}/m/disk")).into()
+        self.run(&format!("writable {dir}/m/disk")).into()
     }
 
     /// Makes writes to the freezable disk hang.
@@ -150,7 +154,7 @@ impl SbdLab {
         let dir = self.dir().display().to_string();
         self.run(&format!("mounted tmpfs size=4M {dir}/t none"));
         self.run(&format!("truncate -s 3M {dir}/t/disk"));
-        self.run(&format!("attach -b 4096 {dir}/t/disk")).into()
+        self.run(&format!("writable -b 4096 {dir}/t/disk")).into()
     }
 
     /// Takes this sector's memory away and fills the filesystem up: the sector reads as zeros, and
