@@ -1,7 +1,8 @@
 //! The fence agents as executables: the ClusterLabs contract, and real devices or their simulators.
 //!
 //! `contract` holds for every agent of ours, `ipmi` meets OpenIPMI's `ipmi_sim`, `pdu` net-snmp's `snmpd`, `caller` runs
-//! ours as haftd does, `field` runs Debian's, `canary` looks for a secret everywhere.
+//! ours as haftd does, `field` runs Debian's, `canary` looks for a secret everywhere. `sbd` and the modules named after
+//! it share loop devices with the ClusterLabs `sbd` tool.
 //! Lying devices are in the agents' own packages. Needs the Debian packages openipmi, ipmitool, snmpd, snmp,
 //! fence-agents and sbd.
 
@@ -14,6 +15,11 @@ mod field;
 mod ipmi;
 mod pdu;
 mod pdu_contract;
+mod sbd;
+mod sbd_faults;
+mod sbd_field_watch;
+mod sbd_interop;
+mod sbd_watch;
 
 use std::io::Write as _;
 use std::path::PathBuf;

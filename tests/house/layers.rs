@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fence-agents/protocol", &[]),
     ("fence-agents/ipmi", &["haft-fence-protocol"]),
     ("fence-agents/pdu", &["haft-fence-protocol"]),
+    ("fence-agents/sbd", &["haft-fence-protocol"]),
     ("tests/judge", &[]),
 ];
 
@@ -71,6 +72,7 @@ fn small_programs_link_neither_raft_nor_rocksdb() {
         "src/ctl",
         "fence-agents/ipmi",
         "fence-agents/pdu",
+        "fence-agents/sbd",
         "fence-agents/protocol",
     ] {
         for name in dependencies(folder) {

@@ -10,5 +10,6 @@ pub mod built;
 pub mod coordinators;
 pub mod ipmi_sim;
 pub mod jail;
+pub mod sbd_lab;
 pub mod seed;
 pub mod snmp_pdu;

@@ -123,6 +123,12 @@ pub(crate) fn says_off(stdout: &str) -> bool {
     says(stdout, "success: powered off") || says(stdout, "success: already off")
 }
 
+/// Whether the agent reports that it did something to make the machine go off. `Already OFF` is not
+/// that: `fence_sbd` says so of a pill that was written an instant ago.
+pub(crate) fn says_made_off(stdout: &str) -> bool {
+    says(stdout, "success: powered off")
+}
+
 /// Whether the agent reports that it waited for off in vain: the device itself says "on".
 pub(crate) fn says_still_on(stderr: &str) -> bool {
     says(stderr, "timed out waiting to power off")
