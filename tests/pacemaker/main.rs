@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use haft_tests::built;
 use haft_tests::ipmi_sim::{Chassis, IpmiSim, PASSWORD, Power, USER};
 use haft_tests::jail::{Jail, Network, in_private_network};
+use haft_tests::sbd_lab::SbdLab;
+use haft_tests::snmp_pdu::{APC_RPDU, COMMUNITY, Outlets, SnmpPdu};
 
 /// One agent of ours.
 struct Row {
@@ -35,12 +37,104 @@ trait Device {
     fn stick(&self);
 }
 
-const AGENTS: [Row; 1] = [Row {
-    agent: "fence_haft_ipmi",
-    package: "haft-fence-ipmi",
-    device: || Box::new(IpmiSim::start()),
-    complaint: "Timed out waiting to power OFF",
-}];
+const AGENTS: [Row; 3] = [
+    Row {
+        agent: "fence_haft_ipmi",
+        package: "haft-fence-ipmi",
+        device: || Box::new(IpmiSim::start()),
+        complaint: "Timed out waiting to power OFF",
+    },
+    Row {
+        agent: "fence_haft_pdu",
+        package: "haft-fence-pdu",
+        device: || Box::new(SnmpPdu::start(APC_RPDU)),
+        complaint: "Timed out waiting to power OFF",
+    },
+    Row {
+        agent: "fence_haft_sbd",
+        package: "haft-fence-sbd",
+        device: || Box::new(SbdDisk::with_slot()),
+        complaint: "SBD disks can be used",
+    },
+];
+
+/// A disk laid out by the ClusterLabs tool, with a slot for `n1`. The machine is off once `off` lies in its
+/// slot; nobody takes the pill.
+struct SbdDisk {
+    disk: PathBuf,
+    _lab: SbdLab,
+}
+
+impl SbdDisk {
+    fn with_slot() -> Self {
+        let mut lab = SbdLab::start();
+        let disk = lab.plain_disk(512);
+        let at = disk.display();
+        lab.run(&format!("sbd -d {at} -1 1 -2 1 -3 1 -4 2 create"));
+        lab.run(&format!("sbd -d {at} allocate n1"));
+        Self { disk, _lab: lab }
+    }
+}
+
+impl Drop for SbdDisk {
+    fn drop(&mut self) {
+        // A loop device stays read-only for whoever gets it next.
+        let _ = std::process::Command::new("blockdev")
+            .arg("--setrw")
+            .arg(&self.disk)
+            .status();
+    }
+}
+
+impl Device for SbdDisk {
+    fn parameters(&self, _dir: &Path) -> Vec<(&'static str, String)> {
+        vec![
+            ("devices", self.disk.display().to_string()),
+            ("pcmk_host_list", "n1".to_owned()),
+        ]
+    }
+
+    fn power(&self) -> Power {
+        let list = std::process::Command::new("sbd")
+            .arg("-d")
+            .arg(&self.disk)
+            .arg("list")
+            .output()
+            .unwrap();
+        if String::from_utf8(list.stdout).unwrap().contains("\toff") {
+            Power::Off
+        } else {
+            Power::On
+        }
+    }
+
+    fn stick(&self) {
+        let mut blockdev = std::process::Command::new("blockdev");
+        let refused = blockdev.arg("--setro").arg(&self.disk).status();
+        assert!(refused.unwrap().success());
+    }
+}
+
+impl Device for SnmpPdu {
+    fn parameters(&self, _dir: &Path) -> Vec<(&'static str, String)> {
+        vec![
+            ("ip", "127.0.0.1".to_owned()),
+            ("ipport", self.port().to_string()),
+            ("snmp_version", "2c".to_owned()),
+            ("community", COMMUNITY.to_owned()),
+            ("power_timeout", "3".to_owned()),
+            ("pcmk_host_map", "n1:3".to_owned()),
+        ]
+    }
+
+    fn power(&self) -> Power {
+        self.power(3)
+    }
+
+    fn stick(&self) {
+        self.set_outlets(Outlets::Stick);
+    }
+}
 
 impl Device for IpmiSim {
     fn parameters(&self, dir: &Path) -> Vec<(&'static str, String)> {
