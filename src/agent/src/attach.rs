@@ -10,7 +10,9 @@ use crate::lease::probe_form;
 use crate::order::{Admission, BeatAddresses, Notice, Order, OrderError, Orders, subject};
 use haft_api::beat::BeatKey;
 use haft_api::client::{Credentials, dial};
-use haft_api::convert::{assignment_from, membership_from, report_active, report_released};
+use haft_api::convert::{
+    assignment_from, membership_from, report_active, report_armed, report_failed, report_released,
+};
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
 use haft_api::pb::v1::attach_response::Message as Down;
@@ -435,17 +437,28 @@ impl AttachTask {
             Output::ReportReleased { resource, token } => {
                 Some(Up::Released(report_released(resource, *token, incarnation)))
             }
+            Output::ReportArmed {
+                resource,
+                token,
+                period,
+            } => Some(Up::Armed(report_armed(
+                resource,
+                *token,
+                incarnation,
+                *period,
+            ))),
             Output::ReportFailed {
                 resource,
                 token,
+                difficulty,
                 why,
-            } => Some(Up::Failed(v1::FailedReport {
-                resource: resource.to_string(),
-                epoch: token.epoch.0,
-                token_index: token.index.0,
-                incarnation: incarnation.0,
-                why: why.clone(),
-            })),
+            } => Some(Up::Failed(report_failed(
+                resource,
+                *token,
+                incarnation,
+                *difficulty,
+                why,
+            ))),
             Output::Do(_) | Output::Idle => None,
         }
     }

@@ -9,11 +9,11 @@ use crate::executor::Enforcement;
 use crate::kernel::clock::{ReadBootIdError, boot_id};
 use crate::lease::{Lease, StartLeaseError};
 use crate::order::{Notice, Order, OrderInbox, orders};
+use crate::watchdog::Watchdog;
 use crate::{notify, realtime};
 use haft_api::client::Credentials;
 use haft_config::identity::{Identity, ReadIdentityError};
 use haft_config::{Config, NodeLookupError, Problems};
-use haft_engine::clock::Timing;
 use haft_engine::ids::BootId;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -134,7 +134,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let boot = BootId(boot_id()?.0);
     let (sender, inbox) = orders()?;
     let (notices, noticed) = mpsc::channel(NOTICES_MAX);
-    let (thread, ready) = start_lease(config.timing, inbox, notices)?;
+    let (thread, ready) = start_lease(&config, inbox, notices)?;
     ready.await.map_err(|_| RunError::LeaseEnded)??;
     tracing::info!(%node, cluster = %identity.cluster, "haft-agent runs");
     notify::notify("READY=1");
@@ -242,15 +242,17 @@ async fn wait_for_identity(data_dir: &Path) -> Result<Identity, RunError> {
 type Ready = oneshot::Receiver<Result<(), StartLeaseError>>;
 
 fn start_lease(
-    timing: Timing,
+    config: &Config,
     inbox: OrderInbox,
     notices: mpsc::Sender<Notice>,
 ) -> io::Result<(JoinHandle<()>, Ready)> {
     let (tell, ready) = oneshot::channel();
+    let timing = config.timing;
+    let watchdog = Watchdog::at(&config.watchdog_device);
     let thread = std::thread::Builder::new()
         .name("haft-lease".to_owned())
         .spawn(move || {
-            let opened = Lease::open(timing, enforcement(), inbox, notices);
+            let opened = Lease::open(timing, enforcement(), watchdog, inbox, notices);
             let lease = match opened {
                 Ok(lease) => lease,
                 Err(error) => {

@@ -5,6 +5,7 @@
 //! sure that a write delivered late revives nothing. Never decides whether to act.
 
 mod voice;
+mod watch;
 
 use crate::chain;
 use crate::kernel::address::{self, Change, OpenAddressesError, ReadKernelError, Term};
@@ -13,6 +14,7 @@ use crate::kernel::guard::{
     Custody, Guard, GuardWriteError, Life, MAX_BATCH, OpenGuardError, PreparedWrite, Turn, Upkeep,
 };
 use crate::kernel::link::{Carrier as LinkCarrier, Link, LinkIndex};
+use crate::watchdog::Watchdog;
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Attestation, Probe};
 use haft_engine::ids::{ResourceId, Token};
@@ -67,6 +69,7 @@ pub struct Executor {
     /// The last renewal, encoded: the next one is mostly about the same addresses.
     renewal: Option<PreparedWrite>,
     attested: Attestation,
+    watchdog: Watchdog,
 }
 
 impl Executor {
@@ -76,7 +79,11 @@ impl Executor {
     /// # Errors
     /// Without the capabilities or kernel features that the guard needs, or when something of an
     /// earlier life cannot be removed.
-    pub fn open(timing: &Timing, enforcement: Enforcement) -> Result<Executor, OpenExecutorError> {
+    pub fn open(
+        timing: &Timing,
+        enforcement: Enforcement,
+        watchdog: Watchdog,
+    ) -> Result<Executor, OpenExecutorError> {
         let life =
             Life::of(timing.guard_life).map_err(|_| OpenExecutorError::Life(timing.guard_life))?;
         let (guard, address_life) = match enforcement {
@@ -95,6 +102,7 @@ impl Executor {
             turns: BTreeMap::new(),
             renewal: None,
             attested: Attestation::Intact,
+            watchdog,
         };
         executor.remove_leftovers()?;
         Ok(executor)
@@ -170,6 +178,9 @@ impl Executor {
                 OperationResult::Done
             }
             Operation::Renew(_) => OperationResult::Done,
+            Operation::ArmWatchdog(_) | Operation::PetWatchdog | Operation::DisarmWatchdog => {
+                self.watch(keeper, &operation)
+            }
         };
         inputs.insert(0, Input::Done { operation, result });
         inputs

@@ -11,9 +11,10 @@ use crate::chain;
 use crate::executor::{Enforcement, Executor, OpenExecutorError};
 use crate::kernel::clock::boot_now;
 use crate::order::{Admission, Notice, Order, OrderInbox};
+use crate::watchdog::Watchdog;
 use beats::BeatPort;
 use haft_engine::clock::{Moment, Timing};
-use haft_engine::command::{Attestation, Probe};
+use haft_engine::command::{Attestation, Difficulty, Probe};
 use haft_engine::ids::{Incarnation, ResourceId, Token};
 use haft_engine::keeper::{Input, Keeper, Output};
 use haft_engine::session::holder::{Holder, Learned};
@@ -89,12 +90,13 @@ impl Lease {
     pub fn open(
         timing: Timing,
         enforcement: Enforcement,
+        watchdog: Watchdog,
         inbox: OrderInbox,
         notices: mpsc::Sender<Notice>,
     ) -> Result<Lease, StartLeaseError> {
         Ok(Lease {
             timing,
-            executor: Executor::open(&timing, enforcement)?,
+            executor: Executor::open(&timing, enforcement, watchdog)?,
             beats: BeatPort::open().map_err(StartLeaseError::Beats)?,
             inbox,
             notices,
@@ -278,6 +280,7 @@ impl Lease {
                     Output::Idle => self.idle(),
                     report @ (Output::ReportActive { .. }
                     | Output::ReportReleased { .. }
+                    | Output::ReportArmed { .. }
                     | Output::ReportFailed { .. }) => {
                         self.log_report(&report);
                         self.notify(Notice::Report(incarnation, report));
@@ -341,8 +344,19 @@ impl Lease {
             Output::ReportFailed {
                 resource,
                 token,
+                difficulty,
                 why,
-            } => tracing::warn!(%resource, %token, why, "cannot act"),
+            } => match difficulty {
+                Difficulty::Start => tracing::warn!(%resource, %token, why, "cannot act"),
+                Difficulty::Stop => {
+                    tracing::error!(%resource, %token, why, "cannot prove that it has stopped");
+                }
+            },
+            Output::ReportArmed {
+                resource,
+                token,
+                period,
+            } => tracing::info!(%resource, %token, ?period, "its watchdog is armed"),
             Output::Do(_) | Output::Idle => {}
         }
     }

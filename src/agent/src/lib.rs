@@ -17,6 +17,7 @@ pub mod log;
 pub mod notify;
 pub mod order;
 pub mod realtime;
+pub mod watchdog;
 
 /// An error and all its sources in one line, for logs.
 pub fn chain(error: &dyn std::error::Error) -> String {

@@ -149,6 +149,9 @@ pub fn subject(output: &Output) -> Option<(&ResourceId, Token)> {
             resource, token, ..
         }
         | Output::ReportReleased { resource, token }
+        | Output::ReportArmed {
+            resource, token, ..
+        }
         | Output::ReportFailed {
             resource, token, ..
         } => Some((resource, *token)),

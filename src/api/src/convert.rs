@@ -13,8 +13,9 @@ pub use evidence::{event_into, evidence_into, order_into};
 pub use fence_device::{device_from, device_into, device_spec_into};
 pub use node::{NodeView, Silence, node_from, node_into};
 pub use session::{
-    active_from, age_from, age_into, assignment_from, assignment_into, membership_from,
-    membership_into, released_from, report_active, report_released,
+    active_from, age_from, age_into, armed_from, assignment_from, assignment_into, failed_from,
+    membership_from, membership_into, released_from, report_active, report_armed, report_failed,
+    report_released,
 };
 pub use virtual_ip::{vip_from, vip_into, vip_spec_from, vip_spec_into};
 

@@ -18,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 /// Where the state of a node lives unless the file says otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/haft";
+/// The first watchdog of the machine, by the name that Linux has always given it.
+pub const DEFAULT_WATCHDOG: &str = "/dev/watchdog";
 /// Where fence agents are looked up unless the file says otherwise.
 pub const DEFAULT_AGENT_DIRS: [&str; 2] = ["/usr/lib/haft/fence-agents", "/usr/sbin"];
 
@@ -38,6 +40,8 @@ pub struct Config {
     pub ports: Ports,
     /// Absolute, never empty.
     pub agent_dirs: Vec<PathBuf>,
+    /// The hardware watchdog that haft-agent arms when something it holds needs it.
+    pub watchdog_device: PathBuf,
     /// Files that replace the identity's own, if the file names them.
     pub tls: Option<TlsFiles>,
     /// Applied once, when the cluster begins.

@@ -58,6 +58,13 @@ pub(crate) struct Placed {
     pub(crate) nodes: Vec<(At, NodeName)>,
 }
 
+impl Placed {
+    /// Where it stands: at its name.
+    pub(crate) fn place(&self) -> At {
+        self.name_at
+    }
+}
+
 /// Parses all documents of a text, or says everything that is wrong with it.
 pub fn parse(file: &str, text: &str) -> Result<Vec<Manifest>, Problems> {
     let source = Source { file, text };

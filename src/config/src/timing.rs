@@ -79,11 +79,15 @@ pub enum Interval {
     ElectionMax,
     /// `address_life_ms`
     AddressLife,
+    /// `stop_ms`
+    Stop,
+    /// `watchdog_ms`
+    Watchdog,
 }
 
 impl Interval {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Interval; 9] = [
+    pub const ALL: [Interval; 11] = [
         Interval::Beat,
         Interval::Ttl,
         Interval::GuardLife,
@@ -93,6 +97,8 @@ impl Interval {
         Interval::ElectionMin,
         Interval::ElectionMax,
         Interval::AddressLife,
+        Interval::Stop,
+        Interval::Watchdog,
     ];
 
     /// The key that overrides it in the configuration.
@@ -107,6 +113,8 @@ impl Interval {
             Interval::ElectionMin => "election_min_ms",
             Interval::ElectionMax => "election_max_ms",
             Interval::AddressLife => "address_life_ms",
+            Interval::Stop => "stop_ms",
+            Interval::Watchdog => "watchdog_ms",
         }
     }
 
@@ -122,6 +130,10 @@ impl Interval {
             Interval::ElectionMin => "Raft election timeout, lower bound",
             Interval::ElectionMax => "Raft election timeout, upper bound, and the leader's lease",
             Interval::AddressLife => "valid_lft of an address behind its guard, whole seconds",
+            Interval::Stop => "S: a stop that takes longer has failed, and a failed stop is fenced",
+            Interval::Watchdog => {
+                "period asked of a hardware watchdog; 0: the ttl is too short for any"
+            }
         }
     }
 
@@ -137,6 +149,8 @@ impl Interval {
             Interval::ElectionMin => timing.election_min,
             Interval::ElectionMax => timing.election_max,
             Interval::AddressLife => timing.address_life,
+            Interval::Stop => timing.stop,
+            Interval::Watchdog => timing.watchdog,
         }
     }
 
@@ -151,6 +165,8 @@ impl Interval {
             Interval::ElectionMin => &mut timing.election_min,
             Interval::ElectionMax => &mut timing.election_max,
             Interval::AddressLife => &mut timing.address_life,
+            Interval::Stop => &mut timing.stop,
+            Interval::Watchdog => &mut timing.watchdog,
         };
         *slot = value;
     }
@@ -187,7 +203,9 @@ pub fn commit_allowance(budget: Duration) -> Duration {
 ///   counted from a beat that was sent before the loss;
 /// - beat = ttl/6, W = ttl/4, renewed every W/3, Closing after ttl − beat: the ratios of preset `normal`;
 /// - Raft heartbeat = ttl/6 within 100 to 500 ms, election 4 and 8 heartbeats;
-/// - `valid_lft` = ttl + 1 s, up to a whole second.
+/// - `valid_lft` = ttl + 1 s, up to a whole second;
+/// - the stop deadline = ttl/6 within 500 ms to 5 s; the watchdog's period: the longest whole seconds, at most
+///   ten, of which two fit into the ttl beside two beats, the stop and a second; else none.
 pub fn derive(failover: &Failover) -> Result<Timing, BudgetOutOfRange> {
     let budget = match failover {
         Failover::Fast => return Ok(Timing::FAST),
@@ -204,7 +222,7 @@ pub fn derive(failover: &Failover) -> Result<Timing, BudgetOutOfRange> {
     let beat = Duration::from_millis(ttl_ms / 6);
     let guard_life = Duration::from_millis(ttl_ms / 4);
     let heartbeat = Duration::from_millis((ttl_ms / 6).clamp(100, 500));
-    Ok(Timing {
+    let timing = Timing {
         beat,
         ttl,
         guard_life,
@@ -214,6 +232,12 @@ pub fn derive(failover: &Failover) -> Result<Timing, BudgetOutOfRange> {
         election_min: heartbeat * 4,
         election_max: heartbeat * 8,
         address_life: Duration::from_secs(ttl_ms.div_ceil(1_000) + 1),
+        stop: Duration::from_millis((ttl_ms / 6).clamp(500, 5_000)),
+        watchdog: Duration::ZERO,
+    };
+    Ok(Timing {
+        watchdog: timing.longest_watchdog(),
+        ..timing
     })
 }
 

@@ -17,6 +17,7 @@ mod object;
 mod ownership;
 mod session;
 
+pub(crate) use fence::leaves_orphans;
 pub(crate) use ownership::proof_word;
 
 /// What one command did.
@@ -199,9 +200,12 @@ fn request_of(command: &Command) -> Option<RequestId> {
         | Command::Reopened { .. }
         | Command::Expired { .. }
         | Command::LifetimeLapsed { .. }
+        | Command::WatchdogLapsed { .. }
         | Command::Grant { .. }
+        | Command::WatchdogArmed { .. }
         | Command::Activated { .. }
         | Command::Relinquish { .. }
+        | Command::Troubled { .. }
         | Command::Released { .. }
         | Command::FenceAttempt { .. }
         | Command::FenceVerdict { .. }
@@ -221,9 +225,12 @@ fn apply_command(state: &mut ClusterState, at: At, command: &Command) -> Result<
         | Command::Reopened { .. }
         | Command::Expired { .. } => session::apply(state, at, command),
         Command::LifetimeLapsed { .. }
+        | Command::WatchdogLapsed { .. }
         | Command::Grant { .. }
+        | Command::WatchdogArmed { .. }
         | Command::Activated { .. }
         | Command::Relinquish { .. }
+        | Command::Troubled { .. }
         | Command::Released { .. }
         | Command::Move { .. } => ownership::apply(state, at, command),
         Command::FenceIntent { .. }

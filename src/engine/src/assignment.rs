@@ -20,6 +20,7 @@ pub fn assignment(state: &ClusterState, node: NodeId, incarnation: Incarnation) 
             token: holding.token,
             spec: holding.spec.clone(),
             want,
+            watchdog: holding.watchdog,
         })
     });
     Assignment {

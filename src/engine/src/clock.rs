@@ -67,10 +67,17 @@ pub struct Timing {
     pub election_max: Duration,
     /// `valid_lft` put on addresses behind the guard; whole seconds.
     pub address_life: Duration,
+    /// How long an owner may take to stop before that counts as a failure (S; R7).
+    pub stop: Duration,
+    /// Watchdog period to ask the driver for; zero if the ttl is too short for any.
+    pub watchdog: Duration,
 }
 
+/// What a holder keeps in hand beside its stop and its watchdog (G; hazards 2.0): scheduling and ticks.
+pub const WATCHDOG_MARGIN: Duration = Duration::from_secs(1);
+
 impl Timing {
-    const fn of_millis(v: [u64; 8], address_life_s: u64) -> Timing {
+    const fn of_millis(v: [u64; 9], address_life_s: u64, watchdog_s: u64) -> Timing {
         Timing {
             beat: Duration::from_millis(v[0]),
             ttl: Duration::from_millis(v[1]),
@@ -81,13 +88,40 @@ impl Timing {
             election_min: Duration::from_millis(v[6]),
             election_max: Duration::from_millis(v[7]),
             address_life: Duration::from_secs(address_life_s),
+            stop: Duration::from_millis(v[8]),
+            watchdog: Duration::from_secs(watchdog_s),
         }
     }
+
+    /// What must fit into `ttl·(1−ρ)` for watchdog isolation with this period: two lost beats, the stop,
+    /// twice the period (a pet decided now may take effect a period later and lasts another) and the margin.
+    pub fn watchdog_sum(&self, period: Duration) -> Duration {
+        self.beat * 2 + self.stop + period * 2 + WATCHDOG_MARGIN
+    }
+
+    /// Whether a watchdog of this period can isolate within this ttl.
+    pub fn admits_watchdog(&self, period: Duration) -> bool {
+        !period.is_zero() && self.watchdog_sum(period) < shortened(self.ttl)
+    }
+
+    /// The longest whole-second period that fits, at most ten seconds; zero if none does.
+    pub fn longest_watchdog(&self) -> Duration {
+        (1..=10)
+            .rev()
+            .map(Duration::from_secs)
+            .find(|period| self.admits_watchdog(*period))
+            .unwrap_or_default()
+    }
+
     /// Preset `fast`.
-    pub const FAST: Timing = Self::of_millis([50, 250, 60, 25, 200, 100, 400, 800], 2);
+    pub const FAST: Timing = Self::of_millis([50, 250, 60, 25, 200, 100, 400, 800, 500], 2, 0);
     /// Preset `normal`.
-    pub const NORMAL: Timing = Self::of_millis([200, 1_200, 300, 100, 1_000, 200, 1_000, 2_000], 3);
+    pub const NORMAL: Timing =
+        Self::of_millis([200, 1_200, 300, 100, 1_000, 200, 1_000, 2_000, 500], 3, 0);
     /// Preset `relaxed`.
-    pub const RELAXED: Timing =
-        Self::of_millis([1_000, 6_000, 1_400, 400, 5_000, 500, 2_000, 4_000], 8);
+    pub const RELAXED: Timing = Self::of_millis(
+        [1_000, 6_000, 1_400, 400, 5_000, 500, 2_000, 4_000, 900],
+        8,
+        1,
+    );
 }

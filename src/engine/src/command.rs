@@ -87,6 +87,11 @@ pub enum Attestation {
 pub enum FenceCause {
     /// A lost incarnation holds resources whose isolation is `stonith`.
     Orphans,
+    /// A live owner cannot prove that it has stopped this resource (R7).
+    StopFailed {
+        /// Which.
+        resource: ResourceId,
+    },
     /// An administrator asked.
     Administrator {
         /// Who (certificate name).
@@ -213,6 +218,17 @@ pub enum Command {
         waited: Duration,
     },
 
+    /// The leader waited out what a reset may take beyond `Expired` for an orphan whose holder's watchdog was
+    /// attested, or saw that the holder never armed one and so never acted.
+    WatchdogLapsed {
+        /// Which orphan.
+        resource: ResourceId,
+        /// Its holder's token.
+        token: Token,
+        /// How long the leader waited on its own clock since it applied `Expired`.
+        waited: Duration,
+    },
+
     /// Makes a node the owner. The token is this entry's index under the epoch.
     Grant {
         /// What.
@@ -225,6 +241,17 @@ pub enum Command {
         previous: Token,
         /// The spec's version, as the proposer saw it.
         generation: Generation,
+    },
+    /// The owner's hardware watchdog is armed; committed before it acts (R3).
+    WatchdogArmed {
+        /// What it is armed for.
+        resource: ResourceId,
+        /// Under which token.
+        token: Token,
+        /// Who.
+        incarnation: Incarnation,
+        /// The period that the driver returned, whatever was asked for.
+        period: Duration,
     },
     /// The owner acts, and attests how its end is enforced.
     Activated {
@@ -247,6 +274,20 @@ pub enum Command {
         token: Token,
         /// Why.
         cause: RelinquishCause,
+    },
+    /// The owner cannot start, or cannot prove that it has stopped (R7). Said by the owner, or by the leader
+    /// after it heard no word for too long.
+    Troubled {
+        /// What.
+        resource: ResourceId,
+        /// The token in force.
+        token: Token,
+        /// Who.
+        incarnation: Incarnation,
+        /// What it cannot do.
+        difficulty: Difficulty,
+        /// Why, for people.
+        why: String,
     },
     /// The owner's final word that it has stopped (R6).
     Released {
@@ -367,6 +408,15 @@ pub enum RelinquishCause {
     Failback,
     /// The object is being deleted.
     Deleted,
+}
+
+/// What an owner cannot do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Difficulty {
+    /// Act; it keeps trying for a while, then hands the resource back.
+    Start,
+    /// Prove that it has stopped. Treated as running (R7).
+    Stop,
 }
 
 /// Why a fence order waits.

@@ -21,6 +21,9 @@ pub const ADDRESS_LIFE_MAX: Duration = Duration::from_secs(10);
 /// (hazards 2.1).
 pub const ADDRESS_LIFE_SLACK: Duration = Duration::from_secs(1);
 
+/// What a reset by the watchdog may take beyond its period: one tick of a coarse timer, and the reset itself.
+pub const WATCHDOG_SLACK: Duration = Duration::from_secs(1);
+
 /// Longest ttl or lifetime taken from a command, so that arithmetic on it cannot overflow.
 pub const SPAN_MAX: Duration = Duration::from_secs(86_400);
 
@@ -33,6 +36,8 @@ pub enum Insufficient {
     IsolationNotLease,
     /// The guard was never attested intact, or was stated broken, or nobody in the majority heard of it.
     GuardNotAttested,
+    /// The isolation stored in the grant is not `watchdog`.
+    IsolationNotWatchdog,
     /// The wait was shorter than the address's lifetime, the kernel's slack and the clock error.
     WaitTooShort,
 }
@@ -61,6 +66,14 @@ pub fn suffices(
                 Err(Insufficient::GuardNotAttested)
             }
         }
+        Proof::WatchdogLapsed { period, waited } => {
+            require_watchdog(resource, holding)?;
+            if *period == holding.watchdog && *waited >= watchdog_wait(holding) {
+                Ok(())
+            } else {
+                Err(Insufficient::WaitTooShort)
+            }
+        }
         Proof::LifetimeLapsed { waited } => {
             require_lease(resource, holding)?;
             if *waited >= lapse_wait(holding) {
@@ -86,6 +99,26 @@ fn require_lease(resource: &Resource, holding: &Holding) -> Result<(), Insuffici
         Isolation::Lease => Ok(()),
         Isolation::Watchdog | Isolation::Stonith => Err(Insufficient::IsolationNotLease),
     }
+}
+
+fn require_watchdog(resource: &Resource, holding: &Holding) -> Result<(), Insufficient> {
+    match isolation_in_force(resource, holding) {
+        Isolation::Watchdog => Ok(()),
+        Isolation::Lease | Isolation::Stonith => Err(Insufficient::IsolationNotWatchdog),
+    }
+}
+
+/// What a leader waits after `Expired` before `WatchdogLapsed`, on its own clock. The session's end already
+/// covers the period (pets end at `E − 2W`); this covers the hardware: a timer may run slow by a tenth
+/// (its oscillator is not disciplined), counts in whole ticks of up to a second, and a reset takes a moment.
+/// A holder that never had an armed watchdog attested never acted: nothing to wait for.
+pub fn watchdog_wait(holding: &Holding) -> Duration {
+    if plant::is(Bug::SkipWatchdogWait) {
+        return Duration::ZERO;
+    }
+    holding.watchdog.map_or(Duration::ZERO, |period| {
+        lengthened(WATCHDOG_SLACK + period.min(SPAN_MAX) / 10)
+    })
 }
 
 /// What a leader waits after `Expired` before `LifetimeLapsed`, on its own clock.

@@ -20,17 +20,25 @@
 //! success): an owner that cannot serve is worth less than a move, and the patience keeps a cluster whose
 //! every node fails from granting in a tight loop. A holding whose removal fails keeps its guard lapsed;
 //! for `lease` isolation with an intact guard that lapse is the proof (R7) and the release is said, for
-//! anything stronger it is not said until the removal has succeeded.
+//! anything stronger it is not said until the removal has succeeded. A removal that has not succeeded within
+//! the stop deadline is reported as a failed stop, once.
+//!
+//! Under isolation `watchdog` ([`dog`] has the rules) nothing of the above begins before the watchdog is armed
+//! and the log holds its period, and it is stopped early enough that the watchdog, petted no more, would still
+//! fire before the lease ends.
 //! Does not decide what to own, and does not know how the kernel does it.
 
 use crate::clock::{Moment, Timing};
-use crate::command::Attestation;
+use crate::command::{Attestation, Difficulty};
 use crate::ids::{Incarnation, LogIndex, ResourceId, Token};
+use crate::keeper::dog::Dog;
 use crate::keeper::held::{Held, Phase};
 use crate::keeper::history::{History, Link};
 use crate::spec::ResourceSpec;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
+mod dog;
 mod held;
 mod history;
 mod reconcile;
@@ -57,6 +65,9 @@ pub struct AssignedItem {
     pub spec: ResourceSpec,
     /// Hold it, or stop and release it.
     pub want: Want,
+    /// The watchdog period that the log holds for this token; under isolation `watchdog` nothing is done before
+    /// it does (R3).
+    pub watchdog: Option<Duration>,
 }
 
 /// What the log wants of an owner.
@@ -116,6 +127,8 @@ pub enum OperationResult {
     Lapsed,
     /// The kernel refused.
     Failed(String),
+    /// `ArmWatchdog` succeeded, and this is the period that the driver returned.
+    Armed(Duration),
 }
 
 /// Kernel operations, each carrying the token under which it was decided.
@@ -135,6 +148,12 @@ pub enum Operation {
     Remove(ResourceId, Token),
     /// Announce again.
     Announce(ResourceId, Token),
+    /// Open the hardware watchdog, ask for this period and say which one it is.
+    ArmWatchdog(Duration),
+    /// Pet it once.
+    PetWatchdog,
+    /// Disarm and close it (magic close): nothing here needs it any more.
+    DisarmWatchdog,
 }
 
 /// What the keeper wants done.
@@ -158,14 +177,25 @@ pub enum Output {
         /// The token given up.
         token: Token,
     },
-    /// Tell the leader why it does not act.
+    /// Tell the leader why it does not act, or cannot prove that it has stopped.
     ReportFailed {
         /// What.
         resource: ResourceId,
         /// Under which token.
         token: Token,
+        /// What it cannot do.
+        difficulty: Difficulty,
         /// Why.
         why: String,
+    },
+    /// Tell the leader, until the assignment says it: the watchdog is armed with this period.
+    ReportArmed {
+        /// What it is armed for.
+        resource: ResourceId,
+        /// Under which token.
+        token: Token,
+        /// As the driver returned it.
+        period: Duration,
     },
     /// Everything is released: the driver may join anew (or end).
     Idle,
@@ -186,6 +216,7 @@ pub struct Keeper {
     attested: Attestation,
     renewal: Renewal,
     lapses: u64,
+    dog: Dog,
     wake: Moment,
 }
 
@@ -221,6 +252,7 @@ impl Keeper {
             attested: Attestation::Unknown,
             renewal: Renewal::Due(Moment(0)),
             lapses: 0,
+            dog: Dog::default(),
             wake: Moment(u64::MAX),
         }
     }
@@ -254,6 +286,9 @@ impl Keeper {
     pub fn may_still(&self, now: Moment, operation: &Operation) -> bool {
         match operation {
             Operation::Remove(..) => true,
+            Operation::ArmWatchdog(_) | Operation::PetWatchdog | Operation::DisarmWatchdog => {
+                self.may_still_watch(now, operation)
+            }
             Operation::Arm(resource, token)
             | Operation::Install(resource, token)
             | Operation::AddAddress(resource, token)
@@ -300,7 +335,7 @@ impl Keeper {
                 token: named,
             })
         });
-        active.chain(released).collect()
+        active.chain(released).chain(self.armed_reports()).collect()
     }
 
     /// Resources and tokens whose addresses may be installed now, for status displays.
@@ -398,6 +433,7 @@ impl Keeper {
                     outputs.push(Output::ReportFailed {
                         resource,
                         token,
+                        difficulty: Difficulty::Start,
                         why: "its link has no carrier".to_owned(),
                     });
                 }
@@ -425,7 +461,7 @@ impl Keeper {
                 self.on_added(now, &resource, token, result, outputs);
             }
             Operation::RefreshAddress(resource, token) => match result {
-                OperationResult::Done | OperationResult::Lapsed => {}
+                OperationResult::Done | OperationResult::Lapsed | OperationResult::Armed(_) => {}
                 OperationResult::Failed(why) => {
                     if let Some(held) = self.held.get_mut(&resource) {
                         held.lose_address();
@@ -436,6 +472,9 @@ impl Keeper {
             Operation::Remove(resource, token) => {
                 self.on_removed(now, &resource, token, result, outputs);
             }
+            Operation::ArmWatchdog(_) => self.on_dog_armed(now, result, outputs),
+            Operation::PetWatchdog => self.on_petted(now, &result),
+            Operation::DisarmWatchdog => self.on_disarmed(now, &result),
             // Announcing is a courtesy to neighbours; the next one comes by its own schedule.
             Operation::Announce(..) => {}
         }

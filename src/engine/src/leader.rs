@@ -86,6 +86,10 @@ pub enum Report {
     Activated(crate::command::Command),
     /// It has stopped, finally.
     Released(crate::command::Command),
+    /// Its watchdog is armed.
+    Armed(crate::command::Command),
+    /// It cannot act, or cannot prove that it has stopped.
+    Troubled(crate::command::Command),
 }
 
 /// Silence as the leader's own responder heard it.

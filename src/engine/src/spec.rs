@@ -109,6 +109,9 @@ pub struct NodeSpec {
 pub enum Observes {
     /// Power: two off reads after off.
     Power,
+    /// A poison pill on a shared disk: a verified write, then the full msgwait, which the agent itself waits.
+    /// It reads no power state, so a later executor has to write and wait anew.
+    Poison,
 }
 
 /// A configured instance of a fence agent.
@@ -126,6 +129,8 @@ pub struct FenceDeviceSpec {
     pub secret_files: BTreeMap<String, String>,
     /// Total time for one order on this device, after which the agent is killed.
     pub deadline: Duration,
+    /// Wait before the agent is called for an off; zero for at once. Counts against nothing.
+    pub delay: Duration,
     /// Order in which levels are tried; devices of the same level must all succeed. 1 is first.
     pub level: u8,
 }

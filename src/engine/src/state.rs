@@ -4,8 +4,8 @@
 //! derived caches that could disagree between nodes.
 
 use crate::command::{
-    Attestation, FenceAction, FenceCause, HeartbeatKey, HoldReason, NodeRole, RelinquishCause,
-    StatedAge, Verdict, VoterSets,
+    Attestation, Difficulty, FenceAction, FenceCause, HeartbeatKey, HoldReason, NodeRole,
+    RelinquishCause, StatedAge, Verdict, VoterSets,
 };
 use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
@@ -137,6 +137,8 @@ pub struct Resource {
     pub move_to: Option<NodeId>,
     /// Whether it disappears once there is evidence.
     pub deleting: bool,
+    /// The newest difficulty of the present or last owner.
+    pub trouble: Option<Trouble>,
 }
 
 /// Ownership of one resource.
@@ -198,6 +200,22 @@ pub struct Holding {
     pub address_life: Duration,
     /// Stamp of the grant, for people.
     pub since_unix_ms: u64,
+    /// Period of the owner's armed watchdog, once attested in the log; under isolation `watchdog` the owner
+    /// acts only after that.
+    pub watchdog: Option<Duration>,
+}
+
+/// What an owner said, or was found, to be unable to do.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trouble {
+    /// The token in force then.
+    pub token: Token,
+    /// The owner.
+    pub node: NodeId,
+    /// What it cannot do.
+    pub difficulty: Difficulty,
+    /// Why, for people.
+    pub why: String,
 }
 
 /// What proves that a holder has stopped (R3). Bound to its token and incarnation.
@@ -242,6 +260,14 @@ pub enum Proof {
     /// Its session expired and the address's own lifetime was waited out.
     LifetimeLapsed {
         /// How long.
+        waited: Duration,
+    },
+    /// Its session expired, and by then its attested watchdog has reset it; or it never armed one, and so
+    /// never acted.
+    WatchdogLapsed {
+        /// The attested period; `None` if none was armed under this token.
+        period: Option<Duration>,
+        /// How long the leader waited beyond the session's end.
         waited: Duration,
     },
     /// A human vouched for it.
@@ -401,6 +427,20 @@ impl ClusterState {
             }
         }
         taken
+    }
+
+    /// The resource that this node holds and cannot prove stopped, if any (R7). Under `lease` the guard's lapse
+    /// is the proof and under `watchdog` the node resets itself, so only `stonith` holdings count.
+    pub fn unstoppable(&self, node: NodeId) -> Option<&Resource> {
+        self.resources.values().find(|resource| {
+            let Some(holding) = resource.ownership.holding() else {
+                return false;
+            };
+            let stuck = resource.trouble.as_ref().is_some_and(|trouble| {
+                trouble.token == holding.token && trouble.difficulty == Difficulty::Stop
+            });
+            holding.node == node && stuck && holding.isolation == Isolation::Stonith
+        })
     }
 
     /// The open order against this life of this node, if any.

@@ -7,7 +7,7 @@
 use crate::kernel::{Reply, Request};
 use crate::wire::{Act, Context, Hook, Life, Local, Stream, Wire};
 use haft_engine::clock::{Moment, Timing};
-use haft_engine::command::{Attestation, Command, Probe};
+use haft_engine::command::{Attestation, Command, Difficulty, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Carrier, Input, Keeper, Operation, OperationResult, Output};
 use haft_engine::session::holder::{Holder, Learned};
@@ -374,10 +374,19 @@ impl Agent {
         for output in outputs {
             match output {
                 Output::Do(operation) => self.operations.push_back(operation),
-                Output::ReportActive { .. } | Output::ReportReleased { .. } => {
+                Output::ReportActive { .. }
+                | Output::ReportReleased { .. }
+                | Output::ReportArmed { .. }
+                | Output::ReportFailed {
+                    difficulty: Difficulty::Stop,
+                    ..
+                } => {
                     self.report(context, incarnation, output);
                 }
-                Output::ReportFailed { .. } => {}
+                Output::ReportFailed {
+                    difficulty: Difficulty::Start,
+                    ..
+                } => {}
                 Output::Idle => idle = true,
             }
         }
@@ -420,7 +429,35 @@ impl Agent {
                 };
                 ((resource, token), command)
             }
-            Output::Do(_) | Output::ReportFailed { .. } | Output::Idle => return,
+            Output::ReportArmed {
+                resource,
+                token,
+                period,
+            } => {
+                let command = Command::WatchdogArmed {
+                    resource: resource.clone(),
+                    token,
+                    incarnation,
+                    period,
+                };
+                ((resource, token), command)
+            }
+            Output::ReportFailed {
+                resource,
+                token,
+                difficulty,
+                why,
+            } => {
+                let command = Command::Troubled {
+                    resource: resource.clone(),
+                    token,
+                    incarnation,
+                    difficulty,
+                    why,
+                };
+                ((resource, token), command)
+            }
+            Output::Do(_) | Output::Idle => return,
         };
         let since = context.now;
         if let Some(known) = self.reports.get_mut(&key)
@@ -458,8 +495,10 @@ impl Agent {
                 continue;
             };
             self.in_flight = true;
-            if !matches!(operation, Operation::Remove(..)) {
-                context.acts.push(Act::Hook(Hook::GuardDecided));
+            match operation {
+                Operation::Remove(..) => {}
+                Operation::ArmWatchdog(_) => context.acts.push(Act::Hook(Hook::DogDecided)),
+                _ => context.acts.push(Act::Hook(Hook::GuardDecided)),
             }
             context.acts.push(Act::Kernel { operation, request });
         }
@@ -495,6 +534,9 @@ impl Agent {
             }
             Operation::Remove(resource, token) => Request::Remove(address(resource, token)?),
             Operation::Announce(..) => Request::Announce,
+            Operation::ArmWatchdog(wanted) => Request::ArmDog(*wanted),
+            Operation::PetWatchdog => Request::PetDog,
+            Operation::DisarmWatchdog => Request::DisarmDog,
         })
     }
 
@@ -503,6 +545,15 @@ impl Agent {
         let lapsed = match reply {
             Reply::Done => {
                 self.step_done(context, operation, OperationResult::Done);
+                return;
+            }
+            Reply::Armed(period) => {
+                self.step_done(context, operation, OperationResult::Armed(period));
+                return;
+            }
+            Reply::Busy => {
+                let why = "device or resource busy".to_owned();
+                self.step_done(context, operation, OperationResult::Failed(why));
                 return;
             }
             Reply::Lapsed(lapsed) => lapsed,

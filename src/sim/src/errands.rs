@@ -119,6 +119,7 @@ fn edit(world: &mut World) -> Option<Command> {
     match world.rng.below(4) {
         0 | 1 => {
             spec.isolation = match spec.isolation {
+                Isolation::Stonith if !world.timing.watchdog.is_zero() => Isolation::Watchdog,
                 Isolation::Lease => Isolation::Stonith,
                 Isolation::Watchdog | Isolation::Stonith => Isolation::Lease,
             }

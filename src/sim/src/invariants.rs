@@ -10,6 +10,7 @@ pub(crate) mod evidence;
 pub(crate) mod final_release;
 pub(crate) mod liveness;
 pub(crate) mod one_owner;
+pub(crate) mod one_worker;
 pub(crate) mod rising_tokens;
 pub(crate) mod session_end;
 pub(crate) mod unknown_opens_nothing;

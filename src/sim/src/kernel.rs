@@ -9,6 +9,7 @@ use haft_engine::ids::Token;
 use haft_engine::plant::{self, Bug};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
+use std::time::Duration;
 
 /// A request as it reaches the kernel.
 #[derive(Clone, Debug)]
@@ -25,6 +26,12 @@ pub(crate) enum Request {
     Remove(IpAddr),
     /// Send announcements; changes nothing.
     Announce,
+    /// Arm the machine's watchdog with this period.
+    ArmDog(Duration),
+    /// Pet it.
+    PetDog,
+    /// Disarm it.
+    DisarmDog,
 }
 
 /// How it went.
@@ -34,6 +41,10 @@ pub(crate) enum Reply {
     Done,
     /// The transaction failed because these elements had lapsed; nothing of it was applied.
     Lapsed(Vec<IpAddr>),
+    /// The watchdog is armed with this period.
+    Armed(Duration),
+    /// The kernel will not, now.
+    Busy,
 }
 
 /// The kernel.
@@ -43,6 +54,17 @@ pub(crate) struct Kernel {
     armed: BTreeMap<IpAddr, Moment>,
     held: BTreeMap<IpAddr, Lived>,
     addresses: BTreeMap<IpAddr, Lived>,
+    /// Ground truth: what a service behind the address does, which no guard and no lifetime ends. Begins with the
+    /// address, ends with its removal or with the machine.
+    works: BTreeMap<IpAddr, Token>,
+    dog: Option<Dog>,
+}
+
+/// The armed watchdog.
+#[derive(Clone, Copy, Debug)]
+struct Dog {
+    period: Duration,
+    fires: Moment,
 }
 
 /// Something that lives until a moment, and the token under which it was put (ground truth only).
@@ -73,6 +95,7 @@ impl Kernel {
                 let until = now + timing.address_life;
                 let token = *token;
                 self.addresses.insert(*address, Lived { until, token });
+                self.works.insert(*address, token);
                 Reply::Done
             }
             Request::Renew(items) => self.renew(now, items, timing),
@@ -80,10 +103,47 @@ impl Kernel {
                 self.armed.remove(address);
                 self.held.remove(address);
                 self.addresses.remove(address);
+                self.works.remove(address);
                 Reply::Done
             }
             Request::Announce => Reply::Done,
+            Request::ArmDog(period) => {
+                self.feed(now, *period);
+                Reply::Armed(*period)
+            }
+            Request::PetDog => {
+                if let Some(dog) = self.dog {
+                    self.feed(now, dog.period);
+                }
+                Reply::Done
+            }
+            Request::DisarmDog => {
+                self.dog = None;
+                Reply::Done
+            }
         }
+    }
+
+    /// The hardware's timer runs slow by a tenth and counts in ticks: as late as the engine must allow for.
+    fn feed(&mut self, now: Moment, period: Duration) {
+        let late = period / 10 + Duration::from_millis(900);
+        let fires = now + period + late;
+        self.dog = Some(Dog { period, fires });
+    }
+
+    /// When the watchdog resets the machine, if it is armed.
+    pub(crate) fn dog_fires(&self) -> Option<Moment> {
+        self.dog.map(|dog| dog.fires)
+    }
+
+    /// The token under which a service works behind `address`, whatever the guard says.
+    pub(crate) fn works(&self, address: IpAddr) -> Option<Token> {
+        self.works.get(&address).copied()
+    }
+
+    /// Everything that a service works behind.
+    pub(crate) fn working(&self) -> Vec<IpAddr> {
+        self.works.keys().copied().collect()
     }
 
     fn renew(&mut self, now: Moment, items: &[(IpAddr, Token)], timing: &Timing) -> Reply {
@@ -138,6 +198,7 @@ impl Kernel {
         self.armed.clear();
         self.held.clear();
         self.addresses.clear();
+        self.works.clear();
     }
 
     /// Something else flushes the tables, and the agent's watch rebuilds them at once: every managed

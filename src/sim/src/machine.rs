@@ -85,6 +85,8 @@ pub(crate) struct Machine<E> {
     pub(crate) thawed_at: Option<TrueTime>,
     /// Until when its disk hangs.
     pub(crate) disk_hangs_until: TrueTime,
+    /// Until when its kernel removes nothing.
+    pub(crate) sticks_until: TrueTime,
     /// Until when its kernel is slow to take guard writes.
     pub(crate) kernel_slow_until: TrueTime,
 }
@@ -109,6 +111,7 @@ impl<E> Machine<E> {
             frozen: false,
             thawed_at: None,
             disk_hangs_until: 0,
+            sticks_until: 0,
             kernel_slow_until: 0,
         }
     }
@@ -129,6 +132,14 @@ impl<E> Machine<E> {
             return None;
         }
         self.kernel.answers(self.clock.local(now), address)
+    }
+
+    /// The token under which a service on it would work behind `address`, if it would: no guard stops that.
+    pub(crate) fn works(&self, address: IpAddr) -> Option<Token> {
+        if !self.alive() {
+            return None;
+        }
+        self.kernel.works(address)
     }
 
     /// Whether its clock stood still within the last `span`, so that leases that rest on it may

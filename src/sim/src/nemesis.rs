@@ -74,6 +74,10 @@ pub enum Fault {
     GuardFlush,
     /// The link that carries the addresses loses its carrier.
     CarrierLoss,
+    /// A kernel removes no address for a while: stops fail.
+    StopSticks,
+    /// A watchdog has reset a machine. Not struck: it follows from other faults, and is counted when it happens.
+    WatchdogReset,
     /// Leadership is handed over.
     Transfer,
     /// A voter is replaced, or their number changes.
@@ -84,7 +88,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every class.
-    pub const ALL: [Fault; 30] = [
+    pub const ALL: [Fault; 32] = [
         Fault::CoordinatorCrash,
         Fault::CoordinatorPause,
         Fault::AgentKill,
@@ -112,6 +116,8 @@ impl Fault {
         Fault::AddressDeleted,
         Fault::GuardFlush,
         Fault::CarrierLoss,
+        Fault::StopSticks,
+        Fault::WatchdogReset,
         Fault::Transfer,
         Fault::VoterChange,
         Fault::Staged,
@@ -156,6 +162,7 @@ impl Bias {
                 F::AddressDeleted,
                 F::GuardFlush,
                 F::CarrierLoss,
+                F::StopSticks,
                 F::Isolation,
                 F::DiskStall,
             ],
@@ -182,8 +189,8 @@ impl Bias {
         };
         let times = favoured.iter().filter(|one| **one == fault).count() as u64;
         let usual = match fault {
-            // Struck from a hook, not from the dice.
-            Fault::WritePause => return 0,
+            // Struck from a hook, or seen, not from the dice.
+            Fault::WritePause | Fault::WatchdogReset => return 0,
             _ => 2,
         };
         usual + 6 * times
@@ -270,6 +277,7 @@ impl Nemesis {
             machine.bmc.mood = Mood::Honest;
             machine.disk_hangs_until = 0;
             machine.kernel_slow_until = 0;
+            machine.sticks_until = 0;
             world.release(place);
             world.tell(place, Role::Agent, Local::Carrier(Carrier::Up));
         }
@@ -309,6 +317,9 @@ impl Nemesis {
     /// Looks at what has just happened and sometimes strikes there.
     pub(crate) fn on_hooks(&mut self, world: &mut World) {
         let hooks = std::mem::take(&mut world.hooks);
+        for _ in std::mem::take(&mut world.dog_bites) {
+            self.count(world, Fault::WatchdogReset);
+        }
         if !self.active {
             return;
         }
@@ -319,6 +330,7 @@ impl Nemesis {
             let per_mille = match (hook, self.bias) {
                 (Hook::GuardDecided, Bias::Guards) => 6,
                 (Hook::GuardDecided, _) => 1,
+                (Hook::DogDecided, _) => 150,
                 (Hook::Joint, _) => 300,
                 (Hook::FenceStarted(_) | Hook::FenceOrdering(_), Bias::Fencing) => 150,
                 (Hook::AgeStated(_) | Hook::ClosingAppended(_), Bias::Sessions) => 60,
@@ -344,6 +356,12 @@ impl Nemesis {
                 world.stop_process(place, Role::Agent, span);
                 self.count(world, Fault::WritePause);
             }
+            Hook::DogDecided => {
+                let span = world.rng.range(unit, 4 * unit);
+                if self.isolate(world, place, span) {
+                    self.count(world, Fault::Isolation);
+                }
+            }
             Hook::AgeStated(_)
             | Hook::ClosingAppended(_)
             | Hook::FenceStarted(_)
@@ -360,6 +378,11 @@ impl Nemesis {
                 }
             }
         }
+    }
+
+    /// Cuts a machine from all others for a while.
+    fn isolate(&mut self, world: &mut World, place: Place, span: TrueTime) -> bool {
+        self.inflict_on_net(world, Fault::Isolation, place, span)
     }
 
     /// Ends one fault.

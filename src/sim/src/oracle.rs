@@ -8,7 +8,9 @@ use crate::clock::TrueTime;
 use crate::invariants::final_release::Released;
 use crate::invariants::rising_tokens::Highest;
 use crate::invariants::session_end::Expired;
-use crate::invariants::{Violation, equal_states, evidence, one_owner, unknown_opens_nothing};
+use crate::invariants::{
+    Violation, equal_states, evidence, one_owner, one_worker, unknown_opens_nothing,
+};
 use crate::kernel::{Reply, Request};
 use crate::machine::Machine;
 use crate::net::Place;
@@ -43,9 +45,17 @@ impl Ledger {
         self.lease_span
     }
 
-    /// Whether the address was granted under this token with `lease` isolation.
-    pub(crate) fn is_lease(&self, address: IpAddr, token: Token) -> bool {
-        self.isolation.get(&(address, token)) == Some(&Isolation::Lease)
+    /// Whether the address was granted under this token with an isolation that rests on the owner's own clocks.
+    pub(crate) fn rests_on_clocks(&self, address: IpAddr, token: Token) -> bool {
+        matches!(
+            self.isolation.get(&(address, token)),
+            Some(Isolation::Lease | Isolation::Watchdog)
+        )
+    }
+
+    /// How the address was isolated in the grant under this token, if it was granted.
+    pub(crate) fn isolation(&self, address: IpAddr, token: Token) -> Option<Isolation> {
+        self.isolation.get(&(address, token)).copied()
     }
 
     /// Whether `holding` of `resource` can act no more, in truth.
@@ -333,7 +343,10 @@ impl Oracle {
             Operation::Arm(..)
             | Operation::RefreshAddress(..)
             | Operation::Remove(..)
-            | Operation::Announce(..) => Vec::new(),
+            | Operation::Announce(..)
+            | Operation::ArmWatchdog(_)
+            | Operation::PetWatchdog
+            | Operation::DisarmWatchdog => Vec::new(),
         };
         let machine = &machines[place];
         for (resource, token) in &acted {
@@ -346,8 +359,17 @@ impl Oracle {
                 vec![(*address, *token)]
             }
             Request::Renew(items) => items.clone(),
-            Request::Arm(_) | Request::Remove(_) | Request::Announce => Vec::new(),
+            Request::Arm(_)
+            | Request::Remove(_)
+            | Request::Announce
+            | Request::ArmDog(_)
+            | Request::PetDog
+            | Request::DisarmDog => Vec::new(),
         };
+        if let Request::PutAddress(address, _) = request {
+            let violation = one_worker::check(now, machines, *address, &mut self.ledger);
+            self.report(violation);
+        }
         for (address, token) in held {
             if machine.answers(now, address).is_none() {
                 continue;
@@ -372,6 +394,10 @@ impl Oracle {
             .collect();
         for address in addresses {
             let violation = one_owner::check(now, machines, address, &mut self.ledger);
+            self.report(violation);
+        }
+        for address in machine.kernel.working() {
+            let violation = one_worker::check(now, machines, address, &mut self.ledger);
             self.report(violation);
         }
     }

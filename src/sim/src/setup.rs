@@ -55,8 +55,9 @@ impl Shape {
     /// The shape that `rng` deals.
     pub(crate) fn deal(rng: &mut Rng) -> Shape {
         let timing = match rng.below(20) {
-            0 => Timing::RELAXED,
-            1..=3 => Timing::NORMAL,
+            // The only preset with room for a watchdog.
+            0..=3 => Timing::RELAXED,
+            4 | 5 => Timing::NORMAL,
             _ => Timing::FAST,
         };
         let bias = match rng.below(10) {
@@ -172,17 +173,23 @@ fn form(shape: &Shape, rng: &mut Rng) -> (ClusterState, VoterSets) {
         device(shape, &day.state),
     ));
     for n in 0..shape.vips {
-        let isolation = if (n + rng.index(2)).is_multiple_of(2) {
-            Isolation::Lease
-        } else {
-            Isolation::Stonith
-        };
+        let isolation = deal_isolation(shape, n + rng.index(2));
         let preference = vec![name(rng.index(shape.machines()))];
         let spec = ResourceSpec::VirtualIp(vip(n, isolation, preference));
         let id = ResourceId::vip(&format!("vip{n}"));
         day.put(ObjectSpec::Resource(id, spec));
     }
     (day.state, sets)
+}
+
+/// In turn, and `watchdog` where the timing has room for one.
+fn deal_isolation(shape: &Shape, turn: usize) -> Isolation {
+    let watchdogs = usize::from(!shape.timing.watchdog.is_zero());
+    match turn % (2 + watchdogs) {
+        0 => Isolation::Lease,
+        1 => Isolation::Stonith,
+        _ => Isolation::Watchdog,
+    }
 }
 
 #[derive(Default)]
@@ -234,6 +241,7 @@ fn device(shape: &Shape, state: &ClusterState) -> FenceDeviceSpec {
     FenceDeviceSpec {
         agent: "/usr/lib/haft/fence-agents/fence_haft_ipmi".to_owned(),
         observes: Observes::Power,
+        delay: Duration::ZERO,
         targets: state
             .nodes
             .values()

@@ -122,6 +122,8 @@ pub(crate) enum Act {
 pub(crate) enum Hook {
     /// A guard write was decided and permitted and has not reached the kernel.
     GuardDecided,
+    /// An agent is about to arm its watchdog; the log does not hold it yet.
+    DogDecided,
     /// A coordinator has stated an age of this node that counts towards its end.
     AgeStated(NodeId),
     /// A closing entry of this node was appended.

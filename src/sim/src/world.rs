@@ -63,6 +63,8 @@ pub(crate) enum Event {
     Continue { to: Place, role: Role, life: Life },
     /// A machine that stood still goes on.
     Thaw { to: Place, boots: u64 },
+    /// A machine's watchdog may be due.
+    DogDue { to: Place, boots: u64 },
     /// A fault ends.
     Undo(crate::nemesis::Undo),
     /// The nemesis's next turn.
@@ -116,6 +118,8 @@ pub(crate) struct World {
     pub(crate) trace: Trace,
     /// Points at which the nemesis may strike, since it last looked.
     pub(crate) hooks: Vec<(Place, Hook)>,
+    /// Machines that their watchdogs have reset since the nemesis looked last.
+    pub(crate) dog_bites: Vec<Place>,
     /// Events handled.
     pub(crate) handled: u64,
     queue: BinaryHeap<Due>,
@@ -142,6 +146,7 @@ impl World {
             oracle,
             trace,
             hooks: Vec::new(),
+            dog_bites: Vec::new(),
             handled: 0,
             queue: BinaryHeap::new(),
             order: 0,
@@ -246,6 +251,11 @@ impl World {
             Event::Thaw { to, boots } => {
                 if self.machines[to].boots == boots {
                     self.thaw(to);
+                }
+            }
+            Event::DogDue { to, boots } => {
+                if self.machines[to].boots == boots {
+                    self.look_at_dog(to);
                 }
             }
             Event::Undo(_) | Event::Strike | Event::Errand => {}

@@ -113,11 +113,6 @@ fn another_verb(asked: Action, stdout: &str) -> Option<&'static str> {
         .map(|(words, _)| words)
 }
 
-/// Whether the agent reports that it did something to the device, not that nothing was left to do.
-pub(crate) fn says_made_off(stdout: &str) -> bool {
-    says(stdout, "success: powered off")
-}
-
 /// Whether the agent reports in words that the machine is off after `off`.
 pub(crate) fn says_off(stdout: &str) -> bool {
     says(stdout, "success: powered off") || says(stdout, "success: already off")

@@ -141,6 +141,7 @@ impl Service {
                 // The test may have ended.
                 let _ = self.hellos.send(hello);
             }
+            Up::Armed(_) => {}
             Up::Released(released) => {
                 let _ = self.words.send(Word::Released(released.token_index));
             }
@@ -281,6 +282,7 @@ impl Coordinator {
                 isolation: v1::Isolation::Lease.into(),
                 ..v1::VirtualIpSpec::default()
             }),
+            watchdog_ms: 0,
             want: v1::Want::Hold.into(),
         });
         self.say(Down::Assignment(v1::Assignment {

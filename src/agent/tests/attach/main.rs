@@ -63,6 +63,7 @@ impl Agent {
                 peer: 0,
                 beat: 7402,
             },
+            watchdog_device: "/dev/null".into(),
             agent_dirs: Vec::new(),
             tls: None,
             resources: Vec::new(),

@@ -9,6 +9,7 @@ use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::clock::boot_now;
 use haft_agent::lease::Lease;
 use haft_agent::order::{Admission, BeatAddresses, Notice, Order, Orders, orders};
+use haft_agent::watchdog::Watchdog;
 use haft_api::beat::{BeatKey, open_beat, seal_answer};
 use haft_engine::clock::Timing;
 use haft_engine::command::{Attestation, HeartbeatKey, NodeRole, Probe, VoterSets};
@@ -20,6 +21,7 @@ use haft_engine::session::responder::{Responder, Restart};
 use haft_engine::spec::{Failback, Isolation, NodeSpec, ResourceSpec, Unfenced, VirtualIpSpec};
 use haft_engine::state::{ClusterState, Node, Session};
 use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -89,6 +91,7 @@ fn assignment(revision: u64, wants: &[Want]) -> Order {
                     failback: Failback::Never,
                 }),
                 want: *want,
+                watchdog: None,
             })
             .collect(),
     })
@@ -180,9 +183,15 @@ fn beside_a_lease(wire: &Wire, timing: Timing, story: impl FnOnce(&mut World, &A
         }
         let thread = scope.spawn(|| {
             wire.owner.run(|| {
-                Lease::open(timing, Enforcement::Guarded, inbox, sender)
-                    .unwrap()
-                    .run();
+                Lease::open(
+                    timing,
+                    Enforcement::Guarded,
+                    Watchdog::at(Path::new("/dev/null")),
+                    inbox,
+                    sender,
+                )
+                .unwrap()
+                .run();
             });
         });
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -47,6 +47,21 @@ pub fn evidence_into(state: &ClusterState, evidence: &Evidence) -> v1::Evidence 
                 waited.as_millis()
             ),
         ),
+        Proof::WatchdogLapsed {
+            period: Some(period),
+            waited,
+        } => (
+            "WatchdogLapsed",
+            format!(
+                "its watchdog of {} ms has reset it; {} ms beyond its lease were waited out",
+                period.as_millis(),
+                waited.as_millis()
+            ),
+        ),
+        Proof::WatchdogLapsed { period: None, .. } => (
+            "WatchdogLapsed",
+            "it never had an armed watchdog in the log, so it never acted".to_owned(),
+        ),
         Proof::ConfirmedByHuman { by, reason } => ("ConfirmedByHuman", format!("{by}: {reason}")),
     };
     v1::Evidence {
@@ -67,6 +82,9 @@ pub fn order_into(state: &ClusterState, order: &FenceOrder) -> v1::FenceOrder {
     };
     let cause = match &order.cause {
         FenceCause::Orphans => "a lost node held resources that need it isolated".to_owned(),
+        FenceCause::StopFailed { resource } => {
+            format!("it cannot prove that it has stopped {resource}")
+        }
         FenceCause::Administrator { by, reason } => format!("{by}: {reason}"),
     };
     let phase = match &order.phase {

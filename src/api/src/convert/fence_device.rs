@@ -25,6 +25,7 @@ pub fn device_into(name: &DeviceName, device: &Device) -> v1::FenceDevice {
 pub fn device_spec_into(spec: &FenceDeviceSpec) -> v1::FenceDeviceSpec {
     let observes = match spec.observes {
         Observes::Power => v1::Observes::Power,
+        Observes::Poison => v1::Observes::Poison,
     };
     v1::FenceDeviceSpec {
         agent: spec.agent.clone(),
@@ -38,6 +39,7 @@ pub fn device_spec_into(spec: &FenceDeviceSpec) -> v1::FenceDeviceSpec {
         secret_files: spec.secret_files.clone(),
         deadline_ms: u64::try_from(spec.deadline.as_millis()).unwrap_or(u64::MAX),
         level: u32::from(spec.level),
+        delay_ms: u64::try_from(spec.delay.as_millis()).unwrap_or(u64::MAX),
     }
 }
 
@@ -57,9 +59,13 @@ pub fn device_from(object: v1::FenceDevice) -> Result<(DeviceName, FenceDeviceSp
     } else {
         spec.deadline_ms
     };
+    let observes = match spec.observes() {
+        v1::Observes::Unspecified | v1::Observes::Power => Observes::Power,
+        v1::Observes::Poison => Observes::Poison,
+    };
     let spec = FenceDeviceSpec {
         agent: spec.agent,
-        observes: Observes::Power,
+        observes,
         targets: spec
             .targets
             .into_iter()
@@ -69,6 +75,7 @@ pub fn device_from(object: v1::FenceDevice) -> Result<(DeviceName, FenceDeviceSp
         secret_files: spec.secret_files,
         deadline: Duration::from_millis(deadline_ms),
         level: level.max(1),
+        delay: Duration::from_millis(spec.delay_ms),
     };
     Ok((DeviceName(name), spec))
 }

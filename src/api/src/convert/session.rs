@@ -2,7 +2,7 @@
 
 use super::{FieldError, resource_from, token_of, vip_spec_from, vip_spec_into, wrong};
 use crate::pb::v1;
-use haft_engine::command::{Attestation, Command, StatedAge, VoterSets};
+use haft_engine::command::{Attestation, Command, Difficulty, StatedAge, VoterSets};
 use haft_engine::ids::{Incarnation, LogIndex, NodeId, ResourceId, Token};
 use haft_engine::keeper::{AssignedItem, Assignment, Want};
 use haft_engine::spec::ResourceSpec;
@@ -23,6 +23,7 @@ pub fn assignment_into(assignment: &Assignment) -> v1::Assignment {
             token_index: item.token.index.0,
             virtual_ip: Some(vip_spec_into(vip)),
             want: want.into(),
+            watchdog_ms: item.watchdog.map_or(0, millis),
         }
     };
     v1::Assignment {
@@ -48,6 +49,8 @@ pub fn assignment_from(form: v1::Assignment) -> Result<Assignment, FieldError> {
             token: token_of(item.epoch, item.token_index),
             spec: ResourceSpec::VirtualIp(vip_spec_from(spec)?),
             want,
+            // Whole milliseconds are enough: that the log holds one is what matters to the owner.
+            watchdog: (item.watchdog_ms > 0).then(|| Duration::from_millis(item.watchdog_ms)),
         })
     };
     Ok(Assignment {
@@ -100,8 +103,78 @@ pub fn report_active(
         token_index: token.index.0,
         incarnation: incarnation.0,
         guard_intact: guard == Attestation::Intact,
-        address_life_ms: u64::try_from(address_life.as_millis()).unwrap_or(u64::MAX),
+        address_life_ms: millis(address_life),
     }
+}
+
+fn millis(span: Duration) -> u64 {
+    u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The report that an owner's watchdog is armed.
+pub fn report_armed(
+    resource: &ResourceId,
+    token: Token,
+    incarnation: Incarnation,
+    period: Duration,
+) -> v1::ArmedReport {
+    v1::ArmedReport {
+        resource: resource.to_string(),
+        epoch: token.epoch.0,
+        token_index: token.index.0,
+        incarnation: incarnation.0,
+        period_ms: millis(period),
+    }
+}
+
+/// The report of what an owner cannot do.
+pub fn report_failed(
+    resource: &ResourceId,
+    token: Token,
+    incarnation: Incarnation,
+    difficulty: Difficulty,
+    why: &str,
+) -> v1::FailedReport {
+    let difficulty = match difficulty {
+        Difficulty::Start => v1::Difficulty::Start,
+        Difficulty::Stop => v1::Difficulty::Stop,
+    };
+    v1::FailedReport {
+        resource: resource.to_string(),
+        epoch: token.epoch.0,
+        token_index: token.index.0,
+        incarnation: incarnation.0,
+        why: why.to_owned(),
+        difficulty: difficulty.into(),
+    }
+}
+
+/// The command of an armed report.
+pub fn armed_from(form: &v1::ArmedReport) -> Result<Command, FieldError> {
+    Ok(Command::WatchdogArmed {
+        resource: resource_from(&form.resource)?,
+        token: token_of(form.epoch, form.token_index),
+        incarnation: Incarnation(form.incarnation),
+        period: Duration::from_millis(form.period_ms),
+    })
+}
+
+/// The command of a failure report.
+pub fn failed_from(form: &v1::FailedReport) -> Result<Command, FieldError> {
+    let difficulty = match form.difficulty() {
+        v1::Difficulty::Start => Difficulty::Start,
+        v1::Difficulty::Stop => Difficulty::Stop,
+        v1::Difficulty::Unspecified => {
+            return Err(wrong("failed.difficulty", "unspecified", "upgrade"));
+        }
+    };
+    Ok(Command::Troubled {
+        resource: resource_from(&form.resource)?,
+        token: token_of(form.epoch, form.token_index),
+        incarnation: Incarnation(form.incarnation),
+        difficulty,
+        why: form.why.clone(),
+    })
 }
 
 /// The report that an owner has stopped, finally.

@@ -1,8 +1,8 @@
 //! Persisted forms to engine commands.
 
 use super::field::{
-    Decoded, action_from, array, cause_from, guard_from, hold_from, missing, request_from,
-    required, resource_from, token_from, verdict_from, voters_from,
+    Decoded, action_from, array, cause_from, difficulty_from, guard_from, hold_from, missing,
+    request_from, required, resource_from, token_from, verdict_from, voters_from,
 };
 
 use super::spec::{
@@ -26,7 +26,9 @@ pub(super) fn command(form: pb::Command) -> Decoded<Command> {
         | Form::Closing(_)
         | Form::Reopened(_)
         | Form::Expired(_)
-        | Form::LifetimeLapsed(_)) => session(form),
+        | Form::LifetimeLapsed(_)
+        | Form::WatchdogLapsed(_)) => session(form),
+        form @ (Form::WatchdogArmed(_) | Form::Troubled(_)) => owner(form),
         form @ (Form::Grant(_)
         | Form::Activated(_)
         | Form::Relinquish(_)
@@ -107,7 +109,31 @@ fn session(form: Form) -> Decoded<Command> {
             token: token_from(form.token)?,
             waited: Duration::from_nanos(form.waited_ns),
         }),
+        Form::WatchdogLapsed(form) => Ok(Command::WatchdogLapsed {
+            resource: resource_from(&form.resource)?,
+            token: token_from(form.token)?,
+            waited: Duration::from_nanos(form.waited_ns),
+        }),
         _ => Err(missing("session command")),
+    }
+}
+
+fn owner(form: Form) -> Decoded<Command> {
+    match form {
+        Form::WatchdogArmed(form) => Ok(Command::WatchdogArmed {
+            resource: resource_from(&form.resource)?,
+            token: token_from(form.token)?,
+            incarnation: Incarnation(form.incarnation),
+            period: Duration::from_nanos(form.period_ns),
+        }),
+        Form::Troubled(form) => Ok(Command::Troubled {
+            resource: resource_from(&form.resource)?,
+            token: token_from(form.token)?,
+            incarnation: Incarnation(form.incarnation),
+            difficulty: difficulty_from(form.difficulty)?,
+            why: form.why,
+        }),
+        _ => Err(missing("owner's command")),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Engine commands to their persisted forms.
 
 use super::field::{
-    action_into, cause_into, guard_into, hold_into, nanos, request_into, token_into, verdict_into,
-    voters_into,
+    action_into, cause_into, difficulty_into, guard_into, hold_into, nanos, request_into,
+    token_into, verdict_into, voters_into,
 };
 use super::spec::{
     age_into, fence_cause_into, key_into, object_into, reference_into, registration_into,
@@ -27,7 +27,9 @@ fn form(command: &Command) -> Form {
         | Command::Closing { .. }
         | Command::Reopened { .. }
         | Command::Expired { .. }
-        | Command::LifetimeLapsed { .. } => session(command),
+        | Command::LifetimeLapsed { .. }
+        | Command::WatchdogLapsed { .. } => session(command),
+        Command::WatchdogArmed { .. } | Command::Troubled { .. } => owner(command),
         Command::Grant { .. }
         | Command::Activated { .. }
         | Command::Relinquish { .. }
@@ -140,6 +142,45 @@ fn session(command: &Command) -> Form {
             resource: resource.to_string(),
             token: token_into(*token),
             waited_ns: nanos(*waited),
+        }),
+        Command::WatchdogLapsed {
+            resource,
+            token,
+            waited,
+        } => Form::WatchdogLapsed(pb::WatchdogLapsed {
+            resource: resource.to_string(),
+            token: token_into(*token),
+            waited_ns: nanos(*waited),
+        }),
+        other => unreachable_group(other),
+    }
+}
+
+fn owner(command: &Command) -> Form {
+    match command {
+        Command::WatchdogArmed {
+            resource,
+            token,
+            incarnation,
+            period,
+        } => Form::WatchdogArmed(pb::WatchdogArmed {
+            resource: resource.to_string(),
+            token: token_into(*token),
+            incarnation: incarnation.0,
+            period_ns: nanos(*period),
+        }),
+        Command::Troubled {
+            resource,
+            token,
+            incarnation,
+            difficulty,
+            why,
+        } => Form::Troubled(pb::Troubled {
+            resource: resource.to_string(),
+            token: token_into(*token),
+            incarnation: incarnation.0,
+            difficulty: difficulty_into(*difficulty),
+            why: why.clone(),
         }),
         other => unreachable_group(other),
     }

@@ -3,7 +3,7 @@
 use super::PersistedError;
 use crate::pb::log as pb;
 use haft_engine::command::{
-    Attestation, FenceAction, HoldReason, RelinquishCause, Verdict, VoterSets,
+    Attestation, Difficulty, FenceAction, HoldReason, RelinquishCause, Verdict, VoterSets,
 };
 use haft_engine::ids::{Epoch, LogIndex, NodeId, RequestId, ResourceId, Token};
 use haft_engine::spec::Isolation;
@@ -104,6 +104,9 @@ numbered!(guard_into, guard_from, Attestation, "guard", {
 });
 numbered!(action_into, action_from, FenceAction, "action", {
     FenceAction::Off => 1, FenceAction::On => 2,
+});
+numbered!(difficulty_into, difficulty_from, Difficulty, "difficulty", {
+    Difficulty::Start => 1, Difficulty::Stop => 2,
 });
 numbered!(verdict_into, verdict_from, Verdict, "verdict", {
     Verdict::Confirmed => 1, Verdict::Refused => 2, Verdict::Unknown => 3,

@@ -85,10 +85,13 @@ pub(super) fn node_from(form: pb::NodeSpec) -> Decoded<NodeSpec> {
 }
 
 pub(super) fn device_into(spec: &FenceDeviceSpec) -> pb::FenceDeviceSpec {
-    let Observes::Power = spec.observes;
+    let observes = match spec.observes {
+        Observes::Power => 1,
+        Observes::Poison => 2,
+    };
     pb::FenceDeviceSpec {
         agent: spec.agent.clone(),
-        observes: 1,
+        observes,
         targets: spec
             .targets
             .iter()
@@ -98,16 +101,19 @@ pub(super) fn device_into(spec: &FenceDeviceSpec) -> pb::FenceDeviceSpec {
         secret_files: spec.secret_files.clone(),
         deadline_ns: nanos(spec.deadline),
         level: u32::from(spec.level),
+        delay_ns: nanos(spec.delay),
     }
 }
 
 pub(super) fn device_from(form: pb::FenceDeviceSpec) -> Decoded<FenceDeviceSpec> {
-    if form.observes != 1 {
-        return Err(missing("observes"));
-    }
+    let observes = match form.observes {
+        1 => Observes::Power,
+        2 => Observes::Poison,
+        _ => return Err(missing("observes")),
+    };
     Ok(FenceDeviceSpec {
         agent: form.agent,
-        observes: Observes::Power,
+        observes,
         targets: form
             .targets
             .into_iter()
@@ -117,6 +123,7 @@ pub(super) fn device_from(form: pb::FenceDeviceSpec) -> Decoded<FenceDeviceSpec>
         secret_files: form.secret_files,
         deadline: Duration::from_nanos(form.deadline_ns),
         level: u8::try_from(form.level).map_err(|_| missing("level"))?,
+        delay: Duration::from_nanos(form.delay_ns),
     })
 }
 
@@ -232,10 +239,15 @@ pub(super) fn ages_from(forms: Vec<pb::StatedAge>) -> Decoded<Vec<StatedAge>> {
 pub(super) fn fence_cause_into(cause: &FenceCause) -> pb::FenceCause {
     match cause {
         FenceCause::Orphans => pb::FenceCause::default(),
+        FenceCause::StopFailed { resource } => pb::FenceCause {
+            stop_failed: resource.to_string(),
+            ..pb::FenceCause::default()
+        },
         FenceCause::Administrator { by, reason } => pb::FenceCause {
             administrator: true,
             by: by.clone(),
             reason: reason.clone(),
+            stop_failed: String::new(),
         },
     }
 }
@@ -247,7 +259,11 @@ pub(super) fn fence_cause_from(form: Option<pb::FenceCause>) -> Decoded<FenceCau
             by: form.by,
             reason: form.reason,
         }
-    } else {
+    } else if form.stop_failed.is_empty() {
         FenceCause::Orphans
+    } else {
+        FenceCause::StopFailed {
+            resource: resource_from(&form.stop_failed)?,
+        }
     })
 }

@@ -2,8 +2,8 @@
 
 use super::command_from;
 use super::field::{
-    Decoded, action_from, array, cause_from, guard_from, hold_from, isolation_from, missing,
-    required, resource_from, token_from, verdict_from, voters_from,
+    Decoded, action_from, array, cause_from, difficulty_from, guard_from, hold_from,
+    isolation_from, missing, required, resource_from, token_from, verdict_from, voters_from,
 };
 use super::spec::{
     ages_from, device_from, fence_cause_from, key_from, node_from, registration_from,
@@ -17,7 +17,7 @@ use haft_engine::ids::{
 };
 use haft_engine::state::{
     ClusterState, Device, Ending, Event, Evidence, FenceOrder, Holding, JoinToken, Node,
-    OrderPhase, Ownership, Proof, RememberedRequest, Resource, Session, Severity,
+    OrderPhase, Ownership, Proof, RememberedRequest, Resource, Session, Severity, Trouble,
 };
 use std::time::Duration;
 
@@ -122,6 +122,16 @@ fn holding(form: Option<pb::Holding>) -> Decoded<Holding> {
         guard: guard_from(form.guard)?,
         address_life: Duration::from_nanos(form.address_life_ns),
         since_unix_ms: form.since_unix_ms,
+        watchdog: form.watchdog_ns.map(Duration::from_nanos),
+    })
+}
+
+fn trouble(form: pb::Trouble) -> Decoded<Trouble> {
+    Ok(Trouble {
+        token: token_from(form.token)?,
+        node: NodeId(form.node),
+        difficulty: difficulty_from(form.difficulty)?,
+        why: form.why,
     })
 }
 
@@ -142,6 +152,10 @@ fn evidence(form: pb::Evidence) -> Decoded<Evidence> {
         },
         Form::LifetimeLapsedNs(waited) => Proof::LifetimeLapsed {
             waited: Duration::from_nanos(waited),
+        },
+        Form::WatchdogLapsed(lapse) => Proof::WatchdogLapsed {
+            period: lapse.period_ns.map(Duration::from_nanos),
+            waited: Duration::from_nanos(lapse.waited_ns),
         },
         Form::ConfirmedByHuman(human) => Proof::ConfirmedByHuman {
             by: human.by,
@@ -175,6 +189,7 @@ fn resource(form: pb::Resource) -> Decoded<Resource> {
         evidence: form.evidence.map(evidence).transpose()?,
         move_to: form.move_to.map(NodeId),
         deleting: form.deleting,
+        trouble: form.trouble.map(trouble).transpose()?,
     })
 }
 

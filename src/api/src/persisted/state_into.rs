@@ -2,8 +2,8 @@
 
 use super::command_into;
 use super::field::{
-    action_into, cause_into, guard_into, hold_into, isolation_into, nanos, token_into,
-    verdict_into, voters_into,
+    action_into, cause_into, difficulty_into, guard_into, hold_into, isolation_into, nanos,
+    token_into, verdict_into, voters_into,
 };
 use super::spec::{age_into, device_into, fence_cause_into, key_into, node_into, resource_into};
 use crate::pb::log as pb;
@@ -99,6 +99,7 @@ fn holding(holding: &Holding) -> pb::Holding {
         guard: guard_into(holding.guard),
         address_life_ns: nanos(holding.address_life),
         since_unix_ms: holding.since_unix_ms,
+        watchdog_ns: holding.watchdog.map(nanos),
     }
 }
 
@@ -116,6 +117,10 @@ fn evidence(evidence: &Evidence) -> pb::Evidence {
             ages: ages.iter().map(age_into).collect(),
         }),
         Proof::LifetimeLapsed { waited } => Form::LifetimeLapsedNs(nanos(*waited)),
+        Proof::WatchdogLapsed { period, waited } => Form::WatchdogLapsed(pb::WatchdogLapse {
+            period_ns: period.map(nanos),
+            waited_ns: nanos(*waited),
+        }),
         Proof::ConfirmedByHuman { by, reason } => Form::ConfirmedByHuman(pb::Human {
             by: by.clone(),
             reason: reason.clone(),
@@ -149,6 +154,12 @@ fn resource(resource: &Resource) -> pb::Resource {
         evidence: resource.evidence.as_ref().map(evidence),
         move_to: resource.move_to.map(|node| node.0),
         deleting: resource.deleting,
+        trouble: resource.trouble.as_ref().map(|trouble| pb::Trouble {
+            token: token_into(trouble.token),
+            node: trouble.node.0,
+            difficulty: difficulty_into(trouble.difficulty),
+            why: trouble.why.clone(),
+        }),
     }
 }
 

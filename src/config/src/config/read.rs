@@ -1,6 +1,8 @@
 //! From text to [`Config`]: every section, then what concerns several of them.
 
-use super::{Config, DEFAULT_AGENT_DIRS, DEFAULT_DATA_DIR, NodeConfig, Ports, nodes, tls};
+use super::{
+    Config, DEFAULT_AGENT_DIRS, DEFAULT_DATA_DIR, DEFAULT_WATCHDOG, NodeConfig, Ports, nodes, tls,
+};
 use crate::fields::{Fields, Reader};
 use crate::manifest::{self, Placed};
 use crate::names::nearest;
@@ -8,6 +10,7 @@ use crate::problem::Problems;
 use crate::timing::{Check, Failover, Interval, NoFailover, TimingRequest, checks};
 use crate::yaml::{self, Source, Tree, Value};
 use haft_engine::clock::Timing;
+use haft_engine::spec::{Isolation, ObjectSpec};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,13 +22,14 @@ pub(super) enum Files {
     Untouched,
 }
 
-const SECTIONS: [&str; 8] = [
+const SECTIONS: [&str; 9] = [
     "cluster",
     "timing",
     "nodes",
     "data_dir",
     "ports",
     "fence",
+    "watchdog",
     "tls",
     "resources",
 ];
@@ -65,9 +69,11 @@ fn sections(reader: &mut Reader<'_>, top: Fields<'_>, files: Files) -> Option<Co
     };
     let ports = ports(reader, top);
     let agent_dirs = agent_dirs(reader, top);
+    let watchdog_device = watchdog_device(reader, top);
     let tls = tls::read(reader, top, files);
     let resources = resources(reader, top, nodes.as_deref().unwrap_or_default());
     let (timing_request, timing) = timing?;
+    refuse_watchdog_without_room(reader, &timing, &resources);
     Some(Config {
         cluster_name: cluster_name?,
         timing,
@@ -76,6 +82,7 @@ fn sections(reader: &mut Reader<'_>, top: Fields<'_>, files: Files) -> Option<Co
         data_dir: data_dir?,
         ports: ports?,
         agent_dirs: agent_dirs?,
+        watchdog_device: watchdog_device?,
         tls,
         resources: resources
             .into_iter()
@@ -232,6 +239,18 @@ fn ports(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<Ports> {
     Some(ports)
 }
 
+fn watchdog_device(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<PathBuf> {
+    let default = PathBuf::from(DEFAULT_WATCHDOG);
+    let Some(tree) = top.get("watchdog") else {
+        return Some(default);
+    };
+    let fields = reader.map(tree, "watchdog", &["device"])?;
+    match fields.get("device") {
+        None => Some(default),
+        Some(tree) => tls::absolute_path(reader, tree, "watchdog.device"),
+    }
+}
+
 fn agent_dirs(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<Vec<PathBuf>> {
     let defaults = || DEFAULT_AGENT_DIRS.iter().map(PathBuf::from).collect();
     let Some(tree) = top.get("fence") else {
@@ -255,6 +274,23 @@ fn agent_dirs(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<Vec<PathBuf>> 
         .filter_map(|item| tls::absolute_path(reader, item, "fence.agent_dirs"))
         .collect();
     (dirs.len() == items.len()).then_some(dirs)
+}
+
+fn refuse_watchdog_without_room(reader: &mut Reader<'_>, timing: &Timing, placed: &[Placed]) {
+    if !timing.watchdog.is_zero() {
+        return;
+    }
+    for one in placed {
+        if let ObjectSpec::Resource(_, spec) = &one.manifest.spec
+            && spec.isolation() == Isolation::Watchdog
+        {
+            reader.refuse(
+                one.place(),
+                "isolation watchdog does not fit this timing: the ttl leaves no room for one second of watchdog",
+                "set `failover: relaxed` or a budget from 7s, or choose lease or stonith (see haftctl explain timing)",
+            );
+        }
+    }
 }
 
 fn resources(reader: &mut Reader<'_>, top: Fields<'_>, nodes: &[NodeConfig]) -> Vec<Placed> {

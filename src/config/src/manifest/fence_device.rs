@@ -11,18 +11,20 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-const KEYS: [&str; 7] = [
+const KEYS: [&str; 8] = [
     "agent",
     "observes",
     "targets",
     "parameters",
     "secretFiles",
     "deadline",
+    "delay",
     "level",
 ];
 const DEADLINE: Duration = Duration::from_secs(20);
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
 const DEADLINE_MAX: Duration = Duration::from_secs(600);
+const DELAY_MAX: Duration = Duration::from_secs(60);
 const LEVEL_MAX: u64 = 9;
 /// Parameters that carry secrets under the names that fence agents use (fence-agents' fencing.py).
 const SECRET_WORDS: [&str; 6] = [
@@ -58,6 +60,10 @@ pub(super) fn read(reader: &mut Reader<'_>, tree: &Tree) -> Option<Read> {
         None => Some(DEADLINE),
         Some(tree) => deadline(reader, tree),
     };
+    let delay = match fields.get("delay") {
+        None => Some(Duration::ZERO),
+        Some(tree) => delay(reader, tree),
+    };
     let level = match fields.get("level") {
         None => Some(1),
         Some(tree) => reader.number(tree, "level", 1..=LEVEL_MAX),
@@ -78,6 +84,7 @@ pub(super) fn read(reader: &mut Reader<'_>, tree: &Tree) -> Option<Read> {
             parameters,
             secret_files,
             deadline: deadline?,
+            delay: delay?,
             level: u8::try_from(level?).expect("the level is at most LEVEL_MAX"),
         },
     })
@@ -104,7 +111,7 @@ fn agent(reader: &mut Reader<'_>, tree: &Tree) -> Option<String> {
 fn observes(reader: &mut Reader<'_>, tree: &Tree) -> Option<Observes> {
     let known = [
         ("power", Some(Observes::Power)),
-        ("poison", None),
+        ("poison", Some(Observes::Poison)),
         ("storage", None),
     ];
     let chosen = reader.word(tree, "observes", &known)?;
@@ -272,6 +279,19 @@ fn secret_files(
         }
     }
     out
+}
+
+fn delay(reader: &mut Reader<'_>, tree: &Tree) -> Option<Duration> {
+    let span = reader.span(tree, "delay")?;
+    if span > DELAY_MAX {
+        reader.refuse(
+            tree.at,
+            "delay must be at most 60s",
+            "leave it out: only the leader of a majority fences, so two sides never race",
+        );
+        return None;
+    }
+    Some(span)
 }
 
 fn deadline(reader: &mut Reader<'_>, tree: &Tree) -> Option<Duration> {

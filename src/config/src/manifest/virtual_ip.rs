@@ -109,16 +109,7 @@ fn isolation(reader: &mut Reader<'_>, tree: &Tree) -> Option<Isolation> {
         ("stonith", Isolation::Stonith),
         ("watchdog", Isolation::Watchdog),
     ];
-    let chosen = reader.word(tree, "isolation", &known)?;
-    if chosen == Isolation::Watchdog {
-        reader.refuse(
-            tree.at,
-            "isolation watchdog is not built yet: nothing would attest an armed watchdog",
-            "write `stonith` (a fence device confirms the node off) or `lease` (its kernel goes silent by itself)",
-        );
-        return None;
-    }
-    Some(chosen)
+    reader.word(tree, "isolation", &known)
 }
 
 fn preference(reader: &mut Reader<'_>, tree: &Tree) -> Vec<(At, NodeName)> {

@@ -3,7 +3,7 @@
 //! One function per rule; adding a rule means adding it to [`checks`].
 
 use super::{Interval, millis};
-use haft_engine::clock::{Timing, shortened};
+use haft_engine::clock::{Timing, WATCHDOG_MARGIN, shortened};
 use std::time::Duration;
 
 /// Beats that may be lost in a row without costing a session.
@@ -41,6 +41,10 @@ pub fn checks(timing: &Timing) -> Vec<Check> {
         address_outlives_the_session(timing),
         address_life_is_whole_seconds(timing),
     ];
+    if !timing.watchdog.is_zero() {
+        all.push(watchdog_fits(timing));
+        all.push(watchdog_is_whole_seconds(timing));
+    }
     all.extend(Interval::ALL.map(|interval| within_bounds(timing, interval)));
     all
 }
@@ -205,6 +209,41 @@ fn address_life_is_whole_seconds(t: &Timing) -> Check {
     }
 }
 
+fn watchdog_fits(t: &Timing) -> Check {
+    let left = t.watchdog_sum(t.watchdog);
+    Check {
+        protects: "a watchdog that is petted no more fires before the lease ends, and a cut node stops before that",
+        rule: "2*beat + stop + 2*watchdog + 1000 < ttl*(1-rho)",
+        sum: format!(
+            "2*{} + {} + 2*{} + {} = {} < {}",
+            ms(t.beat),
+            ms(t.stop),
+            ms(t.watchdog),
+            ms(WATCHDOG_MARGIN),
+            ms(left),
+            ms(shortened(t.ttl))
+        ),
+        holds: left < shortened(t.ttl),
+        involves: vec![Interval::Watchdog, Interval::Stop, Interval::Ttl],
+        fix: "lower watchdog_ms (0 for none), or raise the failover budget",
+    }
+}
+
+fn watchdog_is_whole_seconds(t: &Timing) -> Check {
+    Check {
+        protects: "watchdog drivers count whole seconds",
+        rule: "watchdog mod 1000 = 0",
+        sum: format!(
+            "{} mod 1000 = {}",
+            ms(t.watchdog),
+            t.watchdog.subsec_millis()
+        ),
+        holds: t.watchdog.subsec_nanos() == 0,
+        involves: vec![Interval::Watchdog],
+        fix: "write watchdog_ms as a multiple of 1000",
+    }
+}
+
 /// Bounds of each interval in milliseconds: below, timers of the kernel and of a loaded machine are too
 /// coarse (nftables element timeouts are kept in jiffies, 4 ms at 250 Hz); above, it is no failover.
 fn bounds(interval: Interval) -> (u64, u64) {
@@ -218,6 +257,8 @@ fn bounds(interval: Interval) -> (u64, u64) {
         Interval::ElectionMin => (100, 60_000),
         Interval::ElectionMax => (150, 120_000),
         Interval::AddressLife => (1_000, 3_600_000),
+        Interval::Stop => (100, 60_000),
+        Interval::Watchdog => (0, 60_000),
     }
 }
 

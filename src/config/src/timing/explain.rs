@@ -5,6 +5,7 @@
 use super::checks::{LOST_BEATS, REPLY, ms};
 use super::{Failover, Interval, TimingRequest, checks, commit_allowance};
 use haft_engine::clock::{RHO_PPM, Timing, lengthened};
+use haft_engine::evidence::WATCHDOG_SLACK;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -70,6 +71,16 @@ fn origin(out: &mut String, request: &TimingRequest, timing: &Timing) {
             line(
                 out,
                 format_args!("  address_life    ttl + 1000, up to whole seconds"),
+            );
+            line(
+                out,
+                format_args!("  stop            ttl/6 within 500..5000"),
+            );
+            line(
+                out,
+                format_args!(
+                    "  watchdog        whole seconds, at most 10, that fit the sum below; 0 if none do"
+                ),
             );
         }
     }
@@ -155,6 +166,23 @@ fn expectation(out: &mut String, timing: &Timing) {
         out,
         format_args!("  a `stonith` address waits for its fence device as well"),
     );
+    if timing.watchdog.is_zero() {
+        line(
+            out,
+            format_args!(
+                "  isolation `watchdog` is refused: the ttl leaves no room for one second of watchdog"
+            ),
+        );
+    } else {
+        let wait = WATCHDOG_SLACK + timing.watchdog / 10;
+        line(
+            out,
+            format_args!(
+                "  under isolation `watchdog` the reset of the lost owner is waited for: {} ms more",
+                ms(lengthened(wait))
+            ),
+        );
+    }
     line(
         out,
         format_args!(

@@ -37,6 +37,19 @@ fn every_budget_in_range_satisfies_every_sum_and_keeps_within_itself() {
 }
 
 #[test]
+fn a_watchdog_is_derived_where_it_fits_and_only_there() {
+    let watchdog = |failover| derive(&failover).expect("in range").watchdog.as_secs();
+    assert_eq!(watchdog(Failover::Fast), 0);
+    assert_eq!(watchdog(Failover::Normal), 0);
+    assert_eq!(watchdog(Failover::Relaxed), 1);
+    let budget = |seconds| Failover::Budget(Duration::from_secs(seconds));
+    assert_eq!(watchdog(budget(6)), 0);
+    assert_eq!(watchdog(budget(7)), 1);
+    assert_eq!(watchdog(budget(20)), 4);
+    assert_eq!(watchdog(budget(300)), 10);
+}
+
+#[test]
 fn a_budget_outside_the_range_is_refused() {
     for budget_ms in [0, 100, 319, 300_001] {
         let budget = Duration::from_millis(budget_ms);
@@ -75,6 +88,13 @@ fn each_override_that_breaks_a_sum_is_caught_by_that_sum() {
         ),
         (Interval::AddressLife, 2_000, "ttl + 1000 <= address_life"),
         (Interval::AddressLife, 3_500, "address_life mod 1000 = 0"),
+        (
+            Interval::Watchdog,
+            1_000,
+            "2*beat + stop + 2*watchdog + 1000 < ttl*(1-rho)",
+        ),
+        (Interval::Watchdog, 1_500, "watchdog mod 1000 = 0"),
+        (Interval::Stop, 50, "stop_ms"),
         (Interval::Beat, 10, "beat_ms"),
     ];
     for (interval, value, rule) in rows {

@@ -6,11 +6,14 @@ use super::write::{Effect, effect, field_status, write};
 use crate::context::Context;
 use haft_api::convert::{expected_from, request_id_from, vip_from, vip_into};
 use haft_api::pb::v1;
+use haft_api::status::status;
+use haft_engine::clock::Timing;
 use haft_engine::command::Command;
 use haft_engine::ids::{NodeName, ResourceId};
-use haft_engine::spec::{ObjectRef, ObjectSpec};
+use haft_engine::spec::{Isolation, ObjectRef, ObjectSpec, ResourceSpec};
 use std::sync::Arc;
-use tonic::{Request, Response, Status};
+use std::time::Duration;
+use tonic::{Code, Request, Response, Status};
 
 /// The service.
 pub(super) struct VirtualIps(pub(super) Arc<Context>);
@@ -24,6 +27,24 @@ impl VirtualIps {
             .ok_or_else(|| absent("virtual ip", &id.name))?;
         Ok(vip_into(&state, resource))
     }
+}
+
+/// Isolation `watchdog` needs a ttl into which a watchdog fits; the log does not know the timing, haftd does.
+fn require_room(timing: &Timing, spec: &ResourceSpec) -> Result<(), Status> {
+    if spec.isolation() != Isolation::Watchdog || !timing.watchdog.is_zero() {
+        return Ok(());
+    }
+    let shortest = Duration::from_secs(1);
+    Err(status(
+        Code::InvalidArgument,
+        "NoRoomForWatchdog",
+        format!(
+            "isolation watchdog does not fit the ttl: two beats, the stop, two watchdog periods and a second are {} ms of {} ms",
+            timing.watchdog_sum(shortest).as_millis(),
+            timing.ttl.as_millis()
+        ),
+        "set failover: relaxed or a budget from 7s in the configuration, or choose lease or stonith",
+    ))
 }
 
 #[tonic::async_trait]
@@ -77,6 +98,7 @@ impl v1::virtual_ip_service_server::VirtualIpService for VirtualIps {
         let object = request.virtual_ip.unwrap_or_default();
         let echo = object.clone();
         let (id, spec) = vip_from(object).map_err(field_status)?;
+        require_room(&self.0.timing, &spec)?;
         let effect = effect(request.options.as_ref());
         let options = request.options.unwrap_or_default();
         let command = Command::Put {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 fn observes(value: i32) -> &'static str {
     match v1::Observes::try_from(value) {
         Ok(v1::Observes::Power) => "power",
+        Ok(v1::Observes::Poison) => "poison",
         Ok(v1::Observes::Unspecified) | Err(_) => "",
     }
 }
@@ -37,6 +38,7 @@ pub(super) fn json(device: &v1::FenceDevice) -> (Value, Value) {
         "parameters": texts(&spec.parameters),
         "secretFiles": texts(&spec.secret_files),
         "deadline": span(spec.deadline_ms),
+        "delay": span(spec.delay_ms),
         "level": spec.level,
     });
     (shown, json!({ "message": status.message }))

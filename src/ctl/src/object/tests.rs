@@ -44,6 +44,7 @@ fn device() -> Object {
         spec: Some(v1::FenceDeviceSpec {
             agent: "fence_haft_ipmi".to_owned(),
             observes: v1::Observes::Power.into(),
+            delay_ms: 0,
             targets: [pair("n1", "")].into_iter().collect(),
             parameters: [pair("ip", "10.0.0.9"), pair("ipport", "0623")]
                 .into_iter()

@@ -104,8 +104,9 @@ pub(crate) fn leaves_orphans(state: &ClusterState, node: NodeId) -> bool {
         .resources
         .values()
         .any(|resource| match &resource.ownership {
+            // `lease` and `watchdog` orphans open by the passing of time.
             Ownership::Orphaned(holding) => {
-                holding.node == node && holding.isolation != Isolation::Lease
+                holding.node == node && holding.isolation == Isolation::Stonith
             }
             Ownership::Unowned
             | Ownership::Granted(_)
@@ -188,11 +189,21 @@ fn require_cause(
             "NothingToFence",
             format!("{name} has left nothing that needs proof of isolation"),
         )),
-        (FenceAction::Off, FenceCause::Administrator { .. }) => Ok(()),
-        (FenceAction::On, FenceCause::Orphans) => Err(Refusal::invalid(
-            "PowerOnProvesNothing",
-            "orphans are not opened by power on",
+        (FenceAction::Off, FenceCause::StopFailed { resource })
+            if state
+                .unstoppable(node)
+                .is_some_and(|found| found.id == *resource) =>
+        {
+            Ok(())
+        }
+        (FenceAction::Off, FenceCause::StopFailed { resource }) => Err(Refusal::stale(
+            "NothingToFence",
+            format!("{name} holds {resource} no more, or has not failed to stop it"),
         )),
+        (FenceAction::Off, FenceCause::Administrator { .. }) => Ok(()),
+        (FenceAction::On, FenceCause::Orphans | FenceCause::StopFailed { .. }) => Err(
+            Refusal::invalid("PowerOnProvesNothing", "orphans are not opened by power on"),
+        ),
         (FenceAction::On, FenceCause::Administrator { .. }) if leaves_orphans(state, node) => {
             Err(Refusal::dangerous(
                 "NotYetIsolated",

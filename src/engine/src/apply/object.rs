@@ -152,6 +152,7 @@ fn put_resource(
                 evidence: None,
                 move_to: None,
                 deleting: false,
+                trouble: None,
             };
             state.resources.insert(id.clone(), resource);
             event::note(state, at, "ResourceCreated", id, "it is wanted".to_owned());

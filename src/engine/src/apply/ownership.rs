@@ -7,12 +7,14 @@
 //! ```
 //! [`open`] is that door: it asks [`evidence::suffices`] and nothing else sets `Unowned` on a holding.
 
+mod trouble;
+
 use super::{At, Outcome, Refusal, event};
 use crate::command::{Attestation, Command, RelinquishCause};
 use crate::evidence::{self, ADDRESS_LIFE_MAX, SPAN_MAX};
 use crate::ids::{Generation, Incarnation, NodeId, NodeName, ResourceId, Token};
 use crate::plant::{self, Bug};
-use crate::spec::Scheduling;
+use crate::spec::{Isolation, Scheduling};
 use crate::state::{ClusterState, Evidence, Holding, Node, Ownership, Proof, Resource, Session};
 use std::time::Duration;
 
@@ -28,6 +30,29 @@ pub(super) fn apply(
             token,
             waited,
         } => lifetime_lapsed(state, at, resource, *token, *waited),
+        Command::WatchdogLapsed {
+            resource,
+            token,
+            waited,
+        } => trouble::watchdog_lapsed(state, at, resource, *token, *waited),
+        Command::WatchdogArmed {
+            resource,
+            token,
+            incarnation,
+            period,
+        } => trouble::watchdog_armed(state, at, (resource, *token, *incarnation), *period),
+        Command::Troubled {
+            resource,
+            token,
+            incarnation,
+            difficulty,
+            why,
+        } => trouble::troubled(
+            state,
+            at,
+            (resource, *token, *incarnation),
+            (*difficulty, why),
+        ),
         Command::Grant {
             resource,
             node,
@@ -110,6 +135,7 @@ pub(super) fn open(state: &mut ClusterState, at: At, id: &ResourceId, proven: Pr
         holding.token
     );
     resource.ownership = Ownership::Unowned;
+    resource.trouble = None;
     resource.evidence = Some(evidence);
     if resource.deleting {
         state.resources.remove(id);
@@ -129,6 +155,10 @@ pub(crate) fn proof_word(proof: &Proof) -> &'static str {
         Proof::Rebooted { .. } => "rebooted",
         Proof::LeaseExpired { .. } => "lease expired under an intact guard",
         Proof::LifetimeLapsed { .. } => "address lifetime waited out",
+        Proof::WatchdogLapsed {
+            period: Some(_), ..
+        } => "reset by its watchdog",
+        Proof::WatchdogLapsed { period: None, .. } => "never acted, its watchdog was never armed",
         Proof::ConfirmedByHuman { .. } => "confirmed off by a human",
     }
 }
@@ -255,6 +285,7 @@ fn grant(
         // Until the owner attests its own, the longest that any configuration allows.
         address_life: ADDRESS_LIFE_MAX,
         since_unix_ms: at.stamp_unix_ms,
+        watchdog: None,
     });
     let message = format!("{name} owns it under token {token}");
     event::note(state, at, "ResourceGranted", id, message);
@@ -289,6 +320,7 @@ fn activated(
         ));
     }
     let resource = resource(state, id)?;
+    require_attested_watchdog(resource, token)?;
     let attest = |holding: &Holding, life: Duration| Holding {
         guard,
         address_life: life,
@@ -319,6 +351,25 @@ fn activated(
     let message = format!("its owner acts under token {token}");
     event::note(state, at, "ResourceActive", id, message);
     Ok(Outcome::Done)
+}
+
+/// Under isolation `watchdog` nobody acts before the armed watchdog stands in the log (R3).
+fn require_attested_watchdog(resource: &Resource, token: Token) -> Result<(), Refusal> {
+    let unarmed = resource.ownership.holding().is_some_and(|holding| {
+        holding.token == token
+            && holding.isolation == Isolation::Watchdog
+            && holding.watchdog.is_none()
+    });
+    if unarmed {
+        return Err(Refusal::dangerous(
+            "WatchdogNotAttested",
+            format!(
+                "the owner of {} says that it acts before its watchdog was attested",
+                resource.id
+            ),
+        ));
+    }
+    Ok(())
 }
 
 fn relinquish(

@@ -276,6 +276,7 @@ fn device(targets: &[&str]) -> FenceDeviceSpec {
     FenceDeviceSpec {
         agent: "fence_haft_ipmi".to_owned(),
         observes: Observes::Power,
+        delay: Duration::ZERO,
         targets: targets
             .iter()
             .map(|name| (NodeName::from(*name), String::new()))

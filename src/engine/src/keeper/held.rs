@@ -31,6 +31,10 @@ pub(super) struct Held {
     pub(super) refresh_at: Moment,
     /// Failures in a row.
     pub(super) failures: u32,
+    /// What the kernel last said against its removal.
+    pub(super) refusal: Option<String>,
+    /// When its removal began; meaningful while it is stopping.
+    pub(super) stopping_since: Moment,
     /// The failure reported last, so that the same one is not reported at every retry.
     pub(super) complaint: Option<String>,
     trace: Trace,
@@ -95,6 +99,8 @@ impl Held {
             guard_until: Moment(0),
             refresh_at: Moment(0),
             failures: 0,
+            refusal: None,
+            stopping_since: Moment(0),
             complaint: None,
             trace: Trace::Untouched,
             address: Address::Absent,
@@ -140,6 +146,13 @@ impl Held {
         let pause = backoff(self.failures, timing);
         self.failures = self.failures.saturating_add(1);
         self.phase = Phase::Waiting(now + pause);
+    }
+
+    /// Begins its removal.
+    pub(super) fn stop(&mut self, now: Moment) {
+        self.phase = Phase::Stopping(Removal::InFlight(Word::Owed));
+        self.stopping_since = now;
+        self.complaint = None;
     }
 
     pub(super) fn lose_address(&mut self) {

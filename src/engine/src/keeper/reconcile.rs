@@ -7,9 +7,11 @@ use super::held::{Held, News, Phase, Removal, Word, backoff, refresh_interval};
 use super::history::{HISTORY_MAX, History, Link};
 use super::{Keeper, Mode, Operation, OperationResult, Output, Renewal, Want};
 use crate::clock::Moment;
-use crate::command::Attestation;
+use crate::command::{Attestation, Difficulty};
 use crate::ids::{ResourceId, Token};
 use crate::plant;
+use crate::spec::Isolation;
+use std::collections::BTreeSet;
 
 /// Failures in a row after which a resource that never worked is handed back, patience permitting.
 const FAILURES_MAX: u32 = 5;
@@ -19,11 +21,14 @@ impl Keeper {
         self.stop_unwanted(now, outputs);
         self.take_up(now);
         self.release_untouched(now, outputs);
+        self.own_up(now, outputs);
+        self.watch(now, outputs);
         self.advance(now, outputs);
         self.renew(now, outputs);
         self.say_again(now, outputs);
         self.forget_history();
-        if self.mode == Mode::Ending && self.held.values().all(Held::is_said) {
+        let quiet = self.held.values().all(Held::is_said) && self.is_unwatched();
+        if self.mode == Mode::Ending && quiet {
             self.mode = Mode::Ended;
             outputs.push(Output::Idle);
         }
@@ -51,14 +56,16 @@ impl Keeper {
             .held
             .iter()
             .filter(|(resource, held)| {
-                held.is_touched() && !held.is_stopping() && self.is_unwanted(now, resource, held)
+                held.is_touched()
+                    && !held.is_stopping()
+                    && (self.is_unwanted(now, resource, held) || !self.watched(now, resource, held))
             })
             .map(|(resource, _)| resource.clone())
             .collect();
         for resource in unwanted {
             self.note_hopeless(now, &resource);
             if let Some(held) = self.held.get_mut(&resource) {
-                held.phase = Phase::Stopping(Removal::InFlight(Word::Owed));
+                held.stop(now);
                 outputs.push(Output::Do(Operation::Remove(resource, held.token)));
             }
         }
@@ -116,13 +123,48 @@ impl Keeper {
         }
     }
 
+    /// Reports a stop that has not come to its end within the stop deadline (R7). Under isolation `watchdog` the
+    /// machine then resets itself.
+    fn own_up(&mut self, now: Moment, outputs: &mut Vec<Output>) {
+        let mut starve = false;
+        for (resource, held) in &mut self.held {
+            if !held.is_stopping() || held.is_said() || now < held.stopping_since + self.timing.stop
+            {
+                continue;
+            }
+            starve |= held.spec.isolation() == Isolation::Watchdog;
+            if held.complaint.is_none() {
+                let why = match &held.refusal {
+                    Some(why) => why.clone(),
+                    None => "its removal has no answer from the kernel".to_owned(),
+                };
+                held.complaint = Some(why.clone());
+                outputs.push(Output::ReportFailed {
+                    resource: resource.clone(),
+                    token: held.token,
+                    difficulty: Difficulty::Stop,
+                    why,
+                });
+            }
+        }
+        if starve {
+            self.starve();
+        }
+    }
+
     /// Starts what waits and retries what failed.
     fn advance(&mut self, now: Moment, outputs: &mut Vec<Output>) {
         let permitted = self.permitted(now);
         let timing = self.timing;
+        let ready: BTreeSet<ResourceId> = self
+            .held
+            .iter()
+            .filter(|(resource, held)| self.watched(now, resource, held))
+            .map(|(resource, _)| resource.clone())
+            .collect();
         for (resource, held) in &mut self.held {
             match held.phase {
-                Phase::Waiting(until) if permitted && now >= until => {
+                Phase::Waiting(until) if permitted && now >= until && ready.contains(resource) => {
                     held.arm();
                     outputs.push(Output::Do(Operation::Arm(resource.clone(), held.token)));
                 }
@@ -241,7 +283,7 @@ impl Keeper {
                         held.guarded(now, &timing);
                     }
                 }
-                OperationResult::Lapsed => {
+                OperationResult::Lapsed | OperationResult::Armed(_) => {
                     if let Some(held) = self.held_under(resource, *token) {
                         held.reinstall(now);
                     }
@@ -271,7 +313,9 @@ impl Keeper {
                 held.phase = Phase::Installing;
                 outputs.push(Output::Do(Operation::Install(resource.clone(), token)));
             }
-            OperationResult::Done | OperationResult::Lapsed => held.reinstall(now),
+            OperationResult::Done | OperationResult::Lapsed | OperationResult::Armed(_) => {
+                held.reinstall(now);
+            }
             OperationResult::Failed(why) => self.on_failed(now, resource, token, why, outputs),
         }
     }
@@ -311,7 +355,7 @@ impl Keeper {
                     Renewal::InFlight(at) => Renewal::InFlight(at.min(now + timing.guard_renewal)),
                 };
             }
-            OperationResult::Lapsed => {
+            OperationResult::Lapsed | OperationResult::Armed(_) => {
                 held.reinstall(now);
                 if permitted {
                     self.lapses = self.lapses.saturating_add(1);
@@ -349,7 +393,7 @@ impl Keeper {
                     history.patience = 0;
                 }
             }
-            OperationResult::Lapsed => held.reinstall(now),
+            OperationResult::Lapsed | OperationResult::Armed(_) => held.reinstall(now),
             OperationResult::Failed(why) => self.on_failed(now, resource, token, why, outputs),
         }
     }
@@ -379,21 +423,21 @@ impl Keeper {
                 self.held.remove(resource);
             }
             (OperationResult::Lapsed | OperationResult::Failed(_), Word::Owed)
-                if intact && held.lapse_is_proof(now) =>
+                if intact && held.lapse_is_proof(now) || plant::is(plant::Bug::ReleaseUnproven) =>
             {
                 let retry = now + backoff(held.failures, &timing);
                 held.failures = held.failures.saturating_add(1);
                 held.phase = Phase::Stopping(Removal::Retry(retry, Word::Said));
                 self.say_released(now, resource, token, outputs);
             }
-            (OperationResult::Lapsed, word) => {
+            (OperationResult::Lapsed | OperationResult::Armed(_), word) => {
                 held.phase = Phase::Stopping(Removal::Retry(now + timing.guard_renewal, word));
             }
             (OperationResult::Failed(why), word) => {
                 let retry = now + backoff(held.failures, &timing);
                 held.failures = held.failures.saturating_add(1);
                 held.phase = Phase::Stopping(Removal::Retry(retry, word));
-                self.complain(resource, token, why, outputs);
+                held.refusal = Some(why);
             }
         }
     }
@@ -433,6 +477,7 @@ impl Keeper {
             outputs.push(Output::ReportFailed {
                 resource: resource.clone(),
                 token,
+                difficulty: Difficulty::Start,
                 why,
             });
         }
@@ -459,7 +504,10 @@ impl Keeper {
         let lease = self.lease_end.map(|end| end + self.timing.ttl);
         let holdings = self.held.iter().flat_map(|(resource, held)| {
             let own = match held.phase {
-                Phase::Waiting(until) => self.when_permitted(now, until),
+                // Without its watchdog it waits for that, not for this moment.
+                Phase::Waiting(until) => self
+                    .when_permitted(now, until)
+                    .filter(|at| self.watched(*at, resource, held)),
                 Phase::Acting => self.when_permitted(now, held.refresh_at),
                 Phase::Stopping(Removal::Retry(at, _)) => Some(at),
                 Phase::Arming
@@ -467,13 +515,15 @@ impl Keeper {
                 | Phase::Adding
                 | Phase::Stopping(Removal::InFlight(_)) => None,
             };
+            let failed = (held.is_stopping() && !held.is_said() && held.complaint.is_none())
+                .then(|| held.stopping_since + self.timing.stop);
             let stop = (!held.is_stopping())
                 .then_some([lease, self.hopeless_at(resource, held)])
                 .into_iter()
                 .flatten()
                 .flatten()
                 .min();
-            [own, stop].into_iter().flatten()
+            [own, stop, failed].into_iter().flatten()
         });
         let owed = self.assigned.iter().filter_map(|(resource, item)| {
             let history: &History = self.history.get(resource)?;
@@ -483,6 +533,7 @@ impl Keeper {
         });
         holdings
             .chain(owed)
+            .chain(self.watch_wake(now))
             .chain(renewal)
             .min()
             .unwrap_or(Moment(u64::MAX))

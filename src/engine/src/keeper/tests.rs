@@ -6,6 +6,9 @@ use crate::spec::{Failback, Isolation, Unfenced, VirtualIpSpec};
 use proptest::prelude::*;
 use std::time::Duration;
 
+mod stopping;
+mod watchdog;
+
 const T: Timing = Timing::FAST;
 const LIFE: Incarnation = Incarnation(20);
 
@@ -50,6 +53,7 @@ fn assigned_as(isolation: Isolation, revision: u64, items: &[(u64, Want)]) -> In
                 token: token(*index),
                 spec: spec(isolation),
                 want: *want,
+                watchdog: None,
             })
             .collect(),
     })
@@ -495,7 +499,7 @@ proptest! {
                         given_up = given_up.max(token);
                     }
                     Output::ReportActive { token, .. } => prop_assert!(token > given_up),
-                    Output::ReportFailed { .. } | Output::Idle => {}
+                    Output::ReportFailed { .. } | Output::ReportArmed { .. } | Output::Idle => {}
                 }
             }
             prop_assert!(keeper.next_wake() > ms(now) || !pending.is_empty(), "would spin");

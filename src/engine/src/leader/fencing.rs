@@ -14,13 +14,13 @@ use super::judge::Judge;
 use super::steering::Aim;
 use super::{FenceRun, Output, StatusFirst, View, Wake};
 use crate::apply::Outcome;
+use crate::apply::leaves_orphans;
 use crate::clock::{Moment, lengthened};
 use crate::command::{
     Command, Entry, FenceAction, FenceAttemptPlan, FenceCause, HoldReason, Verdict,
 };
 use crate::ids::{DeviceName, Incarnation, NodeId, OrderId, RequestId};
-use crate::spec::Isolation;
-use crate::state::{ClusterState, FenceOrder, OrderPhase, Ownership, Session};
+use crate::state::{ClusterState, FenceOrder, Node, OrderPhase, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ impl Fencing {
 
     fn is_mine(&self, order: &FenceOrder, attempt: u32) -> bool {
         let by_intent = attempt == 1
-            && order.cause == FenceCause::Orphans
+            && is_own_cause(&order.cause)
             && self.intents.contains(&(order.node, order.incarnation));
         by_intent || self.attempts.contains(&(order.id, attempt))
     }
@@ -404,6 +404,13 @@ fn void_reason(
             Some("nothing is left that needs proof of isolation")
         }
         FenceCause::Orphans => None,
+        // The target may have been lost meanwhile: the order then serves its orphans.
+        FenceCause::StopFailed { .. }
+            if state.unstoppable(order.node).is_none() && !leaves_orphans(state, order.node) =>
+        {
+            Some("its target has stopped after all")
+        }
+        FenceCause::StopFailed { .. } => None,
         FenceCause::Administrator { .. } => (view.now.since(seen) >= ADMINISTRATOR_ORDER_LIFE)
             .then_some("it could not be carried out in time"),
     }
@@ -419,33 +426,26 @@ fn spares_itself(view: &View<'_>, order: &FenceOrder, seen: Moment, wake: &mut W
     spares
 }
 
-fn leaves_orphans(state: &ClusterState, node: NodeId) -> bool {
-    state
-        .resources
-        .values()
-        .any(|resource| match &resource.ownership {
-            Ownership::Orphaned(holding) => {
-                holding.node == node && holding.isolation != Isolation::Lease
-            }
-            Ownership::Unowned
-            | Ownership::Granted(_)
-            | Ownership::Active(_)
-            | Ownership::Releasing(..) => false,
-        })
+/// Whether the leader itself decides on orders of this cause.
+fn is_own_cause(cause: &FenceCause) -> bool {
+    match cause {
+        FenceCause::Orphans | FenceCause::StopFailed { .. } => true,
+        FenceCause::Administrator { .. } => false,
+    }
 }
 
-/// Opens an order for each lost life that left orphans, with its first attempt if that may start.
+/// Opens an order for each lost life that left orphans, and for each live one that cannot prove that it has
+/// stopped (R7), with its first attempt if that may start.
 fn intend(view: &View<'_>, draft: &mut Draft<'_>, live: &BTreeSet<NodeId>) {
-    let lost: Vec<(NodeId, Incarnation)> = draft
+    let guilty: Vec<(NodeId, Incarnation, FenceCause)> = draft
         .state()
         .nodes
         .values()
-        .filter_map(|node| match node.session {
-            Session::Ended { incarnation, .. } => Some((node.id, incarnation)),
-            Session::Never | Session::Open { .. } | Session::Closing { .. } => None,
+        .filter_map(|node| {
+            let (incarnation, cause) = charge(draft.state(), node)?;
+            Some((node.id, incarnation, cause))
         })
-        .filter(|(node, _)| leaves_orphans(draft.state(), *node))
-        .filter(|(node, _)| {
+        .filter(|(node, ..)| {
             !draft
                 .state()
                 .orders
@@ -453,17 +453,32 @@ fn intend(view: &View<'_>, draft: &mut Draft<'_>, live: &BTreeSet<NodeId>) {
                 .any(|order| order.node == *node && order.phase.is_open())
         })
         .collect();
-    for (node, incarnation) in lost {
+    for (node, incarnation, cause) in guilty {
         let level = first_level(draft.state(), node);
         let first = plan_attempt(view, draft.state(), node, FenceAction::Off, level, live).ok();
         draft.propose(Command::FenceIntent {
             node,
             incarnation,
             action: FenceAction::Off,
-            cause: FenceCause::Orphans,
+            cause,
             request: RequestId::default(),
             first: first.filter(|_| node != view.own),
         });
+    }
+}
+
+/// Why this life of this node has to be isolated, if it has.
+fn charge(state: &ClusterState, node: &Node) -> Option<(Incarnation, FenceCause)> {
+    match node.session {
+        Session::Ended { incarnation, .. } => {
+            leaves_orphans(state, node.id).then_some((incarnation, FenceCause::Orphans))
+        }
+        Session::Open { incarnation } => {
+            let resource = state.unstoppable(node.id)?.id.clone();
+            Some((incarnation, FenceCause::StopFailed { resource }))
+        }
+        // Its end is being judged; what it leaves is dealt with then.
+        Session::Never | Session::Closing { .. } => None,
     }
 }
 
@@ -493,7 +508,7 @@ fn plan_attempt(
     let total: Duration = devices
         .iter()
         .filter_map(|name| state.devices.get(name))
-        .map(|device| device.spec.deadline)
+        .map(|device| device.spec.deadline + device.spec.delay)
         .sum();
     Ok(FenceAttemptPlan {
         executor: view.own,

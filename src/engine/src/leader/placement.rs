@@ -8,7 +8,7 @@
 use super::draft::Draft;
 use super::{View, Wake};
 use crate::clock::{Moment, lengthened};
-use crate::command::{Command, RelinquishCause};
+use crate::command::{Command, Difficulty, RelinquishCause};
 use crate::evidence;
 use crate::ids::{NodeId, NodeName, ResourceId, Token};
 use crate::plant::{self, Bug};
@@ -114,6 +114,8 @@ pub(super) struct Placement {
     /// When each orphan was first seen; a new leader starts anew.
     orphans: BTreeMap<ResourceId, (Token, Moment)>,
     avoided: BTreeMap<(ResourceId, NodeId), Avoid>,
+    /// Since when each owner has been asked to stop; a new leader starts anew.
+    stopping: BTreeMap<ResourceId, (Token, Moment)>,
 }
 
 impl Placement {
@@ -164,15 +166,70 @@ impl Placement {
                         });
                     }
                 }
-                Ownership::Releasing(..) | Ownership::Orphaned(_) => {}
+                Ownership::Releasing(holding, _) => {
+                    self.overdue(view, draft, &resource, holding, wake);
+                }
+                Ownership::Orphaned(_) => {}
             }
         }
+    }
+
+    /// An owner whose session lives and that has been asked to stop for far too long: it may be hung in its
+    /// kernel and unable to say so (R7).
+    fn overdue(
+        &mut self,
+        view: &View<'_>,
+        draft: &mut Draft<'_>,
+        resource: &Resource,
+        holding: &Holding,
+        wake: &mut Wake,
+    ) {
+        if !view.knows(holding.token.index.0) {
+            return;
+        }
+        let entry = self
+            .stopping
+            .entry(resource.id.clone())
+            .or_insert((holding.token, view.now));
+        if entry.0 != holding.token {
+            *entry = (holding.token, view.now);
+        }
+        let patience = view.timing.stop * 4 + view.timing.ttl * 2;
+        let due = entry.1 + patience;
+        let said = resource.trouble.as_ref().is_some_and(|trouble| {
+            trouble.token == holding.token && trouble.difficulty == Difficulty::Stop
+        });
+        if said {
+            return;
+        }
+        if view.now < due {
+            wake.at(due);
+            return;
+        }
+        draft.propose(Command::Troubled {
+            resource: resource.id.clone(),
+            token: holding.token,
+            incarnation: holding.incarnation,
+            difficulty: Difficulty::Stop,
+            why: format!("no word of its stop within {} ms", patience.as_millis()),
+        });
     }
 
     fn forget(&mut self, view: &View<'_>) {
         self.avoided.retain(|(id, _), avoid| {
             view.state.resources.contains_key(id) && view.now < avoid.until + avoid.span * 2
         });
+        self.stopping
+            .retain(|id, (token, _)| match view.state.resources.get(id) {
+                Some(resource) => match &resource.ownership {
+                    Ownership::Releasing(holding, _) => holding.token == *token,
+                    Ownership::Unowned
+                    | Ownership::Granted(_)
+                    | Ownership::Active(_)
+                    | Ownership::Orphaned(_) => false,
+                },
+                None => false,
+            });
         self.orphans
             .retain(|id, (token, _)| match view.state.resources.get(id) {
                 Some(resource) => match &resource.ownership {
@@ -186,31 +243,41 @@ impl Placement {
             });
     }
 
-    /// Orphans under `lease` whose guard was not attested: wait out the address's own lifetime, on this
-    /// leader's clock, from the moment it saw the end of the session applied.
+    /// Orphans that open by the passing of time, on this leader's clock, from the moment it saw the end of the
+    /// session applied: under `lease` with a guard that was not attested, the address's own lifetime; under
+    /// `watchdog`, what a reset may take.
     fn lapse(&mut self, view: &View<'_>, draft: &mut Draft<'_>, wake: &mut Wake) {
         for (id, resource) in &view.state.resources {
             let Ownership::Orphaned(holding) = &resource.ownership else {
                 continue;
             };
-            match evidence::isolation_in_force(resource, holding) {
-                Isolation::Lease => {}
-                Isolation::Watchdog | Isolation::Stonith => continue,
-            }
+            let isolation = evidence::isolation_in_force(resource, holding);
+            let needed = match isolation {
+                Isolation::Lease => evidence::lapse_wait(holding),
+                Isolation::Watchdog => evidence::watchdog_wait(holding),
+                Isolation::Stonith => continue,
+            };
             let (_, seen) = *self
                 .orphans
                 .entry(id.clone())
                 .or_insert((holding.token, view.now));
             let waited = view.now.since(seen);
-            let needed = evidence::lapse_wait(holding);
             if waited < needed {
                 wake.at(seen + needed);
                 continue;
             }
-            draft.propose(Command::LifetimeLapsed {
-                resource: id.clone(),
-                token: holding.token,
-                waited,
+            let (resource, token) = (id.clone(), holding.token);
+            draft.propose(match isolation {
+                Isolation::Watchdog => Command::WatchdogLapsed {
+                    resource,
+                    token,
+                    waited,
+                },
+                Isolation::Lease | Isolation::Stonith => Command::LifetimeLapsed {
+                    resource,
+                    token,
+                    waited,
+                },
             });
         }
     }

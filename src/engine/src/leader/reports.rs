@@ -7,9 +7,9 @@ use super::draft::Draft;
 use super::placement::Placement;
 use super::{Report, View};
 use crate::apply::Outcome;
-use crate::command::Command;
-use crate::ids::ResourceId;
-use crate::state::{ClusterState, Ownership};
+use crate::command::{Command, Difficulty};
+use crate::ids::{Incarnation, ResourceId, Token};
+use crate::state::{ClusterState, Holding, Ownership};
 use std::collections::BTreeMap;
 
 /// The newest report of each kind for each resource.
@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 pub(super) struct Reports {
     activated: BTreeMap<ResourceId, Command>,
     released: BTreeMap<ResourceId, Command>,
+    armed: BTreeMap<ResourceId, Command>,
+    troubled: BTreeMap<ResourceId, Command>,
 }
 
 impl Reports {
@@ -33,6 +35,16 @@ impl Reports {
                     self.released.insert(resource.clone(), command);
                 }
             }
+            Report::Armed(command) => {
+                if let Command::WatchdogArmed { resource, .. } = &command {
+                    self.armed.insert(resource.clone(), command);
+                }
+            }
+            Report::Troubled(command) => {
+                if let Command::Troubled { resource, .. } = &command {
+                    self.troubled.insert(resource.clone(), command);
+                }
+            }
         }
     }
 
@@ -44,15 +56,17 @@ impl Reports {
         busy: bool,
         placement: &mut Placement,
     ) {
-        self.activated
-            .retain(|id, command| !is_shown(view.state, id, command));
-        self.activated.retain(|id, command| {
-            // Already in flight.
-            if is_shown(draft.state(), id, command) {
-                return true;
-            }
-            keep(&draft.propose(command.clone()), busy)
-        });
+        // In the order in which an owner says them, so that they can travel in one entry.
+        for kept in [&mut self.armed, &mut self.activated, &mut self.troubled] {
+            kept.retain(|id, command| !is_shown(view.state, id, command));
+            kept.retain(|id, command| {
+                // Already in flight.
+                if is_shown(draft.state(), id, command) {
+                    return true;
+                }
+                keep(&draft.propose(command.clone()), busy)
+            });
+        }
         self.released.retain(|id, command| {
             let outcome = draft.propose(command.clone());
             if outcome == Outcome::Done {
@@ -76,28 +90,53 @@ fn keep(outcome: &Outcome, busy: bool) -> bool {
     }
 }
 
-/// Whether the state already says what an `Activated` says.
+/// Whether the state already says what a report says, or more.
 fn is_shown(state: &ClusterState, id: &ResourceId, command: &Command) -> bool {
-    let Command::Activated {
-        token,
-        incarnation,
-        guard,
-        address_life,
-        ..
-    } = command
-    else {
-        return false;
-    };
     let Some(resource) = state.resources.get(id) else {
         return false;
     };
-    match &resource.ownership {
-        Ownership::Active(holding) | Ownership::Releasing(holding, _) => {
-            holding.token == *token
-                && holding.incarnation == *incarnation
+    let held = |holding: &Holding, token: &Token, incarnation: &Incarnation| {
+        holding.token == *token && holding.incarnation == *incarnation
+    };
+    match (command, &resource.ownership) {
+        (
+            Command::Activated {
+                token,
+                incarnation,
+                guard,
+                address_life,
+                ..
+            },
+            Ownership::Active(holding) | Ownership::Releasing(holding, _),
+        ) => {
+            held(holding, token, incarnation)
                 && holding.guard == *guard
                 && holding.address_life >= *address_life
         }
-        Ownership::Unowned | Ownership::Granted(_) | Ownership::Orphaned(_) => false,
+        (
+            Command::WatchdogArmed {
+                token,
+                incarnation,
+                period,
+                ..
+            },
+            Ownership::Granted(holding)
+            | Ownership::Active(holding)
+            | Ownership::Releasing(holding, _),
+        ) => held(holding, token, incarnation) && holding.watchdog >= Some(*period),
+        (
+            Command::Troubled {
+                token,
+                difficulty,
+                why,
+                ..
+            },
+            _,
+        ) => resource.trouble.as_ref().is_some_and(|trouble| {
+            trouble.token == *token
+                && (trouble.difficulty == Difficulty::Stop
+                    || trouble.difficulty == *difficulty && trouble.why == *why)
+        }),
+        (_, _) => false,
     }
 }

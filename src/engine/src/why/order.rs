@@ -27,6 +27,12 @@ pub(super) fn explain(state: &ClusterState, order: &FenceOrder, lines: &mut Line
         FenceCause::Orphans => {
             lines.rule("what the lost incarnation held waits for proof that it is isolated");
         }
+        FenceCause::StopFailed { resource } => {
+            lines.rule(format!(
+                "{node} cannot prove that it has stopped {resource}; what is not proven stopped counts as running"
+            ));
+            lines.remedy(format!("haftctl why {resource}"));
+        }
         FenceCause::Administrator { by, reason } => {
             lines.rule(format!("{by} asked for it: {reason}"));
         }

@@ -1,7 +1,7 @@
 //! Why a resource is owned by whom it is, or by nobody.
 
 use super::{Lines, name_of, order, told};
-use crate::command::{Attestation, RelinquishCause};
+use crate::command::{Attestation, Difficulty, RelinquishCause};
 use crate::evidence;
 use crate::leader::placement::{Ineligible, eligible, is_covered};
 use crate::spec::{Isolation, ResourceSpec, Unfenced};
@@ -16,6 +16,12 @@ pub(super) fn explain(state: &ClusterState, resource: &Resource, lines: &mut Lin
             opened_by(state, resource, lines);
             let node = name_of(state, holding.node);
             session_of(state, holding, lines);
+            if holding.isolation == Isolation::Watchdog && holding.watchdog.is_none() {
+                lines.rule(
+                    "isolation watchdog: nobody acts before its armed watchdog is in the log",
+                );
+                lines.waits(format!("the agent on {node} to arm its watchdog"));
+            }
             lines.waits(format!("the agent on {node} to report that it acts"));
             lines.remedy(format!("on {node}: journalctl -u haft-agent"));
         }
@@ -28,6 +34,7 @@ pub(super) fn explain(state: &ClusterState, resource: &Resource, lines: &mut Lin
         Ownership::Releasing(holding, cause) => releasing(state, holding, *cause, lines),
         Ownership::Orphaned(holding) => orphaned(state, resource, holding, lines),
     }
+    trouble(state, resource, lines);
     pending(state, resource, lines);
 }
 
@@ -58,9 +65,10 @@ fn isolation(state: &ClusterState, resource: &Resource, holding: &Holding, lines
                      attested intact",
             }
         )),
-        Isolation::Watchdog => {
-            lines.rule("isolation watchdog: if the owner falls silent, its watchdog must reset it");
-        }
+        Isolation::Watchdog => lines.rule(format!(
+            "isolation watchdog: if the owner falls silent, its watchdog resets it ({})",
+            armed(holding)
+        )),
         Isolation::Stonith => {
             lines.rule(
                 "isolation stonith: if the owner falls silent, it is fenced before anybody else acts",
@@ -144,7 +152,66 @@ fn orphaned(state: &ClusterState, resource: &Resource, holding: &Holding, lines:
                 evidence::lapse_wait(holding).as_millis()
             ));
         }
-        Isolation::Watchdog | Isolation::Stonith => fenced_first(state, holding, lines),
+        Isolation::Watchdog => {
+            lines.rule(format!(
+                "isolation watchdog, stored in the grant: {}",
+                armed(holding)
+            ));
+            lines.waits(format!(
+                "{} ms on the leader's clock since the session ended",
+                evidence::watchdog_wait(holding).as_millis()
+            ));
+        }
+        Isolation::Stonith => fenced_first(state, holding, lines),
+    }
+}
+
+fn armed(holding: &Holding) -> String {
+    match holding.watchdog {
+        Some(period) => format!("armed with a period of {} ms", period.as_millis()),
+        None => "never armed, so the owner has never acted".to_owned(),
+    }
+}
+
+/// What the owner said that it cannot do.
+fn trouble(state: &ClusterState, resource: &Resource, lines: &mut Lines) {
+    let Some(trouble) = &resource.trouble else {
+        return;
+    };
+    let node = name_of(state, trouble.node);
+    let why = &trouble.why;
+    match trouble.difficulty {
+        Difficulty::Start => lines.evidence(format!("{node} could not act: {why}")),
+        Difficulty::Stop => {
+            lines.evidence(format!("{node} cannot prove that it has stopped: {why}"));
+            match resource
+                .ownership
+                .holding()
+                .map(|holding| holding.isolation)
+            {
+                Some(Isolation::Stonith) => {
+                    lines.rule(format!(
+                        "what is not proven stopped counts as running: {node} is fenced"
+                    ));
+                    if let Some(open) = state
+                        .orders
+                        .values()
+                        .find(|order| order.node == trouble.node && order.phase.is_open())
+                    {
+                        lines.waits(format!("fence order {} against {node}", open.id));
+                        order::progress(state, open, lines);
+                    }
+                }
+                Some(Isolation::Watchdog) => {
+                    lines.rule(format!("{node} pets its watchdog no more and is reset"))
+                }
+                Some(Isolation::Lease) => {
+                    lines.rule(format!("its kernel guard on {node} must lapse first"))
+                }
+                None => {}
+            }
+            lines.remedy(format!("on {node}: journalctl -u haft-agent"));
+        }
     }
 }
 

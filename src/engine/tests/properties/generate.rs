@@ -420,6 +420,7 @@ impl Maker<'_> {
         let spec = FenceDeviceSpec {
             agent: "fence_haft_ipmi".to_owned(),
             observes: Observes::Power,
+            delay: Duration::ZERO,
             targets,
             parameters: BTreeMap::new(),
             secret_files: BTreeMap::new(),

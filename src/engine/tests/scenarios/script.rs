@@ -184,6 +184,7 @@ fn evidence(world: &World, id: &str) -> Result<String, String> {
             Some(Proof::Rebooted { .. }) => "rebooted",
             Some(Proof::LeaseExpired { .. }) => "lease expired",
             Some(Proof::LifetimeLapsed { .. }) => "lifetime lapsed",
+            Some(Proof::WatchdogLapsed { .. }) => "watchdog lapsed",
             Some(Proof::ConfirmedByHuman { .. }) => "confirmed by human",
         }
         .to_owned(),

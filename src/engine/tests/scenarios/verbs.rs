@@ -16,6 +16,7 @@ impl World {
         let spec = FenceDeviceSpec {
             agent: "fence_haft_ipmi".to_owned(),
             observes: Observes::Power,
+            delay: Duration::ZERO,
             targets: BTreeMap::from([(NodeName::from(target), String::new())]),
             parameters: BTreeMap::new(),
             secret_files: BTreeMap::new(),

@@ -6,8 +6,8 @@
 use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{
-    Attestation, Command, Entry, FenceAction, FenceCause, HeartbeatKey, NodeRole, Probe,
-    Registration, StatedAge, Verdict, VoterSets,
+    Attestation, Command, Difficulty, Entry, FenceAction, FenceCause, HeartbeatKey, NodeRole,
+    Probe, Registration, StatedAge, Verdict, VoterSets,
 };
 use haft_engine::ids::{
     BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
@@ -34,6 +34,10 @@ enum Agent {
     Obeys,
     /// Beats, and never acts or releases.
     Stubborn,
+    /// Beats and acts; says that it cannot prove its stops.
+    Stuck,
+    /// Beats and acts; has no watchdog that can be armed.
+    Dogless,
     /// Neither beats nor acts.
     Stopped,
 }
@@ -256,12 +260,43 @@ impl World {
                 continue;
             };
             let machine = &self.machines[&holding.node];
-            let obeys = machine.up && machine.agent == Agent::Obeys;
+            let obeys = match machine.agent {
+                Agent::Obeys | Agent::Stuck | Agent::Dogless => machine.up,
+                Agent::Stubborn | Agent::Stopped => false,
+            };
             if !obeys || machine.life != holding.incarnation {
                 continue;
             }
             let (token, incarnation) = (holding.token, holding.incarnation);
             match &resource.ownership {
+                Ownership::Granted(holding)
+                    if holding.isolation == Isolation::Watchdog && holding.watchdog.is_none() =>
+                {
+                    reports.push(match machine.agent {
+                        Agent::Dogless => Report::Released(Command::Released {
+                            resource: id,
+                            token,
+                            incarnation,
+                        }),
+                        Agent::Obeys | Agent::Stuck | Agent::Stubborn | Agent::Stopped => {
+                            Report::Armed(Command::WatchdogArmed {
+                                resource: id,
+                                token,
+                                incarnation,
+                                period: Duration::from_secs(1),
+                            })
+                        }
+                    });
+                }
+                Ownership::Releasing(..) if machine.agent == Agent::Stuck => {
+                    reports.push(Report::Troubled(Command::Troubled {
+                        resource: id,
+                        token,
+                        incarnation,
+                        difficulty: Difficulty::Stop,
+                        why: "device or resource busy".to_owned(),
+                    }));
+                }
                 Ownership::Granted(_) => reports.push(Report::Activated(Command::Activated {
                     resource: id,
                     token,
@@ -389,6 +424,8 @@ impl World {
             "stops" => machine.agent = Agent::Stopped,
             "obeys" => machine.agent = Agent::Obeys,
             "stubborn" => machine.agent = Agent::Stubborn,
+            "stuck" => machine.agent = Agent::Stuck,
+            "dogless" => machine.agent = Agent::Dogless,
             "unguarded" => machine.guards = Attestation::Broken,
             other => return Err(format!("agents do not {other}")),
         }

@@ -309,6 +309,20 @@ impl Coordinator {
                 Some(held) if held.token == *token => Report::Released(command),
                 Some(_) | None => return,
             },
+            Command::WatchdogArmed {
+                resource, token, ..
+            } => match holding(resource) {
+                Some(Ownership::Granted(granted)) if granted.token == *token => {
+                    Report::Armed(command)
+                }
+                Some(_) | None => return,
+            },
+            Command::Troubled {
+                resource, token, ..
+            } => match holding(resource).and_then(Ownership::holding) {
+                Some(held) if held.token == *token => Report::Troubled(command),
+                Some(_) | None => return,
+            },
             _ => return,
         };
         self.step_lead(context, Input::Reported(report));

@@ -3,7 +3,8 @@
 //!
 //! Stopped means: its machine is off or has booted since, or its agent has said the final word, or
 //! that agent's life is over (or works under another incarnation) and a later one removed what it
-//! left. For a `lease` holding the kernel's word is enough: the machine does not answer under that token.
+//! left. For a `lease` holding the kernel's word is enough: the machine does not answer under that token; for a
+//! `watchdog` holding, that nothing works under it.
 //! Seen to fail with: SkipEvidenceCheck, UnknownAsOff, SpecEditLoosensIsolation.
 
 use super::Violation;
@@ -36,6 +37,14 @@ pub(crate) fn check<E>(
         if !answers || machine.stood_still_within(now, ledger.lease_span()) {
             return None;
         }
+    }
+    // Reset or not, a machine on which nothing works under that token has stopped; what it may still begin is
+    // bounded by its lease and judged where it begins.
+    if holding.isolation == Isolation::Watchdog
+        && (machine.works(vip.address) != Some(holding.token)
+            || machine.stood_still_within(now, ledger.lease_span()))
+    {
+        return None;
     }
     Some(Violation {
         invariant: NAME,

@@ -3,8 +3,8 @@
 //! Truth is what kernels would do: a powered, running machine with the address present and its guard
 //! element unexpired answers, whatever any process believes. Answering begins only with a kernel
 //! write or when a machine goes on after standing still, so looking then misses no overlap.
-//! Exempt is only what design section 1 exempts: an owner under `lease` whose clocks stood still less
-//! than one ttl ago.
+//! Exempt is only what design section 1 exempts: an owner under `lease` or `watchdog` whose clocks
+//! stood still less than one ttl ago.
 //! Seen to fail with: RenewGuardByPlainAdd.
 
 use super::Violation;
@@ -31,7 +31,8 @@ pub(crate) fn check<E>(
         return None;
     }
     let exempt = owners.iter().any(|(machine, token)| {
-        machine.stood_still_within(now, ledger.lease_span()) && ledger.is_lease(address, *token)
+        machine.stood_still_within(now, ledger.lease_span())
+            && ledger.rests_on_clocks(address, *token)
     });
     if exempt {
         ledger.exempted += 1;

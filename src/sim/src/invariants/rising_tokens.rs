@@ -54,7 +54,9 @@ impl Highest {
             *highest = token;
             return None;
         }
-        if machine.stood_still_within(now, ledger.lease_span()) && ledger.is_lease(address, token) {
+        if machine.stood_still_within(now, ledger.lease_span())
+            && ledger.rests_on_clocks(address, token)
+        {
             return None;
         }
         Some(Violation {

@@ -26,6 +26,7 @@ pub(crate) fn unproven(entry: &Entry) -> Vec<OrderId> {
             | Command::Admit { .. }
             | Command::Expired { .. }
             | Command::LifetimeLapsed { .. }
+            | Command::WatchdogLapsed { .. }
             | Command::ConfirmOff { .. } => return Vec::new(),
             _ => {}
         }

@@ -36,7 +36,11 @@ impl Nemesis {
                 world.stop_process(place, Role::Agent, span);
                 true
             }
-            Fault::WritePause => false,
+            Fault::WritePause | Fault::WatchdogReset => false,
+            Fault::StopSticks => {
+                world.machines[place].sticks_until = world.now + span;
+                true
+            }
             Fault::HaftPause => {
                 world.stop_process(place, Role::Agent, span);
                 world.stop_process(place, Role::Coordinator, span);
@@ -56,13 +60,7 @@ impl Nemesis {
             | Fault::BmcOffLate
             | Fault::BmcActsLate
             | Fault::BmcOnForEver => lie(world, place, fault, span, long),
-            Fault::ManagementCut => {
-                for from in 0..world.machines.len() {
-                    world.net.cut_management(from, place);
-                }
-                world.after(long, Event::Undo(Undo::JoinManagement(place)));
-                true
-            }
+            Fault::ManagementCut => cut_management(world, place, long),
             Fault::DiskStall => {
                 let place = coordinator(world);
                 world.machines[place].disk_hangs_until = world.now + span;
@@ -81,7 +79,7 @@ impl Nemesis {
         }
     }
 
-    fn inflict_on_net(
+    pub(super) fn inflict_on_net(
         &mut self,
         world: &mut World,
         fault: Fault,
@@ -194,6 +192,15 @@ fn lie(world: &mut World, place: Place, fault: Fault, late: TrueTime, long: True
     };
     world.machines[place].bmc.mood = mood;
     world.after(long, Event::Undo(Undo::Honest(place)));
+    true
+}
+
+/// Nobody reaches this machine's BMC for a while.
+fn cut_management(world: &mut World, place: Place, long: TrueTime) -> bool {
+    for from in 0..world.machines.len() {
+        world.net.cut_management(from, place);
+    }
+    world.after(long, Event::Undo(Undo::JoinManagement(place)));
     true
 }
 

@@ -171,17 +171,28 @@ impl World {
     pub(super) fn write_kernel(&mut self, place: Place, operation: Operation, request: &Request) {
         let machine = &mut self.machines[place];
         let local_now = machine.clock.local(self.now);
-        let reply = machine.kernel.execute(local_now, request, &self.timing);
+        let sticks = self.now < machine.sticks_until && matches!(request, Request::Remove(_));
+        let reply = if sticks {
+            Reply::Busy
+        } else {
+            machine.kernel.execute(local_now, request, &self.timing)
+        };
         let life = machine.agent.life;
         let quiet = matches!(
             operation,
-            Operation::Renew(_) | Operation::Announce(..) | Operation::RefreshAddress(..)
+            Operation::Renew(_)
+                | Operation::Announce(..)
+                | Operation::RefreshAddress(..)
+                | Operation::PetWatchdog
         );
         if !quiet || reply != Reply::Done {
             self.note(place, || format!("kernel {request:?}: {reply:?}"));
         }
         self.oracle
             .kernel_wrote(self.now, &self.machines, place, &operation, request, &reply);
+        if matches!(request, Request::ArmDog(_) | Request::PetDog) {
+            self.look_at_dog(place);
+        }
         let local = Local::KernelDone { operation, reply };
         let event = self.local(place, Role::Agent, life, local);
         self.after(MS / 100, event);

@@ -50,12 +50,37 @@ impl World {
         machine.clock.reboot(self.now);
         machine.disk_hangs_until = 0;
         machine.kernel_slow_until = 0;
+        machine.sticks_until = 0;
         let boots = machine.boots;
         self.note(place, || format!("power on, boot {boots}"));
         for role in [Role::Coordinator, Role::Agent] {
             let delay = self.rng.range(20 * MS, 200 * MS);
             let to = place;
             self.after(delay, Event::Start { to, role, boots });
+        }
+    }
+
+    /// Resets a machine whose watchdog is due; else looks again when it may be.
+    pub(super) fn look_at_dog(&mut self, place: Place) {
+        let machine = &self.machines[place];
+        let Some(fires) = machine.kernel.dog_fires() else {
+            return;
+        };
+        if machine.power == Power::Off || machine.frozen {
+            // A machine that stands still is looked at when it goes on.
+            return;
+        }
+        if machine.clock.local(self.now) >= fires {
+            self.note(place, || "its watchdog resets it".to_owned());
+            self.dog_bites.push(place);
+            self.power_off(place);
+            self.boot(place);
+            return;
+        }
+        let boots = machine.boots;
+        if let Some(at) = machine.clock.when(fires) {
+            let delay = at.saturating_sub(self.now).max(1);
+            self.after(delay, Event::DogDue { to: place, boots });
         }
     }
 
@@ -262,6 +287,10 @@ impl World {
         machine.clock.thaw(self.now);
         machine.thawed_at = Some(self.now);
         self.note(place, || "machine goes on".to_owned());
+        self.look_at_dog(place);
+        if self.machines[place].power == Power::Off {
+            return;
+        }
         self.oracle.machine_woke(self.now, &self.machines, place);
         let stopped = (
             self.machines[place].coordinator.stopped > 0,

@@ -7,7 +7,9 @@
 use super::concerns;
 use crate::context::Context;
 use haft_api::beat::BeatKey;
-use haft_api::convert::{active_from, assignment_into, membership_into, released_from};
+use haft_api::convert::{
+    active_from, armed_from, assignment_into, failed_from, membership_into, released_from,
+};
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
 use haft_api::pb::v1::attach_response::Message as Down;
@@ -260,9 +262,10 @@ async fn heard(
     let report = match message.message {
         Some(Up::Active(active)) => Report::Activated(active_from(&active).map_err(refuse)?),
         Some(Up::Released(released)) => Report::Released(released_from(&released).map_err(refuse)?),
+        Some(Up::Armed(armed)) => Report::Armed(armed_from(&armed).map_err(refuse)?),
         Some(Up::Failed(failed)) => {
-            tracing::warn!(%node, resource = failed.resource, why = failed.why, "an owner does not act");
-            return Ok(());
+            tracing::warn!(%node, resource = failed.resource, why = failed.why, "an owner has trouble");
+            Report::Troubled(failed_from(&failed).map_err(refuse)?)
         }
         Some(Up::Ping(ping)) => {
             let _ = sender.try_send(down(Down::Pong(ping)));
@@ -272,7 +275,10 @@ async fn heard(
             return Err(Status::invalid_argument("unexpected message"));
         }
     };
-    let (Report::Activated(command) | Report::Released(command)) = &report;
+    let (Report::Activated(command)
+    | Report::Released(command)
+    | Report::Armed(command)
+    | Report::Troubled(command)) = &report;
     if !concerns(context, command, node) {
         return Err(Status::permission_denied(
             "a node reports only on its own grants",

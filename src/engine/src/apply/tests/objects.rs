@@ -142,13 +142,6 @@ fn specs_that_cannot_work_are_refused_with_a_fix() {
         ),
         (
             VirtualIpSpec {
-                isolation: Isolation::Watchdog,
-                ..good()
-            },
-            "WatchdogNotAttested",
-        ),
-        (
-            VirtualIpSpec {
                 isolation: Isolation::Stonith,
                 unfenced: Unfenced::Refused,
                 ..good()

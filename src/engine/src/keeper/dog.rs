@@ -1,0 +1,335 @@
+//! The hardware watchdog in the keeper's hands (R3, hazards 2.0): armed while a holding under isolation
+//! `watchdog` needs it, petted only while the lease provably lasts, disarmed only when nothing needs it.
+//!
+//! ```text
+//! Off -> Arming -> Armed <-> Petting        starved: petted no more, the machine resets itself
+//!  ^                 |
+//!  +--- Disarming <--+  nothing under `watchdog` is left in the kernel
+//! ```
+//!
+//! The rule: a pet is decided only while `now + 2W <= E`. Carried out, it may be late by at most W, or the pet
+//! before it would have fired; and it lasts W. So an unfed watchdog fires no later than E, whatever pause hits
+//! this process. A holding begins only once the log holds the period, and is stopped from `E - 2W - S - G` on, so
+//! that a node that was merely cut off has stopped, disarmed and lives on.
+//! Opens no device and knows no ioctl.
+
+use super::held::{Held, Phase};
+use super::{Keeper, Mode, Operation, OperationResult, Output};
+use crate::clock::{Moment, WATCHDOG_MARGIN};
+use crate::ids::{ResourceId, Token};
+use crate::plant::{self, Bug};
+use crate::spec::Isolation;
+use std::time::Duration;
+
+/// Pause after the driver could not arm; the holding's own back-off decides when to give it back.
+const REARM: Duration = Duration::from_secs(1);
+
+/// The watchdog of this machine.
+#[derive(Clone, Debug)]
+pub(super) struct Dog {
+    phase: DogPhase,
+    hunger: Hunger,
+    /// When the armed period was last reported; repeated until the log has it.
+    said: Moment,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum DogPhase {
+    /// Not armed; not tried before this moment.
+    Off(Moment),
+    Arming,
+    /// To be petted at this moment.
+    Armed(Duration, Moment),
+    Petting(Duration, Moment),
+    Disarming(Duration),
+}
+
+/// Whether it may be petted at all.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Hunger {
+    Fed,
+    /// A stop has failed under isolation `watchdog`: the reset is the proof (R7).
+    Starved,
+}
+
+impl Default for Dog {
+    fn default() -> Dog {
+        Dog {
+            phase: DogPhase::Off(Moment(0)),
+            hunger: Hunger::Fed,
+            said: Moment(0),
+        }
+    }
+}
+
+impl Dog {
+    /// The period in force while it can reset the machine.
+    fn period(&self) -> Option<Duration> {
+        match self.phase {
+            DogPhase::Off(_) | DogPhase::Arming => None,
+            DogPhase::Armed(period, _)
+            | DogPhase::Petting(period, _)
+            | DogPhase::Disarming(period) => Some(period),
+        }
+    }
+
+    /// The period while it stays armed.
+    fn on_guard(&self) -> Option<Duration> {
+        match self.phase {
+            DogPhase::Off(_) | DogPhase::Arming | DogPhase::Disarming(_) => None,
+            DogPhase::Armed(period, _) | DogPhase::Petting(period, _) => Some(period),
+        }
+    }
+}
+
+/// Whether a holding needs the machine's watchdog.
+fn needs_dog(held: &Held) -> bool {
+    held.spec.isolation() == Isolation::Watchdog
+}
+
+impl Keeper {
+    /// Whether a holding may begin or go on, as far as the watchdog is concerned.
+    pub(super) fn watched(&self, now: Moment, resource: &ResourceId, held: &Held) -> bool {
+        if !needs_dog(held) || plant::is(Bug::ActBeforeWatchdogAttested) {
+            return true;
+        }
+        let attested = self
+            .assigned
+            .get(resource)
+            .is_some_and(|item| item.token == held.token && item.watchdog.is_some());
+        attested
+            && self.dog.hunger == Hunger::Fed
+            && self
+                .dog
+                .on_guard()
+                .and_then(|period| self.leave_by(period))
+                .is_some_and(|end| now <= end)
+    }
+
+    /// The last moment at which a holding under `watchdog` may go on: `E - 2W - S - G`.
+    fn leave_by(&self, period: Duration) -> Option<Moment> {
+        let hand = period * 2 + self.timing.stop + WATCHDOG_MARGIN;
+        self.lease_end.map(|end| end.before(hand))
+    }
+
+    fn may_pet(&self, now: Moment, period: Duration) -> bool {
+        let hand = if plant::is(Bug::PetUntilLeaseEnd) {
+            Duration::ZERO
+        } else {
+            period * 2
+        };
+        self.dog.hunger == Hunger::Fed && self.lease_end.is_some_and(|end| now + hand <= end)
+    }
+
+    pub(super) fn may_still_watch(&self, now: Moment, operation: &Operation) -> bool {
+        match operation {
+            Operation::ArmWatchdog(wanted) => {
+                self.lease_end.is_some_and(|end| now + *wanted * 2 <= end)
+            }
+            Operation::PetWatchdog => self
+                .dog
+                .period()
+                .is_some_and(|period| self.may_pet(now, period)),
+            Operation::DisarmWatchdog => !self
+                .held
+                .values()
+                .any(|held| needs_dog(held) && held.is_touched()),
+            Operation::Arm(..)
+            | Operation::Install(..)
+            | Operation::AddAddress(..)
+            | Operation::Renew(_)
+            | Operation::RefreshAddress(..)
+            | Operation::Remove(..)
+            | Operation::Announce(..) => true,
+        }
+    }
+
+    /// Whether anything under `watchdog` may be in the kernel, or is about to be.
+    fn needs_watching(&self) -> bool {
+        self.held
+            .values()
+            .any(|held| needs_dog(held) && (held.is_touched() || self.mode == Mode::Keeping))
+    }
+
+    /// Arms, pets, disarms, and says what is armed.
+    pub(super) fn watch(&mut self, now: Moment, outputs: &mut Vec<Output>) {
+        let needed = self.needs_watching();
+        match self.dog.phase {
+            DogPhase::Off(from) if needed && now >= from && self.mode == Mode::Keeping => {
+                let wanted = self.timing.watchdog;
+                let ask = Operation::ArmWatchdog(wanted);
+                if wanted.is_zero() {
+                    self.dog.phase = DogPhase::Off(now + REARM);
+                    let why = "the cluster's ttl is too short for any watchdog".to_owned();
+                    self.unwatchable(now, &why, outputs);
+                } else if self.may_still_watch(now, &ask) {
+                    self.dog.phase = DogPhase::Arming;
+                    outputs.push(Output::Do(ask));
+                }
+            }
+            DogPhase::Armed(period, _) if !needed => {
+                self.dog.phase = DogPhase::Disarming(period);
+                outputs.push(Output::Do(Operation::DisarmWatchdog));
+            }
+            DogPhase::Armed(period, at) if now >= at && self.may_pet(now, period) => {
+                self.dog.phase = DogPhase::Petting(period, now + period / 4);
+                outputs.push(Output::Do(Operation::PetWatchdog));
+            }
+            DogPhase::Off(_)
+            | DogPhase::Arming
+            | DogPhase::Armed(..)
+            | DogPhase::Petting(..)
+            | DogPhase::Disarming(_) => {}
+        }
+        if now >= self.dog.said + self.timing.ttl {
+            let reports = self.armed_reports();
+            if !reports.is_empty() {
+                self.dog.said = now;
+                outputs.extend(reports);
+            }
+        }
+    }
+
+    /// What the log does not hold yet of the armed watchdog.
+    pub(super) fn armed_reports(&self) -> Vec<Output> {
+        let armed = self.dog.on_guard();
+        let Some(period) = armed.filter(|period| self.timing.admits_watchdog(*period)) else {
+            return Vec::new();
+        };
+        let unattested = self.held.iter().filter(|(resource, held)| {
+            let item = self.assigned.get(*resource);
+            needs_dog(held)
+                && !held.is_touched()
+                && item.is_some_and(|item| item.token == held.token && item.watchdog.is_none())
+        });
+        unattested
+            .map(|(resource, held)| Output::ReportArmed {
+                resource: resource.clone(),
+                token: held.token,
+                period,
+            })
+            .collect()
+    }
+
+    pub(super) fn on_dog_armed(
+        &mut self,
+        now: Moment,
+        result: OperationResult,
+        outputs: &mut Vec<Output>,
+    ) {
+        if self.dog.phase != DogPhase::Arming {
+            return;
+        }
+        match result {
+            OperationResult::Armed(period) => {
+                self.dog.phase = DogPhase::Armed(period, now + period / 4);
+                self.dog.said = Moment(0);
+                if !self.timing.admits_watchdog(period) {
+                    self.dog.phase = DogPhase::Disarming(period);
+                    outputs.push(Output::Do(Operation::DisarmWatchdog));
+                    let why = format!(
+                        "its watchdog will not count less than {} ms, which does not fit the ttl",
+                        period.as_millis()
+                    );
+                    self.unwatchable(now, &why, outputs);
+                }
+            }
+            OperationResult::Lapsed | OperationResult::Done => {
+                self.dog.phase = DogPhase::Off(now);
+            }
+            OperationResult::Failed(why) => {
+                self.dog.phase = DogPhase::Off(now + REARM);
+                self.unwatchable(
+                    now,
+                    &format!("its watchdog cannot be armed: {why}"),
+                    outputs,
+                );
+            }
+        }
+    }
+
+    /// Nothing under `watchdog` can be held here: each holding backs off and is handed back in the end.
+    fn unwatchable(&mut self, now: Moment, why: &str, outputs: &mut Vec<Output>) {
+        let waiting: Vec<(ResourceId, Token)> = self
+            .held
+            .iter()
+            .filter(|(_, held)| needs_dog(held) && matches!(held.phase, Phase::Waiting(_)))
+            .map(|(resource, held)| (resource.clone(), held.token))
+            .collect();
+        for (resource, token) in waiting {
+            self.on_failed(now, &resource, token, why.to_owned(), outputs);
+        }
+    }
+
+    pub(super) fn on_petted(&mut self, now: Moment, result: &OperationResult) {
+        if let DogPhase::Petting(period, next) = self.dog.phase {
+            let at = match result {
+                OperationResult::Done => next,
+                // Tried again at once while it may: the machine's life hangs on it.
+                OperationResult::Lapsed
+                | OperationResult::Failed(_)
+                | OperationResult::Armed(_) => now + period / 8,
+            };
+            self.dog.phase = DogPhase::Armed(period, at);
+        }
+    }
+
+    pub(super) fn on_disarmed(&mut self, now: Moment, result: &OperationResult) {
+        if let DogPhase::Disarming(period) = self.dog.phase {
+            self.dog.phase = match result {
+                OperationResult::Done if self.timing.admits_watchdog(period) => DogPhase::Off(now),
+                OperationResult::Done => DogPhase::Off(now + REARM),
+                // A driver that cannot be disarmed is petted on.
+                OperationResult::Lapsed
+                | OperationResult::Failed(_)
+                | OperationResult::Armed(_) => DogPhase::Armed(period, now),
+            };
+        }
+    }
+
+    /// A stop under isolation `watchdog` has failed: the machine resets itself (R7).
+    pub(super) fn starve(&mut self) {
+        self.dog.hunger = Hunger::Starved;
+    }
+
+    /// Whether this keeper has nothing armed: only then may its process end in peace.
+    pub(super) fn is_unwatched(&self) -> bool {
+        match self.dog.phase {
+            DogPhase::Off(_) => true,
+            DogPhase::Arming
+            | DogPhase::Armed(..)
+            | DogPhase::Petting(..)
+            | DogPhase::Disarming(_) => false,
+        }
+    }
+
+    /// The earliest moment at which [`Keeper::watch`] would do anything new, or a holding must leave.
+    pub(super) fn watch_wake(&self, now: Moment) -> Option<Moment> {
+        let needed = self.needs_watching();
+        let own = match self.dog.phase {
+            DogPhase::Off(from) if needed && self.mode == Mode::Keeping => {
+                let at = from.max(now);
+                self.may_still_watch(at, &Operation::ArmWatchdog(self.timing.watchdog))
+                    .then_some(at)
+            }
+            DogPhase::Armed(period, at) => {
+                let at = at.max(now);
+                self.may_pet(at, period).then_some(at)
+            }
+            DogPhase::Off(_)
+            | DogPhase::Arming
+            | DogPhase::Petting(..)
+            | DogPhase::Disarming(_) => None,
+        };
+        let leave = self
+            .held
+            .values()
+            .any(|held| needs_dog(held) && held.is_touched() && !held.is_stopping())
+            .then(|| self.dog.on_guard().and_then(|period| self.leave_by(period)))
+            .flatten()
+            // The first moment after it.
+            .map(|end| end + Duration::from_nanos(1));
+        let said = (!self.armed_reports().is_empty()).then(|| self.dog.said + self.timing.ttl);
+        [own, leave, said].into_iter().flatten().min()
+    }
+}
