@@ -113,9 +113,6 @@ fn require_watchdog(resource: &Resource, holding: &Holding) -> Result<(), Insuff
 /// (its oscillator is not disciplined), counts in whole ticks of up to a second, and a reset takes a moment.
 /// A holder that never had an armed watchdog attested never acted: nothing to wait for.
 pub fn watchdog_wait(holding: &Holding) -> Duration {
-    if plant::is(Bug::SkipWatchdogWait) {
-        return Duration::ZERO;
-    }
     holding.watchdog.map_or(Duration::ZERO, |period| {
         lengthened(WATCHDOG_SLACK + period.min(SPAN_MAX) / 10)
     })

@@ -497,6 +497,7 @@ impl Agent {
             self.in_flight = true;
             match operation {
                 Operation::Remove(..) => {}
+                Operation::PetWatchdog => context.acts.push(Act::Hook(Hook::PetDecided)),
                 Operation::ArmWatchdog(_) => context.acts.push(Act::Hook(Hook::DogDecided)),
                 _ => context.acts.push(Act::Hook(Hook::GuardDecided)),
             }

@@ -331,6 +331,9 @@ impl Nemesis {
                 (Hook::GuardDecided, Bias::Guards) => 6,
                 (Hook::GuardDecided, _) => 1,
                 (Hook::DogDecided, _) => 150,
+                // Where it hurts: while the machine is cut off and lives on what its lease has left.
+                (Hook::PetDecided, _) if world.net.is_cut_off(place) => 60,
+                (Hook::PetDecided, _) => 1,
                 (Hook::Joint, _) => 300,
                 (Hook::FenceStarted(_) | Hook::FenceOrdering(_), Bias::Fencing) => 150,
                 (Hook::AgeStated(_) | Hook::ClosingAppended(_), Bias::Sessions) => 60,
@@ -351,6 +354,13 @@ impl Nemesis {
     fn strike_at(&mut self, world: &mut World, place: Place, hook: Hook) {
         let unit = unit(world);
         match hook {
+            Hook::PetDecided => {
+                // Killed with a fed watchdog: from here on only the hardware ends what works there.
+                let span = world.rng.range(2 * unit, 8 * unit);
+                if world.crash(place, Role::Agent, span) {
+                    self.count(world, Fault::AgentKill);
+                }
+            }
             Hook::GuardDecided => {
                 let span = world.rng.range(unit / 8, 5 * unit);
                 world.stop_process(place, Role::Agent, span);

@@ -65,6 +65,13 @@ impl Net {
         *cuts = cuts.saturating_sub(1);
     }
 
+    /// Whether nothing that `from` sends reaches any other machine.
+    pub(crate) fn is_cut_off(&self, from: Place) -> bool {
+        (0..self.places)
+            .filter(|to| *to != from)
+            .all(|to| self.cuts[from * self.places + to] > 0)
+    }
+
     /// One more fault keeps `from` from the BMC of `to`.
     pub(crate) fn cut_management(&mut self, from: Place, to: Place) {
         self.management_cuts[from * self.places + to] += 1;

@@ -124,6 +124,8 @@ pub(crate) enum Hook {
     GuardDecided,
     /// An agent is about to arm its watchdog; the log does not hold it yet.
     DogDecided,
+    /// An agent has decided to pet its watchdog, and the pet has not reached it.
+    PetDecided,
     /// A coordinator has stated an age of this node that counts towards its end.
     AgeStated(NodeId),
     /// A closing entry of this node was appended.

@@ -4,6 +4,7 @@
 mod evidence;
 mod fencing;
 mod objects;
+mod trouble;
 
 use super::{Outcome, RefusalKind, apply};
 use crate::clock::{Timing, lengthened};

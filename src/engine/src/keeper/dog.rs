@@ -84,13 +84,13 @@ impl Dog {
 
 /// Whether a holding needs the machine's watchdog.
 fn needs_dog(held: &Held) -> bool {
-    held.spec.isolation() == Isolation::Watchdog
+    held.spec.isolation() == Isolation::Watchdog && !plant::is(Bug::ActWithoutWatchdog)
 }
 
 impl Keeper {
     /// Whether a holding may begin or go on, as far as the watchdog is concerned.
     pub(super) fn watched(&self, now: Moment, resource: &ResourceId, held: &Held) -> bool {
-        if !needs_dog(held) || plant::is(Bug::ActBeforeWatchdogAttested) {
+        if !needs_dog(held) {
             return true;
         }
         let attested = self
@@ -108,17 +108,18 @@ impl Keeper {
 
     /// The last moment at which a holding under `watchdog` may go on: `E - 2W - S - G`.
     fn leave_by(&self, period: Duration) -> Option<Moment> {
+        if plant::is(Bug::PetWithoutLease) {
+            return Some(Moment(u64::MAX));
+        }
         let hand = period * 2 + self.timing.stop + WATCHDOG_MARGIN;
         self.lease_end.map(|end| end.before(hand))
     }
 
     fn may_pet(&self, now: Moment, period: Duration) -> bool {
-        let hand = if plant::is(Bug::PetUntilLeaseEnd) {
-            Duration::ZERO
-        } else {
-            period * 2
-        };
-        self.dog.hunger == Hunger::Fed && self.lease_end.is_some_and(|end| now + hand <= end)
+        if plant::is(Bug::PetWithoutLease) {
+            return true;
+        }
+        self.dog.hunger == Hunger::Fed && self.lease_end.is_some_and(|end| now + period * 2 <= end)
     }
 
     pub(super) fn may_still_watch(&self, now: Moment, operation: &Operation) -> bool {

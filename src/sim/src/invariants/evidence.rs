@@ -5,7 +5,7 @@
 //! that agent's life is over (or works under another incarnation) and a later one removed what it
 //! left. For a `lease` holding the kernel's word is enough: the machine does not answer under that token; for a
 //! `watchdog` holding, that nothing works under it.
-//! Seen to fail with: SkipEvidenceCheck, UnknownAsOff, SpecEditLoosensIsolation.
+//! Seen to fail with: SkipEvidenceCheck, UnknownAsOff, SpecEditLoosensIsolation, ActWithoutWatchdog, PetWithoutLease.
 
 use super::Violation;
 use crate::clock::TrueTime;

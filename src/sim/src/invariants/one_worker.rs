@@ -5,7 +5,7 @@
 //! why these isolations exist. Work begins only with a kernel write or when a machine goes on after standing
 //! still, so looking then misses no overlap. Exempt is only what design section 1 exempts: an owner under
 //! `watchdog` whose clocks stood still less than one ttl ago.
-//! Seen to fail with: SkipWatchdogWait, PetUntilLeaseEnd, ActBeforeWatchdogAttested, ReleaseUnproven.
+//! Seen to fail with: ReleaseUnproven.
 
 use super::Violation;
 use crate::clock::TrueTime;
