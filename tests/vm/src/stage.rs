@@ -1,0 +1,207 @@
+//! The stage on which stories are told: the rack, the cluster, the judge of the network and the judges of the disk.
+//! Each story begins with every guest up and the addresses in places it names.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use haft_judge::protocol::{Report, TargetReport};
+use haft_lab::judge::Judge;
+use haft_lab::say::say;
+use haft_lab::shell;
+use haft_lab::sys::Link;
+
+use crate::check::{Follower, Stretch, Verdict};
+use crate::cluster::{Cluster, PATIENCE};
+use crate::rack::Rack;
+use crate::stamp::Region;
+use crate::table::Outcome;
+
+/// Stamps of the present owner that must be there before a story begins.
+const STAMPS: usize = 20;
+
+/// Everything a story needs.
+#[derive(Debug)]
+pub struct Stage {
+    /// Switches, guests, BMCs.
+    pub rack: Rack,
+    /// haft in the guests.
+    pub cluster: Cluster,
+    judge: Judge,
+    web: Follower,
+    db: Follower,
+    begun: Begun,
+}
+
+/// Where the records stood when the story began.
+#[derive(Debug)]
+struct Begun {
+    at: Instant,
+    web: usize,
+    db: usize,
+}
+
+impl Stage {
+    /// Sets up the judges around a formed cluster.
+    ///
+    /// # Errors
+    /// A judge that does not start.
+    pub fn set(rack: Rack, cluster: Cluster) -> anyhow::Result<Self> {
+        let judge = rack.judge(cluster.targets())?;
+        let web = Follower::start(&rack.shared, Region::Web)?;
+        let db = Follower::start(&rack.shared, Region::Db)?;
+        Ok(Self {
+            rack,
+            cluster,
+            judge,
+            web,
+            db,
+            begun: Begun {
+                at: Instant::now(),
+                web: 0,
+                db: 0,
+            },
+        })
+    }
+
+    /// Brings all guests up and both addresses to these nodes, waits until both answer and stamp there, and begins.
+    ///
+    /// # Errors
+    /// Any of that does not come about.
+    pub fn begin(&mut self, web: &str, db: &str) -> anyhow::Result<()> {
+        self.rack.set_management(Link::Up)?;
+        for guest in &self.rack.guests {
+            self.rack.set_port(guest, Link::Up)?;
+        }
+        self.cluster.wait_whole(&self.rack.guests)?;
+        for (vip, node) in [("web", web), ("db", db)] {
+            self.cluster
+                .place(vip, node)
+                .with_context(|| format!("{vip} to {node}"))?;
+            self.judge.wait_owner(vip, node, PATIENCE)?;
+            self.wait_stamps(vip, node)?;
+        }
+        self.judge.begin()?;
+        self.begun = Begun {
+            at: Instant::now(),
+            web: self.web.count(),
+            db: self.db.count(),
+        };
+        Ok(())
+    }
+
+    /// When the story began.
+    #[must_use]
+    pub fn begun(&self) -> Instant {
+        self.begun.at
+    }
+
+    /// Names this moment for the judge and the audience.
+    ///
+    /// # Errors
+    /// The judge is gone.
+    pub fn mark(&mut self, label: &str) -> anyhow::Result<Instant> {
+        self.judge.mark(label)?;
+        let seconds = self.begun.at.elapsed().as_secs_f64();
+        say(&format!("    {seconds:6.1} s  {label}"));
+        Ok(Instant::now())
+    }
+
+    /// Lets real time pass: what is shown is that something does or does not happen meanwhile.
+    pub fn let_pass(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
+    /// Waits until `node` has stamped the disk under the token of the grant in force.
+    ///
+    /// # Errors
+    /// Not in time.
+    pub fn wait_stamps(&self, vip: &str, node: &str) -> anyhow::Result<()> {
+        let follower = self.follower(vip);
+        let base = follower.count();
+        shell::wait_for(&format!("{node} to stamp for {vip}"), PATIENCE, || {
+            let ours = follower
+                .newest()
+                .is_some_and(|seen| seen.stamp.node == node);
+            Ok((ours && follower.count() >= base + STAMPS).then_some(()))
+        })
+    }
+
+    fn follower(&self, vip: &str) -> &Follower {
+        if vip == "web" { &self.web } else { &self.db }
+    }
+
+    /// What the network's judge saw of one address in this story.
+    ///
+    /// # Errors
+    /// The judge is gone.
+    pub fn seen(&mut self, vip: &str) -> anyhow::Result<(TargetReport, Report)> {
+        let report = self.judge.report()?;
+        let target = report.targets.get(vip).cloned();
+        Ok((target.context("the judge does not watch it")?, report))
+    }
+
+    /// Milliseconds of the judge's clock at an instant of the lab's.
+    #[must_use]
+    pub fn ms(&self, at: Instant) -> f64 {
+        at.saturating_duration_since(self.begun.at).as_secs_f64() * 1000.0
+    }
+
+    /// What the disk's judge says of one address in this story.
+    ///
+    /// # Errors
+    /// The image cannot be read.
+    pub fn stamps(&self, vip: &str) -> anyhow::Result<Verdict> {
+        let from = if vip == "web" {
+            self.begun.web
+        } else {
+            self.begun.db
+        };
+        self.follower(vip)
+            .judge(&self.rack.shared, from, self.begun.at)
+    }
+
+    /// The stretch of the log that begins under another node than `from`.
+    ///
+    /// # Errors
+    /// As [`Stage::stamps`], or nobody else has stamped.
+    pub fn successor(&self, vip: &str, from: &str) -> anyhow::Result<Stretch> {
+        let verdict = self.stamps(vip)?;
+        verdict
+            .stretches
+            .into_iter()
+            .find(|stretch| stretch.node != from)
+            .with_context(|| format!("nobody but {from} stamped for {vip}"))
+    }
+
+    /// The demand of every story: nobody ever saw two owners of this address, on the wire or on the disk.
+    ///
+    /// # Errors
+    /// A judge is gone.
+    pub fn demand_one_owner(&mut self, outcome: &mut Outcome, vip: &str) -> anyhow::Result<()> {
+        let (target, report) = self.seen(vip)?;
+        outcome.demand(
+            &format!("never two answered for {vip}"),
+            (target.two_owners_ticks == 0).into(),
+            &format!("for {:.0} ms", target.two_owners_ms),
+        );
+        if report.stalled {
+            outcome.figure(format!(
+                "the judge itself was late by {:.0} ms once",
+                report.worst_stall_ms
+            ));
+        }
+        let verdict = self.stamps(vip)?;
+        outcome.demand(
+            &format!("never two wrote for {vip}"),
+            verdict.clean().into(),
+            &format!("{} signs: {}", verdict.count, verdict.violations.join("; ")),
+        );
+        outcome.figure(format!(
+            "{vip}: {} stamps by {} owners, silent for {:.1} s at most",
+            verdict.stamps,
+            verdict.stretches.len(),
+            target.longest_gap_ms / 1000.0
+        ));
+        Ok(())
+    }
+}
