@@ -1,7 +1,7 @@
 //! The judge of the shared disk: reads stamps as they appear and says whether there were ever two writers.
 //!
 //! Two views, because each alone has a blind spot. *Live*: a follower reads the log within milliseconds of its being
-//! written and looks again at its newest stretch, so it sees a stamp that is overwritten. *Afterwards*: the whole log is
+//! written, and looks again at the slot where each earlier owner would go on. *Afterwards*: the whole log is
 //! read again; its tokens must never fall, each stamp must name the digest of the one before it, and it must be what
 //! the follower saw. The follower also says when each owner's first and last stamp were seen.
 
@@ -18,10 +18,8 @@ use crate::stamp::{Disk, Region, SLOTS, Stamp, Token};
 
 /// Between two looks of the follower.
 const LOOK: Duration = Duration::from_millis(5);
-/// How many of the newest stamps the follower looks at again, and how often.
-const TAIL: u64 = 64;
-/// See [`TAIL`].
-const AGAIN: Duration = Duration::from_millis(100);
+/// Slots behind each handover's front that are looked at again: a stale writer skips none.
+const FRONT: u64 = 2;
 /// How many violations are spelled out.
 const SPELLED: usize = 5;
 
@@ -41,6 +39,8 @@ pub struct Record {
     pub seen: Vec<Seen>,
     /// Stamps that took the place of another one that had been seen.
     pub overwritten: Vec<Seen>,
+    /// Per handover the slot that the earlier owner would write next.
+    fronts: Vec<u64>,
     failed: Option<String>,
 }
 
@@ -66,9 +66,8 @@ impl Follower {
         let thread = std::thread::Builder::new()
             .name("follower".into())
             .spawn(move || {
-                let mut looked_again = Instant::now();
                 while !stopped.load(Ordering::Relaxed) {
-                    if let Err(error) = follow(&mut disk, region, &shared, &mut looked_again) {
+                    if let Err(error) = follow(&mut disk, region, &shared) {
                         shared.lock().expect(HELD).failed = Some(format!("{error:#}"));
                         return;
                     }
@@ -145,39 +144,57 @@ impl Drop for Follower {
 /// Why locking the record cannot fail.
 const HELD: &str = "nobody panics while holding the record";
 
-fn follow(
+fn follow(disk: &mut Disk, region: Region, record: &Mutex<Record>) -> anyhow::Result<()> {
+    let (mut next, mut newest, mut fronts) = {
+        let record = record.lock().expect(HELD);
+        let newest = record.seen.last().map(|seen| seen.stamp.clone());
+        (record.seen.len() as u64, newest, record.fronts.clone())
+    };
+    let mut fresh = Vec::new();
+    while next < SLOTS
+        && let Some(stamp) = disk.read(region, next)?
+    {
+        if newest.is_some_and(|newest| newest.writer != stamp.writer) {
+            fronts.push(next);
+        }
+        newest = Some(stamp.clone());
+        let at = Instant::now();
+        fresh.push(Seen { stamp, at });
+        next += 1;
+    }
+    record.lock().expect(HELD).seen.append(&mut fresh);
+    for front in &mut fronts {
+        *front = look_again(disk, region, record, *front)?;
+    }
+    record.lock().expect(HELD).fronts = fronts;
+    Ok(())
+}
+
+/// Looks whether an earlier owner went on where it had stopped; says where it would go on next.
+fn look_again(
     disk: &mut Disk,
     region: Region,
     record: &Mutex<Record>,
-    looked_again: &mut Instant,
-) -> anyhow::Result<()> {
-    let known = record.lock().expect(HELD).seen.len() as u64;
-    let mut fresh = Vec::new();
-    while known + (fresh.len() as u64) < SLOTS
-        && let Some(stamp) = disk.read(region, known + fresh.len() as u64)?
-    {
-        let at = Instant::now();
-        fresh.push(Seen { stamp, at });
-    }
-    record.lock().expect(HELD).seen.append(&mut fresh);
-    if looked_again.elapsed() < AGAIN {
-        return Ok(());
-    }
-    *looked_again = Instant::now();
-    for slot in known.saturating_sub(TAIL)..known {
+    mut front: u64,
+) -> anyhow::Result<u64> {
+    let mut slot = front;
+    while slot < front + FRONT && slot < SLOTS {
         let stamp = disk.read(region, slot)?;
-        let mut record = record.lock().expect(HELD);
         let index = usize::try_from(slot)?;
-        if let Some(stamp) = stamp
-            && stamp != record.seen[index].stamp
+        let mut record = record.lock().expect(HELD);
+        let known = record.seen.get(index).map(|seen| seen.stamp.clone());
+        slot += 1;
+        if let (Some(stamp), Some(known)) = (stamp, known)
+            && stamp != known
         {
             let at = Instant::now();
             let seen = Seen { stamp, at };
             record.seen[index] = seen.clone();
             record.overwritten.push(seen);
+            front = slot;
         }
     }
-    Ok(())
+    Ok(front)
 }
 
 /// One owner's stretch of the log.
@@ -206,8 +223,8 @@ pub struct Verdict {
     pub violations: Vec<String>,
     /// All signs, also those not spelled out.
     pub count: usize,
-    /// Longest time for which an older token's stamps appeared after a newer one's first.
-    pub overlap: Duration,
+    /// Stamps under an older token that appeared after one of a newer token.
+    pub stale: Vec<Seen>,
 }
 
 impl Verdict {
@@ -274,26 +291,28 @@ pub fn judge(seen: &[Seen], overwritten: &[Seen], now: &[Stamp]) -> Verdict {
             verdict.violation(format!("slot {} was written again, late", after.slot));
         }
     }
-    verdict.overlap = overlap(seen, overwritten);
+    verdict.stale = stale(seen, overwritten);
     verdict
 }
 
-/// From the first stamp of a newer token to the last stamp of an older one, if that came later.
-fn overlap(seen: &[Seen], overwritten: &[Seen]) -> Duration {
-    let mut all: Vec<&Seen> = seen.iter().chain(overwritten).collect();
+/// Stamps that appeared although a newer token's had.
+fn stale(seen: &[Seen], overwritten: &[Seen]) -> Vec<Seen> {
+    // What replaced an earlier stamp stands in its slot as well: once is enough.
+    let in_place = seen.iter().filter(|one| {
+        let again = |late: &Seen| late.at == one.at && late.stamp == one.stamp;
+        !overwritten.iter().any(again)
+    });
+    let mut all: Vec<&Seen> = in_place.chain(overwritten).collect();
     all.sort_by_key(|one| one.at);
-    let mut newest: Option<(Token, Instant)> = None;
-    let mut longest = Duration::ZERO;
+    let mut newest = Token(0, 0);
+    let mut stale = Vec::new();
     for one in all {
-        match newest {
-            Some((token, first)) if one.stamp.token < token => {
-                longest = longest.max(one.at - first);
-            }
-            Some((token, _)) if one.stamp.token == token => {}
-            Some(_) | None => newest = Some((one.stamp.token, one.at)),
+        if one.stamp.token < newest {
+            stale.push(one.clone());
         }
+        newest = newest.max(one.stamp.token);
     }
-    longest
+    stale
 }
 
 #[cfg(test)]
@@ -334,15 +353,15 @@ mod tests {
         let verdict = judge(&seen(&stamps), &[], &stamps);
         assert!(verdict.clean(), "{:?}", verdict.violations);
         assert_eq!(verdict.stretches.len(), 3);
-        assert_eq!(verdict.overlap, Duration::ZERO);
+        assert!(verdict.stale.is_empty());
     }
 
     #[test]
-    fn an_older_token_after_a_newer_one_is_seen_and_measured() {
+    fn an_older_token_after_a_newer_one_is_seen() {
         let stamps = log(&[("n1", 5), ("n2", 9), ("n2", 9), ("n1", 5), ("n2", 9)]);
         let verdict = judge(&seen(&stamps), &[], &stamps);
         assert!(!verdict.clean());
-        assert_eq!(verdict.overlap, Duration::from_millis(20));
+        assert_eq!(verdict.stale.len(), 1);
     }
 
     #[test]

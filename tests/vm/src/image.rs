@@ -51,7 +51,8 @@ pub fn build(path: &Path, stock: &Stock, content: &Content<'_>) -> anyhow::Resul
     archive.link("bin/sh", "busybox")?;
     let mut order = String::new();
     for (number, module) in stock.load_order()?.iter().enumerate() {
-        let name = format!("{number:02}.ko");
+        let stem = module.file_stem().unwrap_or_default().to_string_lossy();
+        let name = format!("{number:02}-{stem}.ko");
         archive.file(&format!("lib/modules/{name}"), 0o644, &fs::read(module)?)?;
         order += &format!("{name}\n");
     }

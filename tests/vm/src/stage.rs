@@ -1,6 +1,7 @@
 //! The stage on which stories are told: the rack, the cluster, the judge of the network and the judges of the disk.
 //! Each story begins with every guest up and the addresses in places it names.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -10,11 +11,12 @@ use haft_lab::say::say;
 use haft_lab::shell;
 use haft_lab::sys::Link;
 
-use crate::check::{Follower, Stretch, Verdict};
+use crate::check::{Follower, Seen, Stretch, Verdict};
 use crate::cluster::{Cluster, PATIENCE};
+use crate::guest::Guest;
 use crate::rack::Rack;
 use crate::stamp::Region;
-use crate::table::Outcome;
+use crate::table::{Demand, Outcome};
 
 /// Stamps of the present owner that must be there before a story begins.
 const STAMPS: usize = 20;
@@ -38,6 +40,7 @@ struct Begun {
     at: Instant,
     web: usize,
     db: usize,
+    lives: Vec<usize>,
 }
 
 impl Stage {
@@ -59,6 +62,7 @@ impl Stage {
                 at: Instant::now(),
                 web: 0,
                 db: 0,
+                lives: Vec::new(),
             },
         })
     }
@@ -85,6 +89,7 @@ impl Stage {
             at: Instant::now(),
             web: self.web.count(),
             db: self.db.count(),
+            lives: self.rack.guests.iter().map(|guest| guest.lives()).collect(),
         };
         Ok(())
     }
@@ -128,6 +133,18 @@ impl Stage {
 
     fn follower(&self, vip: &str) -> &Follower {
         if vip == "web" { &self.web } else { &self.db }
+    }
+
+    /// How many stamps there are for an address.
+    #[must_use]
+    pub fn count(&self, vip: &str) -> usize {
+        self.follower(vip).count()
+    }
+
+    /// The newest stamp for an address.
+    #[must_use]
+    pub fn newest(&self, vip: &str) -> Option<Seen> {
+        self.follower(vip).newest()
     }
 
     /// What the network's judge saw of one address in this story.
@@ -202,6 +219,85 @@ impl Stage {
             verdict.stretches.len(),
             target.longest_gap_ms / 1000.0
         ));
+        Ok(())
+    }
+
+    /// The demand of every story: no guest was reset or powered off, but those named.
+    pub fn demand_not_reset(&self, outcome: &mut Outcome, but: &[&str]) {
+        let touched = |(guest, lives): (&Arc<Guest>, &usize)| {
+            let cut = guest.lives() != *lives || guest.last_cut() > Some(self.begun.at);
+            let reset = guest.event("RESET", self.begun.at).is_some();
+            let counts = !but.contains(&guest.name());
+            (counts && (cut || reset)).then(|| guest.name().to_owned())
+        };
+        let guests = self.rack.guests.iter().zip(&self.begun.lives);
+        let touched: Vec<String> = guests.filter_map(touched).collect();
+        outcome.demand(
+            "no other guest was reset or powered off",
+            touched.is_empty().into(),
+            &touched.join(", "),
+        );
+    }
+
+    /// What must hold when the owner of both addresses is lost for good: both move, `db` only after the owner was off.
+    ///
+    /// # Errors
+    /// A move that does not come about.
+    pub fn demand_fenced_takeover(
+        &mut self,
+        outcome: &mut Outcome,
+        lost: &Guest,
+        since: Instant,
+    ) -> anyhow::Result<()> {
+        let name = lost.name();
+        let web = self.cluster.wait_taken_over("web", name)?;
+        self.judge.wait_owner("web", &web.owner, PATIENCE)?;
+        let db = self.cluster.wait_taken_over("db", name)?;
+        self.judge.wait_owner("db", &db.owner, PATIENCE)?;
+        self.wait_stamps("db", &db.owner)?;
+        self.wait_stamps("web", &web.owner)?;
+        let after = |at: Instant| at.saturating_duration_since(since).as_secs_f64();
+        let Some(cut) = lost.last_cut().filter(|cut| *cut > self.begun.at) else {
+            outcome.demand(
+                "the lost owner was powered off",
+                Demand::Unmet,
+                "it was not",
+            );
+            return Ok(());
+        };
+        let successor = self.successor("db", name)?;
+        outcome.demand(
+            "db was written elsewhere only after its owner was observed off",
+            (successor.first > cut).into(),
+            &format!(
+                "{:.3} s before",
+                cut.saturating_duration_since(successor.first).as_secs_f64()
+            ),
+        );
+        let (seen, _) = self.seen("db")?;
+        let early = |span: &haft_judge::protocol::Span| {
+            span.from_ms < self.ms(cut) && span.who.iter().any(|who| who != name)
+        };
+        outcome.demand(
+            "db answered elsewhere only after its owner was observed off",
+            (!seen.timeline.iter().any(early)).into(),
+            "another node answered before",
+        );
+        outcome.demand(
+            "the grant of db rests on the fencing",
+            (db.proof == "Fenced").into(),
+            &format!("{}: {}", db.proof, db.proof_detail),
+        );
+        let web_elsewhere = self.successor("web", name)?;
+        outcome.figure(format!(
+            "web written elsewhere after {:.1} s; owner off after {:.1} s, db written elsewhere after {:.1} s",
+            after(web_elsewhere.first),
+            after(cut),
+            after(successor.first)
+        ));
+        self.demand_one_owner(outcome, "web")?;
+        self.demand_one_owner(outcome, "db")?;
+        self.demand_not_reset(outcome, &[name]);
         Ok(())
     }
 }

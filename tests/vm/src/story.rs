@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Context;
+use haft_lab::bmc::Power;
 use haft_lab::say::{print, say};
 
 use crate::cluster::{self, Cluster, PATIENCE};
@@ -13,22 +14,77 @@ use crate::stage::Stage;
 use crate::stock::Stock;
 use crate::table::{self, Demand, Outcome};
 
+mod lost;
+mod returned;
+mod watchdog;
+mod whole;
+
 /// What is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Story {
     /// Guests boot, the cluster forms, both addresses answer.
     Boot,
+    /// The watchdog alone, never petted.
+    WatchdogBites,
+    /// The watchdog alone, in a paused guest.
+    WatchdogPauses,
+    /// The owner is paused for less than its session.
+    ShortPause,
+    /// haft-agent is killed and started again.
+    AgentRestarted,
+    /// The owner of a lease address is paused and resumed.
+    LeaseOverlap,
+    /// The owner is paused, lost, and resumed while no BMC can be reached.
+    Resumed,
+    /// The owner is paused for good.
+    Frozen,
+    /// The owner's kernel panics and hangs.
+    Hung,
+    /// haft-agent is killed and stays away.
+    AgentKilled,
+    /// One of three loses its power.
+    OneOff,
+    /// Every link is dead for 90 s.
+    LinksFrozen,
+    /// All lose their power at once.
+    PowerLoss,
 }
 
 impl Story {
     /// In the order of a run.
-    pub const ALL: [Self; 1] = [Self::Boot];
+    pub const ALL: [Self; 13] = [
+        Self::Boot,
+        Self::WatchdogBites,
+        Self::WatchdogPauses,
+        Self::ShortPause,
+        Self::AgentRestarted,
+        Self::LeaseOverlap,
+        Self::Resumed,
+        Self::Frozen,
+        Self::Hung,
+        Self::AgentKilled,
+        Self::OneOff,
+        Self::LinksFrozen,
+        Self::PowerLoss,
+    ];
 
     /// As it is named on the command line and in the table.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Boot => "boot",
+            Self::WatchdogBites => "watchdog-bites",
+            Self::WatchdogPauses => "watchdog-pauses",
+            Self::ShortPause => "short-pause",
+            Self::AgentRestarted => "agent-restarted",
+            Self::LeaseOverlap => "lease-overlap",
+            Self::Resumed => "resumed",
+            Self::Frozen => "frozen",
+            Self::Hung => "hung",
+            Self::AgentKilled => "agent-killed",
+            Self::OneOff => "one-off",
+            Self::LinksFrozen => "links-frozen",
+            Self::PowerLoss => "power-loss",
         }
     }
 
@@ -39,6 +95,34 @@ impl Story {
             Self::Boot => {
                 "three guests form a cluster; a lease and a stonith address answer from a client"
             }
+            Self::WatchdogBites => {
+                "without haft: a guest that opened its watchdog and pets it no more is reset"
+            }
+            Self::WatchdogPauses => {
+                "without haft: a paused guest's watchdog pauses too; the overlap is measured"
+            }
+            Self::ShortPause => "a pause of 2 s moves nothing and fences nobody",
+            Self::AgentRestarted => {
+                "an agent that is killed and restarts on the same boot costs no fencing"
+            }
+            Self::LeaseOverlap => {
+                "a lease address overlaps after its owner's resume for at most one ttl"
+            }
+            Self::Resumed => {
+                "no grant of db without proof; the resumed owner lets go by itself, nobody is fenced"
+            }
+            Self::Frozen => {
+                "a frozen owner is fenced by its BMC; db is granted only after it was observed off"
+            }
+            Self::Hung => {
+                "a hung kernel is fenced by its BMC; db is granted only after it was observed off"
+            }
+            Self::AgentKilled => {
+                "without its agent the owner is fenced; db is granted only after it was observed off"
+            }
+            Self::OneOff => "powering off one of three resets no other",
+            Self::LinksFrozen => "every link dead for 90 s, BMCs included: healing fences nobody",
+            Self::PowerLoss => "a whole-cluster power loss starts again without help",
         }
     }
 
@@ -101,9 +185,22 @@ fn tell(story: Story, stage: &mut Stage) -> Outcome {
     outcome
 }
 
-fn perform(story: Story, _stage: &mut Stage, _outcome: &mut Outcome) -> anyhow::Result<()> {
+fn perform(story: Story, stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
     match story {
+        // Told by setting up.
         Story::Boot => Ok(()),
+        Story::WatchdogBites => watchdog::bites(stage, outcome),
+        Story::WatchdogPauses => watchdog::pauses(stage, outcome),
+        Story::ShortPause => returned::short_pause(stage, outcome),
+        Story::AgentRestarted => returned::agent_restarted(stage, outcome),
+        Story::LeaseOverlap => returned::lease_overlap(stage, outcome),
+        Story::Resumed => returned::resumed(stage, outcome),
+        Story::Frozen => lost::frozen(stage, outcome),
+        Story::Hung => lost::hung(stage, outcome),
+        Story::AgentKilled => lost::agent_killed(stage, outcome),
+        Story::OneOff => lost::one_off(stage, outcome),
+        Story::LinksFrozen => whole::links_frozen(stage, outcome),
+        Story::PowerLoss => whole::power_loss(stage, outcome),
     }
 }
 
@@ -166,7 +263,6 @@ fn lab_programs(programs: &[std::path::PathBuf]) -> anyhow::Result<()> {
 }
 
 fn boot_all(rack: &Rack, outcome: &mut Outcome) -> anyhow::Result<()> {
-    use haft_lab::bmc::Power;
     for guest in &rack.guests {
         guest.power_on()?;
     }
