@@ -28,8 +28,12 @@ const CONFIGURATION: &str = "/etc/haft/haft.yaml";
 /// Where the guests have the BMCs' password.
 const SECRET: &str = "/etc/haft/bmc-password";
 
-/// The addresses of the stories: name, last byte, isolation.
-const ADDRESSES: [(&str, u8, &str); 2] = [("web", 100, "lease"), ("db", 101, "stonith")];
+/// The addresses of the stories: name, last byte, isolation. The first two are applied when the cluster is formed.
+const ADDRESSES: [(&str, u8, &str); 3] = [
+    ("web", 100, "lease"),
+    ("db", 101, "stonith"),
+    ("wd", 102, "watchdog"),
+];
 
 /// A formed cluster.
 #[derive(Debug)]
@@ -84,9 +88,8 @@ impl Cluster {
         }
         cluster.wait_voters()?;
         cluster.ctl.act(&["apply", "-f", "-"], &devices(rack))?;
-        for (name, _, _) in ADDRESSES {
-            cluster.apply_vip(name)?;
-        }
+        cluster.apply_vip("web")?;
+        cluster.apply_vip("db")?;
         Ok(cluster)
     }
 
@@ -118,7 +121,11 @@ impl Cluster {
         })
     }
 
-    fn apply_vip(&self, name: &str) -> anyhow::Result<()> {
+    /// Applies the address of that name.
+    ///
+    /// # Errors
+    /// Refused.
+    pub fn apply_vip(&self, name: &str) -> anyhow::Result<()> {
         let (_, _, isolation) = ADDRESSES
             .iter()
             .find(|(known, _, _)| *known == name)
@@ -134,11 +141,11 @@ impl Cluster {
     /// The address of that name.
     ///
     /// # Panics
-    /// There is none: stories name `web` and `db`.
+    /// There is none: stories name those of [`ADDRESSES`].
     #[must_use]
     pub fn address(&self, name: &str) -> IpAddr {
         let known = ADDRESSES.iter().find(|(known, _, _)| *known == name);
-        let (_, last, _) = known.expect("stories name `web` and `db`");
+        let (_, last, _) = known.expect("stories name addresses that exist");
         IpAddr::V4(rack::address(*last))
     }
 
@@ -212,7 +219,9 @@ impl Cluster {
     }
 }
 
-fn devices(rack: &Rack) -> String {
+/// Manifests of all BMCs.
+#[must_use]
+pub fn devices(rack: &Rack) -> String {
     let device = |guest: &Arc<Guest>| {
         let name = guest.name();
         format!(

@@ -142,7 +142,7 @@ mod tests {
             "a, a/b, three entries, the trailer"
         );
         assert!(
-            text.contains("12345\0\0\0070701"),
+            text.contains("12345\x00\x00\x00070701"),
             "content is padded to four bytes"
         );
     }

@@ -54,6 +54,17 @@ pub struct Disks {
     pub own: PathBuf,
     /// The same for every guest.
     pub shared: PathBuf,
+    /// The same for every guest, for poison pills.
+    pub poison: PathBuf,
+}
+
+/// What a guest's power switch does for its BMC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Switch {
+    /// Cuts the power, and reads off only when it is.
+    Honest,
+    /// Cuts nothing and reads off at once: planted, to see the suite fail.
+    Lying,
 }
 
 #[derive(Debug, Default)]
@@ -70,6 +81,7 @@ struct Life {
 pub struct Guest {
     /// What it is.
     pub plan: Plan,
+    switch: Switch,
     life: Mutex<Life>,
     events: Events,
 }
@@ -77,9 +89,10 @@ pub struct Guest {
 impl Guest {
     /// A guest that is switched off.
     #[must_use]
-    pub fn new(plan: Plan) -> Self {
+    pub fn new(plan: Plan, switch: Switch) -> Self {
         Self {
             plan,
+            switch,
             life: Mutex::default(),
             events: Arc::default(),
         }
@@ -211,20 +224,24 @@ impl Guest {
         }
         if let Some(disks) = &self.plan.disks {
             // Its own disk through the page cache without flushes: what is cut here is a guest's power, never the
-            // host's. The shared disk as a SAN would be: every write goes to the image before it is acknowledged.
+            // host's. The shared disks as a SAN would be: every write goes to the image before it is acknowledged.
             command
                 .arg("-drive")
                 .arg(format!(
                     "if=none,id=own,format=raw,cache=unsafe,file={}",
                     disks.own.display()
                 ))
-                .args(["-device", "virtio-blk-pci,drive=own"])
-                .arg("-drive")
-                .arg(format!(
-                    "if=none,id=shared,format=raw,cache=none,file.locking=off,file={}",
-                    disks.shared.display()
-                ))
-                .args(["-device", "virtio-blk-pci,drive=shared,share-rw=on"]);
+                .args(["-device", "virtio-blk-pci,drive=own"]);
+            for (id, path) in [("shared", &disks.shared), ("poison", &disks.poison)] {
+                command
+                    .arg("-drive")
+                    .arg(format!(
+                        "if=none,id={id},format=raw,cache=none,file.locking=off,file={}",
+                        path.display()
+                    ))
+                    .arg("-device")
+                    .arg(format!("virtio-blk-pci,drive={id},share-rw=on"));
+            }
         }
         command
     }
@@ -323,7 +340,7 @@ impl Guest {
 impl Power for Guest {
     fn reads_off(&self) -> bool {
         let life = self.life();
-        !life.power && life.running.is_none()
+        !life.power && (life.running.is_none() || self.switch == Switch::Lying)
     }
 
     fn power_on(&self) -> anyhow::Result<()> {
@@ -346,7 +363,9 @@ impl Power for Guest {
 
     fn power_off(&self) -> anyhow::Result<()> {
         let mut life = self.life();
-        if let Some((mut child, _)) = life.running.take() {
+        if self.switch == Switch::Honest
+            && let Some((mut child, _)) = life.running.take()
+        {
             child.kill()?;
             // Reaped means that its writes have ended too: the kernel finishes a process's input and output first.
             child.wait()?;

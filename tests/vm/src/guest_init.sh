@@ -59,8 +59,10 @@ if [ -z "${plain:-}" ]; then
     cd /data || exit 1
     keep haftd haftd --config /etc/haft/haft.yaml --node "$name" &
     keep haft-agent haft-agent --config /etc/haft/haft.yaml --node "$name" &
-    keep stamp-web haft-vm stamp --disk /dev/vdb --region web --address 10.77.9.100 --node "$name" &
-    keep stamp-db haft-vm stamp --disk /dev/vdb --region db --address 10.77.9.101 --node "$name" &
+    for stand_in in web:10.77.9.100 db:10.77.9.101 wd:10.77.9.102; do
+        region=${stand_in%%:*}
+        keep "stamp-$region" haft-vm stamp --disk /dev/vdb --region "$region" --address "${stand_in#*:}" --node "$name" &
+    done
 fi
 echo "LAB UP $name" >/dev/ttyS0
 # Reaps what its services leave behind.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use haft_lab::{bmc, jail, node_init, say};
+use haft_vm::guest::Switch;
 use haft_vm::stamp::Writer;
 use haft_vm::story::{self, Story};
 
@@ -28,6 +29,9 @@ enum What {
         /// Where images and logs of this run go; emptied first. On a disk that takes O_DIRECT.
         #[arg(long, default_value = "target/vm/run")]
         folder: PathBuf,
+        /// What BMCs do; `lying` is planted to see the suite fail.
+        #[arg(long, default_value = "honest")]
+        switch: Switch,
         /// Names of stories.
         stories: Vec<Story>,
     },
@@ -70,8 +74,9 @@ fn run() -> anyhow::Result<ExitCode> {
         What::Run {
             stock,
             folder,
+            switch,
             stories,
-        } => story::run(&stock, &folder, &stories).map(ExitCode::from),
+        } => story::run(&stock, &folder, switch, &stories).map(ExitCode::from),
         What::List => {
             story::list();
             Ok(ExitCode::SUCCESS)

@@ -17,7 +17,7 @@ use haft_lab::machine::{Identity, Machine};
 use haft_lab::shell;
 use haft_lab::sys::{self, Link};
 
-use crate::guest::{Disks, Guest, Plan};
+use crate::guest::{Disks, Guest, Plan, Switch};
 use crate::stamp::Region;
 
 /// Guests that run haft.
@@ -30,6 +30,9 @@ const CLIENT: u8 = 4;
 const ARP_SENDER: u8 = 250;
 /// Bytes of a guest's own disk.
 const OWN_DISK: u64 = 256 << 20;
+
+/// Bytes of the disk with everybody's poison pill slot.
+const POISON_DISK: u64 = 1 << 20;
 
 /// The whole rack.
 #[derive(Debug)]
@@ -50,7 +53,12 @@ impl Rack {
     ///
     /// # Errors
     /// `ip`, `nft`, `mkfs.ext4` or `ipmi_sim` that fail.
-    pub fn build(folder: &Path, kernel: &Path, image: &Path) -> anyhow::Result<Self> {
+    pub fn build(
+        folder: &Path,
+        kernel: &Path,
+        image: &Path,
+        switch: Switch,
+    ) -> anyhow::Result<Self> {
         switches()?;
         let shared = folder.join("shared.img");
         let file = File::create(&shared)?;
@@ -61,6 +69,8 @@ impl Rack {
             0,
             Region::disk_size(),
         )?;
+        let poison = folder.join("poison.img");
+        File::create(&poison)?.set_len(POISON_DISK)?;
         let plan = |name: String, index: u8, disks: Option<Disks>| Plan {
             folder: folder.join(&name),
             name,
@@ -79,10 +89,14 @@ impl Rack {
             let disks = Disks {
                 own,
                 shared: shared.clone(),
+                poison: poison.clone(),
             };
-            guests.push(Arc::new(Guest::new(plan(name, index, Some(disks)))));
+            guests.push(Arc::new(Guest::new(plan(name, index, Some(disks)), switch)));
         }
-        let plain = Arc::new(Guest::new(plan("w1".to_owned(), PLAIN, None)));
+        let plain = Arc::new(Guest::new(
+            plan("w1".to_owned(), PLAIN, None),
+            Switch::Honest,
+        ));
         let mut bmcs = Vec::new();
         for guest in &guests {
             taps(guest)?;
@@ -131,6 +145,25 @@ impl Rack {
             sys::set_link(&guest.tap(1), link)?;
         }
         Ok(())
+    }
+
+    /// Pauses a guest so that its port keeps nothing for it: otherwise it answers, after its resume, what was asked in
+    /// the meantime, and the judge would count that for the time of asking.
+    ///
+    /// # Errors
+    /// It is off, or the link cannot be set.
+    pub fn pause_unheard(&self, guest: &Guest) -> anyhow::Result<()> {
+        guest.pause()?;
+        self.set_port(guest, Link::Down)
+    }
+
+    /// Lets a guest go on that was paused unheard.
+    ///
+    /// # Errors
+    /// As [`Rack::pause_unheard`].
+    pub fn resume_heard(&self, guest: &Guest) -> anyhow::Result<()> {
+        self.set_port(guest, Link::Up)?;
+        guest.resume()
     }
 
     /// Connects or cuts one guest's port on the common network.

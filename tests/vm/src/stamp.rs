@@ -40,15 +40,21 @@ pub enum Region {
     Web,
     /// For the `stonith` address.
     Db,
+    /// For the `watchdog` address.
+    Wd,
 }
 
 impl Region {
+    /// In the order of the disk.
+    pub const ALL: [Self; 3] = [Self::Web, Self::Db, Self::Wd];
+
     /// The resource's name.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Web => "web",
             Self::Db => "db",
+            Self::Wd => "wd",
         }
     }
 
@@ -58,6 +64,7 @@ impl Region {
         let number = match self {
             Self::Web => 0,
             Self::Db => 1,
+            Self::Wd => 2,
         };
         number * SLOTS * SLOT as u64
     }
@@ -65,7 +72,7 @@ impl Region {
     /// Bytes of a disk with all regions.
     #[must_use]
     pub fn disk_size() -> u64 {
-        2 * SLOTS * SLOT as u64
+        Self::ALL.len() as u64 * SLOTS * SLOT as u64
     }
 }
 
@@ -351,7 +358,7 @@ mod tests {
             // Not every file system of a build machine takes O_DIRECT; the suite itself needs one that does.
             return;
         };
-        for region in [Region::Web, Region::Db] {
+        for region in Region::ALL {
             assert_eq!(disk.end(region).expect("readable"), 0);
             for slot in 0..13 {
                 disk.write(region, &stamp(slot)).expect("writable");

@@ -8,12 +8,14 @@ use haft_lab::bmc::Power;
 use haft_lab::say::{print, say};
 
 use crate::cluster::{self, Cluster, PATIENCE};
+use crate::guest::Switch;
 use crate::image::{self, Content};
 use crate::rack::{self, Rack};
 use crate::stage::Stage;
 use crate::stock::Stock;
 use crate::table::{self, Demand, Outcome};
 
+mod isolation;
 mod lost;
 mod returned;
 mod watchdog;
@@ -44,15 +46,23 @@ pub enum Story {
     AgentKilled,
     /// One of three loses its power.
     OneOff,
+    /// The owner, leader if it can be, is cut from its peers and reaches every BMC.
+    Split,
     /// Every link is dead for 90 s.
     LinksFrozen,
     /// All lose their power at once.
     PowerLoss,
+    /// A node without any fence device is cut off.
+    WatchdogCut,
+    /// haft-agent of a watchdog owner is killed and stays away.
+    WatchdogAgent,
+    /// No BMC can be reached; a poison pill is written.
+    PoisonPill,
 }
 
 impl Story {
     /// In the order of a run.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 17] = [
         Self::Boot,
         Self::WatchdogBites,
         Self::WatchdogPauses,
@@ -64,8 +74,12 @@ impl Story {
         Self::Hung,
         Self::AgentKilled,
         Self::OneOff,
+        Self::Split,
         Self::LinksFrozen,
         Self::PowerLoss,
+        Self::WatchdogCut,
+        Self::WatchdogAgent,
+        Self::PoisonPill,
     ];
 
     /// As it is named on the command line and in the table.
@@ -83,8 +97,12 @@ impl Story {
             Self::Hung => "hung",
             Self::AgentKilled => "agent-killed",
             Self::OneOff => "one-off",
+            Self::Split => "split",
             Self::LinksFrozen => "links-frozen",
             Self::PowerLoss => "power-loss",
+            Self::WatchdogCut => "watchdog-cut",
+            Self::WatchdogAgent => "watchdog-agent",
+            Self::PoisonPill => "poison-pill",
         }
     }
 
@@ -121,8 +139,20 @@ impl Story {
                 "without its agent the owner is fenced; db is granted only after it was observed off"
             }
             Self::OneOff => "powering off one of three resets no other",
+            Self::Split => {
+                "both sides of a cut reach every BMC: only the side without quorum is powered off"
+            }
             Self::LinksFrozen => "every link dead for 90 s, BMCs included: healing fences nobody",
             Self::PowerLoss => "a whole-cluster power loss starts again without help",
+            Self::WatchdogCut => {
+                "no fence device at all: a cut owner's watchdog resets it before the grant"
+            }
+            Self::WatchdogAgent => {
+                "an agent is killed: the owner's watchdog resets it before the grant"
+            }
+            Self::PoisonPill => {
+                "BMC dead: the poison pill on the shared disk resets the owner before the grant"
+            }
         }
     }
 
@@ -137,7 +167,11 @@ impl Story {
 }
 
 /// Stories whose part of the product is not there yet. A story is switched on by deleting its line.
-const AWAITED: &[(Story, &str)] = &[];
+const AWAITED: &[(Story, &str)] = &[
+    (Story::WatchdogCut, "isolation watchdog"),
+    (Story::WatchdogAgent, "isolation watchdog"),
+    (Story::PoisonPill, "the agent's SBD watcher"),
+];
 
 /// Prints the stories.
 pub fn list() {
@@ -154,10 +188,10 @@ pub fn list() {
 ///
 /// # Errors
 /// The rack or the cluster could not be made.
-pub fn run(stock: &Path, folder: &Path, chosen: &[Story]) -> anyhow::Result<u8> {
+pub fn run(stock: &Path, folder: &Path, switch: Switch, chosen: &[Story]) -> anyhow::Result<u8> {
     let started = Instant::now();
     let mut boot = Outcome::of(Story::Boot.name(), Story::Boot.demanded());
-    let mut stage = set_up(stock, folder, &mut boot)?;
+    let mut stage = set_up(stock, folder, switch, &mut boot)?;
     boot.took(started.elapsed());
     let mut outcomes = vec![boot];
     for story in Story::ALL {
@@ -166,9 +200,22 @@ pub fn run(stock: &Path, folder: &Path, chosen: &[Story]) -> anyhow::Result<u8> 
             outcomes.push(tell(story, &mut stage));
         }
     }
+    drop(stage);
+    remove_images(folder)?;
     let broken = table::show(&outcomes);
     print(&format!("{} s in all", started.elapsed().as_secs()));
     Ok(u8::from(broken > 0))
+}
+
+/// The disks are large and of no more use; consoles and logs stay.
+fn remove_images(folder: &Path) -> anyhow::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.is_file() {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
 }
 
 fn tell(story: Story, stage: &mut Stage) -> Outcome {
@@ -199,12 +246,21 @@ fn perform(story: Story, stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Re
         Story::Hung => lost::hung(stage, outcome),
         Story::AgentKilled => lost::agent_killed(stage, outcome),
         Story::OneOff => lost::one_off(stage, outcome),
+        Story::Split => lost::split(stage, outcome),
         Story::LinksFrozen => whole::links_frozen(stage, outcome),
         Story::PowerLoss => whole::power_loss(stage, outcome),
+        Story::WatchdogCut => isolation::cut(stage, outcome),
+        Story::WatchdogAgent => isolation::agent(stage, outcome),
+        Story::PoisonPill => isolation::poison_pill(stage, outcome),
     }
 }
 
-fn set_up(stock: &Path, folder: &Path, outcome: &mut Outcome) -> anyhow::Result<Stage> {
+fn set_up(
+    stock: &Path,
+    folder: &Path,
+    switch: Switch,
+    outcome: &mut Outcome,
+) -> anyhow::Result<Stage> {
     say(&format!(
         "\n{}: {}",
         Story::Boot.name(),
@@ -228,7 +284,7 @@ fn set_up(stock: &Path, folder: &Path, outcome: &mut Outcome) -> anyhow::Result<
         files: &cluster::guest_files(),
     };
     image::build(&image, &stock, &content)?;
-    let rack = Rack::build(&folder, &stock.kernel, &image)?;
+    let rack = Rack::build(&folder, &stock.kernel, &image, switch)?;
     boot_all(&rack, outcome)?;
     let forming = Instant::now();
     let cluster = Cluster::form(&rack)?;

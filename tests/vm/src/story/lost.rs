@@ -2,6 +2,7 @@
 //! after the lost owner was observed off.
 
 use haft_lab::bmc::Power;
+use haft_lab::sys::Link;
 
 use crate::stage::Stage;
 use crate::table::Outcome;
@@ -42,5 +43,20 @@ pub(super) fn one_off(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Resul
     let owner = stage.rack.guest("n1")?.clone();
     let since = stage.mark("n1, which owns both, loses its power")?;
     owner.power_off()?;
+    stage.demand_fenced_takeover(outcome, &owner, since)
+}
+
+/// The owner is cut from its peers, and both sides of the cut reach every BMC. The owner is made leader first, so that
+/// the side without quorum has an executor that is used to giving orders.
+pub(super) fn split(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
+    stage.begin("n1", "n1")?;
+    // Refused while another transfer is recent; the story stands without it.
+    let led = stage.cluster.ctl.act(&["cluster", "transfer", "n1"], "");
+    outcome.figure(format!("the cut owner led: {}", led.is_ok()));
+    let owner = stage.rack.guest("n1")?.clone();
+    stage.rack.set_port(&owner, Link::Down)?;
+    let since = stage.mark(
+        "n1, which owns both, is cut from its peers; every BMC can be reached from everywhere",
+    )?;
     stage.demand_fenced_takeover(outcome, &owner, since)
 }

@@ -105,12 +105,12 @@ pub(super) fn resumed(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Resul
 pub(super) fn lease_overlap(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
     stage.begin("n1", "n2")?;
     let owner = stage.rack.guest("n1")?.clone();
-    owner.pause()?;
+    stage.rack.pause_unheard(&owner)?;
     stage.mark("n1, which owns web alone, is paused")?;
     let web = stage.cluster.wait_taken_over("web", "n1")?;
     stage.wait_stamps("web", &web.owner)?;
     stage.mark(&format!("web is active on {}", web.owner))?;
-    owner.resume()?;
+    stage.rack.resume_heard(&owner)?;
     let resumed = stage.mark("n1 goes on where it was")?;
     stage.cluster.ctl.wait_online("n1", PATIENCE)?;
     stage.let_pass(AFTERMATH);
@@ -125,6 +125,11 @@ pub(super) fn lease_overlap(stage: &mut Stage, outcome: &mut Outcome) -> anyhow:
         seen.two_owners_ms / 1000.0,
         stamps.stale.len()
     ));
+    outcome.demand(
+        "the judges saw two owners, as there were",
+        (!stamps.stale.is_empty() && !stamps.clean()).into(),
+        "no stale stamp was seen",
+    );
     outcome.demand(
         "the overlap on the wire is at most one ttl",
         (seen.two_owners_ms <= ms(TTL)).into(),
@@ -162,10 +167,8 @@ pub(super) fn agent_restarted(stage: &mut Stage, outcome: &mut Outcome) -> anyho
         Ok((running && now.is_some() && now != before).then_some(()))
     })?;
     let back = killed.elapsed();
-    let db = stage.cluster.wait_active("db")?;
-    let web = stage.cluster.wait_active("web")?;
-    stage.wait_stamps("db", &db.owner)?;
-    stage.wait_stamps("web", &web.owner)?;
+    let db = stage.wait_served("db")?;
+    let web = stage.wait_served("web")?;
     outcome.figure(format!(
         "a new session after {:.1} s; db then on {} ({}), web on {} ({})",
         back.as_secs_f64(),

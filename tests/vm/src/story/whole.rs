@@ -25,17 +25,15 @@ pub(super) fn links_frozen(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::
     stage.let_pass(DEAD);
     set_all(stage, Link::Up)?;
     let healed = stage.mark("every link is back")?;
-    let db = stage.cluster.wait_active("db")?;
-    let web = stage.cluster.wait_active("web")?;
+    let db = stage.wait_served("db")?;
+    let web = stage.wait_served("web")?;
     let took = healed.elapsed();
     for guest in &stage.rack.guests {
         stage.cluster.ctl.wait_online(guest.name(), PATIENCE)?;
     }
-    stage.wait_stamps("db", &db.owner)?;
-    stage.wait_stamps("web", &web.owner)?;
     stage.let_pass(AFTERMATH);
     outcome.figure(format!(
-        "both active {:.1} s after the links were back: web on {}, db on {}",
+        "both served {:.1} s after the links were back: web on {}, db on {}",
         took.as_secs_f64(),
         web.owner,
         db.owner
@@ -73,12 +71,10 @@ pub(super) fn power_loss(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Re
     for guest in &stage.rack.guests {
         booted = booted.max(guest.wait_booted(PATIENCE)?.as_secs_f64());
     }
-    let db = stage.cluster.wait_active("db")?;
-    let web = stage.cluster.wait_active("web")?;
-    stage.wait_stamps("db", &db.owner)?;
-    stage.wait_stamps("web", &web.owner)?;
+    let db = stage.wait_served("db")?;
+    let web = stage.wait_served("web")?;
     outcome.figure(format!(
-        "booted after {booted:.0} s, both active and written after {:.0} s: db on {} ({}), web on {} ({})",
+        "booted after {booted:.0} s, both served after {:.0} s: db on {} ({}), web on {} ({})",
         on.elapsed().as_secs_f64(),
         db.owner,
         db.proof,
