@@ -26,6 +26,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fence-agents/protocol", &[]),
     ("fence-agents/ipmi", &["haft-fence-protocol"]),
     ("tests/judge", &[]),
+    ("tests/vm", &["haft-judge", "haft-lab"]),
 ];
 
 fn dependencies(folder: &str) -> Vec<String> {
