@@ -38,6 +38,8 @@ pub enum Story {
     LeaseOverlap,
     /// The owner is paused, lost, and resumed while no BMC can be reached.
     Resumed,
+    /// The owner is resumed while it is being declared lost and fenced.
+    Race,
     /// The owner is paused for good.
     Frozen,
     /// The owner's kernel panics and hangs.
@@ -62,7 +64,7 @@ pub enum Story {
 
 impl Story {
     /// In the order of a run.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Boot,
         Self::WatchdogBites,
         Self::WatchdogPauses,
@@ -70,6 +72,7 @@ impl Story {
         Self::AgentRestarted,
         Self::LeaseOverlap,
         Self::Resumed,
+        Self::Race,
         Self::Frozen,
         Self::Hung,
         Self::AgentKilled,
@@ -93,6 +96,7 @@ impl Story {
             Self::AgentRestarted => "agent-restarted",
             Self::LeaseOverlap => "lease-overlap",
             Self::Resumed => "resumed",
+            Self::Race => "race",
             Self::Frozen => "frozen",
             Self::Hung => "hung",
             Self::AgentKilled => "agent-killed",
@@ -128,6 +132,9 @@ impl Story {
             }
             Self::Resumed => {
                 "no grant of db without proof; the resumed owner lets go by itself, nobody is fenced"
+            }
+            Self::Race => {
+                "an owner resumed around the moment of its fencing: one owner of db, whatever comes first"
             }
             Self::Frozen => {
                 "a frozen owner is fenced by its BMC; db is granted only after it was observed off"
@@ -242,6 +249,7 @@ fn perform(story: Story, stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Re
         Story::AgentRestarted => returned::agent_restarted(stage, outcome),
         Story::LeaseOverlap => returned::lease_overlap(stage, outcome),
         Story::Resumed => returned::resumed(stage, outcome),
+        Story::Race => returned::race(stage, outcome),
         Story::Frozen => lost::frozen(stage, outcome),
         Story::Hung => lost::hung(stage, outcome),
         Story::AgentKilled => lost::agent_killed(stage, outcome),

@@ -1,8 +1,10 @@
 //! Owners that nobody can power off: their own watchdog, or a poison pill on a shared disk, must reset them before
 //! anything is granted elsewhere.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use haft_lab::ctl::Ctl;
 use haft_lab::shell;
 use haft_lab::sys::Link;
 
@@ -21,31 +23,38 @@ const PILL: &str = "apiVersion: haft/v1\nkind: FenceDevice\nmetadata: { name: sb
 
 /// The owner is cut from everybody; it has no fence device.
 pub(super) fn cut(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
-    let owner = begin(stage)?;
-    stage.rack.set_port(&owner, Link::Down)?;
-    let since = stage.mark("n3, which owns wd and has no fence device, is cut off")?;
-    let told = demand_reset_first(stage, outcome, &owner, since);
-    stage.rack.set_port(&owner, Link::Up)?;
-    end(stage)?;
-    told
+    let told = begin(stage).and_then(|owner| {
+        stage.rack.set_port(&owner, Link::Down)?;
+        let since = stage.mark("n3, which owns wd and has no fence device, is cut off")?;
+        let told = demand_reset_first(stage, outcome, &owner, since);
+        stage.rack.set_port(&owner, Link::Up)?;
+        told
+    });
+    told.and(end(stage))
 }
 
 /// The owner's agent is killed and kept from starting; it has no fence device.
 pub(super) fn agent(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
-    let owner = begin(stage)?;
-    owner.sh("touch /run/hold-haft-agent; kill -9 $(pidof haft-agent)")?;
-    let since = stage.mark("n3, which owns wd and has no fence device: haft-agent killed")?;
-    let told = demand_reset_first(stage, outcome, &owner, since);
-    end(stage)?;
-    told
+    let told = begin(stage).and_then(|owner| {
+        owner.sh("touch /run/hold-haft-agent; kill -9 $(pidof haft-agent)")?;
+        let since = stage.mark("n3, which owns wd and has no fence device: haft-agent killed")?;
+        demand_reset_first(stage, outcome, &owner, since)
+    });
+    told.and(end(stage))
 }
 
-/// `wd` on its owner, which loses its fence device.
-fn begin(stage: &mut Stage) -> anyhow::Result<std::sync::Arc<Guest>> {
+/// `wd` on its owner, and no fence device anywhere; so `db`, which needs one, goes for the time being.
+fn begin(stage: &mut Stage) -> anyhow::Result<Arc<Guest>> {
     stage.begin("n1", "n2")?;
     let owner = stage.rack.guest(OWNER)?.clone();
     let ctl = &stage.cluster.ctl;
-    ctl.act(&["delete", &format!("fencedevice/bmc-{OWNER}")], "")?;
+    remove(ctl, "vip/db")?;
+    for guest in &stage.rack.guests {
+        ctl.act(
+            &["delete", &format!("fencedevice/bmc-{}", guest.name())],
+            "",
+        )?;
+    }
     stage.cluster.apply_vip("wd")?;
     stage.cluster.place("wd", OWNER)?;
     stage.wait_stamps("wd", OWNER)?;
@@ -53,13 +62,24 @@ fn begin(stage: &mut Stage) -> anyhow::Result<std::sync::Arc<Guest>> {
     Ok(owner)
 }
 
-/// The rest of the stories has BMCs again, and no `wd`.
+/// The rest of the stories has its devices and `db` again, and no `wd`.
 fn end(stage: &Stage) -> anyhow::Result<()> {
-    stage.cluster.wait_whole(&stage.rack.guests)?;
     let ctl = &stage.cluster.ctl;
-    ctl.act(&["delete", "vip/wd"], "")?;
-    ctl.act(&["apply", "-f", "-"], &cluster::devices(&stage.rack))
-        .map(drop)
+    ctl.act(&["apply", "-f", "-"], &cluster::devices(&stage.rack))?;
+    stage.cluster.wait_whole(&stage.rack.guests)?;
+    if ctl.vip("wd").is_ok() {
+        remove(ctl, "vip/wd")?;
+    }
+    stage.cluster.apply_vip("db")
+}
+
+fn remove(ctl: &Ctl, subject: &str) -> anyhow::Result<()> {
+    ctl.act(&["delete", subject], "")?;
+    ctl.act(
+        &["wait", subject, "--for", "deleted", "--timeout", "60s"],
+        "",
+    )
+    .map(drop)
 }
 
 fn demand_reset_first(

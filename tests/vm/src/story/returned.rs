@@ -19,6 +19,9 @@ const LONG: Duration = Duration::from_secs(20);
 /// Short enough that no session ends: two beats lost.
 const SHORT: Duration = Duration::from_secs(2);
 
+/// Around the moment at which the session ends and the fencing begins: 5.6 to 6 s after the last beat, measured.
+const RACES: [Duration; 2] = [Duration::from_millis(5400), Duration::from_millis(5700)];
+
 /// What is seen of a state after it has settled.
 const AFTERMATH: Duration = Duration::from_secs(8);
 
@@ -97,6 +100,43 @@ pub(super) fn resumed(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Resul
     stage.let_pass(AFTERMATH);
     stage.demand_one_owner(outcome, "db")?;
     stage.demand_not_reset(outcome, &[]);
+    Ok(())
+}
+
+/// Paused for about as long as a session lives, and resumed while its fencing may be under way, done, or not needed.
+/// Whatever comes first: one owner of `db`.
+pub(super) fn race(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
+    for pause in RACES {
+        stage.begin("n1", "n1")?;
+        let owner = stage.rack.guest("n1")?.clone();
+        owner.pause()?;
+        let paused = stage.mark("n1, which owns both, is paused")?;
+        stage.let_pass(pause);
+        // It may be off by now: then there is nothing to resume.
+        let resumed = owner.resume().is_ok();
+        stage.mark("n1 goes on, if it still can")?;
+        stage.let_pass(AFTERMATH);
+        let db = stage.wait_served("db")?;
+        let cut = owner.last_cut().filter(|cut| *cut > paused);
+        let ended = match (resumed, cut) {
+            (_, None) => "not fenced".to_owned(),
+            (true, Some(cut)) => format!(
+                "fenced {:.1} s after its pause, after its resume",
+                (cut - paused).as_secs_f64()
+            ),
+            (false, Some(cut)) => format!(
+                "fenced {:.1} s after its pause, before its resume",
+                (cut - paused).as_secs_f64()
+            ),
+        };
+        outcome.figure(format!(
+            "paused {:.1} s: {ended}; db on {}",
+            pause.as_secs_f64(),
+            db.owner
+        ));
+        stage.demand_one_owner(outcome, "db")?;
+        stage.demand_not_reset(outcome, &["n1"]);
+    }
     Ok(())
 }
 
