@@ -1,11 +1,14 @@
 # haft: what people run. Each target is a script under scripts/, which says what it does and installs what it needs.
-.PHONY: demo test build lint sim planted bench-failover bench-fence test-pacemaker
+.PHONY: demo test test-vm build lint sim planted bench-failover bench-fence test-pacemaker
 
 demo: ## The main job on real parts: three nodes, real Raft, real addresses, real power-off (root; KEEP=1 leaves it up).
 	@KEEP=$(KEEP) DEMO_BREAK=$(DEMO_BREAK) scripts/demo
 
 test: ## Every suite, compared with tests/suites.txt (root).
 	@scripts/test
+
+test-vm: ## haft in three virtual machines with Debian's kernel (root; STORIES="..." for some).
+	@STORIES="$(STORIES)" scripts/test-vm
 
 build: ## Release binaries in target/release.
 	@. scripts/build-env && cargo build --release --locked

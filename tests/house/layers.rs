@@ -28,6 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("fence-agents/pdu", &["haft-fence-protocol"]),
     ("fence-agents/sbd", &["haft-fence-protocol"]),
     ("tests/judge", &[]),
+    ("tests/vm", &["haft-judge", "haft-lab"]),
 ];
 
 fn dependencies(folder: &str) -> Vec<String> {

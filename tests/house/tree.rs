@@ -21,7 +21,7 @@ impl Source {
     /// Whether it belongs to a test suite, or is a crate's own test module.
     pub(crate) fn is_test(&self) -> bool {
         // The lab and the judge are programs.
-        let program = ["tests/lab/src/", "tests/judge/src/"];
+        let program = ["tests/lab/src/", "tests/judge/src/", "tests/vm/src/"];
         if program.iter().any(|folder| self.path.starts_with(folder)) {
             return false;
         }

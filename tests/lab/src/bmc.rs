@@ -3,7 +3,7 @@
 //!
 //! `ipmi_sim` runs `bmc-power NAME get power` or `... set power 0|1` for each request; that tiny client asks the lab
 //! over a unix socket, and the lab's answer comes from the machine itself. Nothing here pretends: see
-//! [`Machine::reads_off`].
+//! [`Power::reads_off`].
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -15,7 +15,6 @@ use std::sync::{Arc, Mutex};
 use anyhow::{Context, bail};
 
 use crate::jail::LAB;
-use crate::machine::Machine;
 
 /// The power switch's socket.
 const POWER_SOCKET: &str = "/run/lab/power.sock";
@@ -25,8 +24,26 @@ pub const USER: &str = "admin";
 /// See [`USER`].
 pub const PASSWORD: &str = "lab-only-secret";
 
+/// A machine as its BMC sees it: something with a power switch and an honest power reading.
+pub trait Power: std::fmt::Debug + Send + Sync {
+    /// Whether the BMC may say off: only when nothing of the machine can act any more.
+    fn reads_off(&self) -> bool;
+
+    /// Switches it on; nothing happens when it is on and alive.
+    ///
+    /// # Errors
+    /// It cannot be started; it is then off.
+    fn power_on(&self) -> anyhow::Result<()>;
+
+    /// Cuts the power.
+    ///
+    /// # Errors
+    /// It could not be cut; it then reads on.
+    fn power_off(&self) -> anyhow::Result<()>;
+}
+
 /// Machines that BMCs may switch, by name.
-pub type Switchboard = Arc<Mutex<BTreeMap<String, Arc<Machine>>>>;
+pub type Switchboard = Arc<Mutex<BTreeMap<String, Arc<dyn Power>>>>;
 
 /// Answers `bmc-power` for as long as the lab lives.
 ///

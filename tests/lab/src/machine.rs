@@ -18,6 +18,7 @@ use anyhow::Context;
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde::{Deserialize, Serialize};
 
+use crate::bmc::Power;
 use crate::jail::LAB;
 use crate::shell::{self, Enter};
 use crate::sys::{self, Link};
@@ -341,6 +342,20 @@ impl Machine {
             .init()
             .with_context(|| format!("{} is not running", self.identity.name))?;
         Ok(shell::inside(pid, enter, program))
+    }
+}
+
+impl Power for Machine {
+    fn reads_off(&self) -> bool {
+        Machine::reads_off(self)
+    }
+
+    fn power_on(&self) -> anyhow::Result<()> {
+        Machine::power_on(self)
+    }
+
+    fn power_off(&self) -> anyhow::Result<()> {
+        Machine::power_off(self)
     }
 }
 

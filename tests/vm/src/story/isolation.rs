@@ -1,0 +1,163 @@
+//! Owners that nobody can power off: their own watchdog, or a poison pill on a shared disk, must reset them before
+//! anything is granted elsewhere.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use haft_lab::ctl::Ctl;
+use haft_lab::shell;
+use haft_lab::sys::Link;
+
+use crate::cluster::{self, PATIENCE};
+use crate::guest::Guest;
+use crate::stage::Stage;
+use crate::table::Outcome;
+
+/// Who owns `wd` and has no fence device in these stories.
+const OWNER: &str = "n3";
+
+/// The poison pill device, behind the BMCs: tried when they fail.
+const PILL: &str = "apiVersion: haft/v1\nkind: FenceDevice\nmetadata: { name: sbd }\nspec:\n  \
+    agent: fence_haft_sbd\n  observes: poison\n  level: 2\n  deadline: 60s\n  \
+    targets: { n1: n1, n2: n2, n3: n3 }\n  parameters: { devices: /dev/vdc }\n";
+
+/// The owner is cut from everybody; it has no fence device.
+pub(super) fn cut(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
+    let told = begin(stage).and_then(|owner| {
+        stage.rack.set_port(&owner, Link::Down)?;
+        let since = stage.mark("n3, which owns wd and has no fence device, is cut off")?;
+        let told = demand_reset_first(stage, outcome, &owner, since);
+        stage.rack.set_port(&owner, Link::Up)?;
+        told
+    });
+    told.and(end(stage))
+}
+
+/// The owner's agent is killed and kept from starting; it has no fence device.
+pub(super) fn agent(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
+    let told = begin(stage).and_then(|owner| {
+        owner.sh("touch /run/hold-haft-agent; kill -9 $(pidof haft-agent)")?;
+        let since = stage.mark("n3, which owns wd and has no fence device: haft-agent killed")?;
+        demand_reset_first(stage, outcome, &owner, since)
+    });
+    told.and(end(stage))
+}
+
+/// `wd` on its owner, and no fence device anywhere; so `db`, which needs one, goes for the time being.
+fn begin(stage: &mut Stage) -> anyhow::Result<Arc<Guest>> {
+    stage.begin("n1", "n2")?;
+    let owner = stage.rack.guest(OWNER)?.clone();
+    let ctl = &stage.cluster.ctl;
+    remove(ctl, "vip/db")?;
+    for guest in &stage.rack.guests {
+        ctl.act(
+            &["delete", &format!("fencedevice/bmc-{}", guest.name())],
+            "",
+        )?;
+    }
+    stage.cluster.apply_vip("wd")?;
+    stage.cluster.place("wd", OWNER)?;
+    stage.wait_stamps("wd", OWNER)?;
+    stage.start_record()?;
+    Ok(owner)
+}
+
+/// The rest of the stories has its devices and `db` again, and no `wd`.
+fn end(stage: &Stage) -> anyhow::Result<()> {
+    let ctl = &stage.cluster.ctl;
+    ctl.act(&["apply", "-f", "-"], &cluster::devices(&stage.rack))?;
+    stage.cluster.wait_whole(&stage.rack.guests)?;
+    if ctl.vip("wd").is_ok() {
+        remove(ctl, "vip/wd")?;
+    }
+    stage.cluster.apply_vip("db")
+}
+
+fn remove(ctl: &Ctl, subject: &str) -> anyhow::Result<()> {
+    ctl.act(&["delete", subject], "")?;
+    ctl.act(
+        &["wait", subject, "--for", "deleted", "--timeout", "60s"],
+        "",
+    )
+    .map(drop)
+}
+
+fn demand_reset_first(
+    stage: &mut Stage,
+    outcome: &mut Outcome,
+    owner: &Guest,
+    since: Instant,
+) -> anyhow::Result<()> {
+    let wd = stage.cluster.wait_taken_over("wd", owner.name())?;
+    stage.wait_stamps("wd", &wd.owner)?;
+    let successor = stage.successor("wd", owner.name())?;
+    let bite = shell::wait_for("the owner's watchdog to bite", PATIENCE, || {
+        Ok(owner.event("WATCHDOG", since))
+    })?;
+    outcome.demand(
+        "the owner was reset by its watchdog before wd was written elsewhere",
+        (bite.at < successor.first).into(),
+        &format!(
+            "{:.3} s after",
+            bite.at
+                .saturating_duration_since(successor.first)
+                .as_secs_f64()
+        ),
+    );
+    outcome.figure(format!(
+        "reset after {:.1} s, wd written elsewhere after {:.1} s, granted on {}",
+        bite.at.saturating_duration_since(since).as_secs_f64(),
+        successor
+            .first
+            .saturating_duration_since(since)
+            .as_secs_f64(),
+        wd.proof
+    ));
+    stage.demand_one_owner(outcome, "wd")?;
+    stage.demand_not_reset(outcome, &[owner.name()]);
+    Ok(())
+}
+
+/// No BMC can be reached, and the owner's haft processes are stopped, not dead: only the pill can end it.
+pub(super) fn poison_pill(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
+    stage.begin("n1", "n1")?;
+    let owner = stage.rack.guest("n1")?.clone();
+    owner.sh(
+        "fence_haft_sbd create -d /dev/vdc\nfor node in n1 n2 n3; do fence_haft_sbd allocate -d /dev/vdc $node; done",
+    )?;
+    stage.cluster.ctl.act(&["apply", "-f", "-"], PILL)?;
+    stage.rack.set_management(Link::Down)?;
+    stage.mark("no BMC can be reached")?;
+    stage.rack.set_port(&owner, Link::Down)?;
+    let since = stage.mark("n1, which owns both, is cut off")?;
+    let db = stage.cluster.wait_taken_over("db", "n1")?;
+    stage.wait_stamps("db", &db.owner)?;
+    let successor = stage.successor("db", "n1")?;
+    let reset = shell::wait_for("n1 to be reset", PATIENCE, || {
+        Ok(owner.event("RESET", since))
+    })?;
+    outcome.demand(
+        "the owner was reset before db was written elsewhere",
+        (reset.at < successor.first).into(),
+        "it was reset later",
+    );
+    outcome.figure(format!(
+        "reset after {:.1} s, db written elsewhere after {:.1} s, granted on {}",
+        reset.at.saturating_duration_since(since).as_secs_f64(),
+        successor
+            .first
+            .saturating_duration_since(since)
+            .as_secs_f64(),
+        db.proof
+    ));
+    stage.demand_one_owner(outcome, "db")?;
+    stage.demand_not_reset(outcome, &["n1"]);
+    stage.rack.set_management(Link::Up)?;
+    stage.rack.set_port(&owner, Link::Up)?;
+    stage.cluster.wait_whole(&stage.rack.guests)?;
+    stage
+        .cluster
+        .ctl
+        .act(&["delete", "fencedevice/sbd"], "")
+        .map(drop)
+}
