@@ -99,10 +99,10 @@ impl Cluster {
             let words = ["cluster", "token", "create", "--node", name];
             self.ctl.act(&words, "").map(Some)
         })?;
-        // Through the connection's stdin, never an argument.
+        // Through the connection's stdin, never an argument. Synced: a guest may be reset within its first half minute.
         guest
             .sh(&format!(
-                "umask 077\ncat >/data/context.yaml <<'END'\n{context}\nEND\n\
+                "umask 077\ncat >/data/context.yaml <<'END'\n{context}\nEND\nsync\n\
                  haftctl cluster join --config {CONFIGURATION} --node {name} --token-file - <<'END'\n{token}\nEND"
             ))
             .with_context(|| format!("cluster join of {name}"))?;

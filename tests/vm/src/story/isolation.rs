@@ -21,16 +21,52 @@ const PILL: &str = "apiVersion: haft/v1\nkind: FenceDevice\nmetadata: { name: sb
     agent: fence_haft_sbd\n  observes: poison\n  level: 2\n  deadline: 60s\n  \
     targets: { n1: n1, n2: n2, n3: n3 }\n  parameters: { devices: /dev/vdc }\n";
 
-/// The owner is cut from everybody; it has no fence device.
+/// The owner is cut from everybody and its agent hangs, so that it cannot stop by itself; it has no fence device.
 pub(super) fn cut(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
     let told = begin(stage).and_then(|owner| {
+        owner.sh("kill -STOP $(pidof haft-agent)")?;
         stage.rack.set_port(&owner, Link::Down)?;
-        let since = stage.mark("n3, which owns wd and has no fence device, is cut off")?;
+        let since =
+            stage.mark("n3, which owns wd and has no fence device, is cut off; its agent hangs")?;
         let told = demand_reset_first(stage, outcome, &owner, since);
         stage.rack.set_port(&owner, Link::Up)?;
         told
     });
     told.and(end(stage))
+}
+
+/// The owner is cut from everybody and healthy: it stops by itself, in time, and need not be reset.
+pub(super) fn leaves(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
+    let told = begin(stage).and_then(|owner| {
+        stage.rack.set_port(&owner, Link::Down)?;
+        let since = stage.mark("n3, which owns wd and has no fence device, is cut off")?;
+        let told = demand_left_first(stage, outcome, &owner, since);
+        stage.rack.set_port(&owner, Link::Up)?;
+        told
+    });
+    told.and(end(stage))
+}
+
+fn demand_left_first(
+    stage: &mut Stage,
+    outcome: &mut Outcome,
+    owner: &Guest,
+    since: Instant,
+) -> anyhow::Result<()> {
+    let wd = stage.cluster.wait_taken_over("wd", owner.name())?;
+    stage.wait_stamps("wd", &wd.owner)?;
+    let successor = stage.successor("wd", owner.name())?;
+    outcome.figure(format!(
+        "wd written elsewhere after {:.1} s, granted on {}",
+        successor
+            .first
+            .saturating_duration_since(since)
+            .as_secs_f64(),
+        wd.proof
+    ));
+    stage.demand_one_owner(outcome, "wd")?;
+    stage.demand_not_reset(outcome, &[]);
+    Ok(())
 }
 
 /// The owner's agent is killed and kept from starting; it has no fence device.
