@@ -11,7 +11,7 @@ use std::process::{Child, Command, Stdio};
 
 use haft_tests::sbd_lab::SbdLab;
 
-use crate::sbd::{admin, admin_done, lay_out, start, until};
+use crate::sbd::{admin, admin_done, start, until};
 
 /// Its arguments: the disk and the node.
 const NODE: &str = r#"
@@ -64,15 +64,24 @@ impl Drop for Node {
     }
 }
 
-/// Sends `test` and waits until the watcher has cleared it: it watches. A daemon that begins empties its
-/// mailbox, and may do so between our write and its verification; then it is sent again.
+/// Sends `test` and waits until the watcher has cleared it, twice: a daemon that begins empties its mailbox once, and
+/// is not watching yet. It may do so between our write and its verification; then it is sent again.
 fn until_watched(disk: &Path) {
-    until("a message", || {
-        admin("message", &[disk], &["a", "test"]).0 == 0
-    });
-    until("a watcher", || {
-        admin_done("list", &[disk], &[]) == "0\ta\tclear\t\n"
-    });
+    for _ in 0..2 {
+        until("a message", || {
+            admin("message", &[disk], &["a", "test"]).0 == 0
+        });
+        until("a watcher", || {
+            admin_done("list", &[disk], &[]) == "0\ta\tclear\t\n"
+        });
+    }
+}
+
+/// A disk with periods for a busy machine: the daemon must not end its node for being late itself, and the node
+/// must be seen to end before the wait for it does.
+fn patient(disk: &Path) {
+    admin_done("create", &[disk], &["-1", "7", "-2", "1", "-4", "15"]);
+    admin_done("allocate", &[disk], &["a"]);
 }
 
 #[test]
@@ -80,9 +89,7 @@ fn the_fields_watcher_obeys_our_pills_while_we_still_wait() {
     let mut lab = SbdLab::start();
     for (action, signal) in [("reboot", 1), ("off", 2)] {
         let disk = lab.plain_disk(512);
-        // Long enough for a busy machine: the node must be seen to end before the wait does.
-        admin_done("create", &[&disk], &["-1", "2", "-2", "1", "-4", "15"]);
-        admin_done("allocate", &[&disk], &["a"]);
+        patient(&disk);
         let mut node = Node::start(&disk);
         until_watched(&disk);
         let mut sender = start(action, &[&disk], "a");
@@ -97,7 +104,7 @@ fn the_fields_watcher_obeys_our_pills_while_we_still_wait() {
 fn the_fields_watcher_stops_in_good_order_at_our_exit() {
     let mut lab = SbdLab::start();
     let disk = lab.plain_disk(512);
-    lay_out(&[&disk], &["a"]);
+    patient(&disk);
     let mut node = Node::start(&disk);
     until_watched(&disk);
     admin_done("message", &[&disk], &["a", "exit"]);
@@ -116,5 +123,6 @@ fn the_fields_watcher_stops_in_good_order_at_our_exit() {
             .count()
     };
     until("the end of the watch", || watchers() == 0);
-    assert!(node.0.try_wait().unwrap().is_none(), "nothing was reset");
+    let ended = node.0.try_wait().unwrap();
+    assert!(ended.is_none(), "it was reset: {ended:?}");
 }

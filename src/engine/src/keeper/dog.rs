@@ -31,6 +31,8 @@ pub(super) struct Dog {
     hunger: Hunger,
     /// When the armed period was last reported; repeated until the log has it.
     said: Moment,
+    /// Not disarmed before this moment, after the driver refused.
+    disarm_from: Moment,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,6 +60,7 @@ impl Default for Dog {
             phase: DogPhase::Off(Moment(0)),
             hunger: Hunger::Fed,
             said: Moment(0),
+            disarm_from: Moment(0),
         }
     }
 }
@@ -168,7 +171,7 @@ impl Keeper {
                     outputs.push(Output::Do(ask));
                 }
             }
-            DogPhase::Armed(period, _) if !needed => {
+            DogPhase::Armed(period, _) if !needed && now >= self.dog.disarm_from => {
                 self.dog.phase = DogPhase::Disarming(period);
                 outputs.push(Output::Do(Operation::DisarmWatchdog));
             }
@@ -280,10 +283,13 @@ impl Keeper {
             self.dog.phase = match result {
                 OperationResult::Done if self.timing.admits_watchdog(period) => DogPhase::Off(now),
                 OperationResult::Done => DogPhase::Off(now + REARM),
-                // A driver that cannot be disarmed is petted on.
+                // A driver that cannot be disarmed is petted on, and asked again.
                 OperationResult::Lapsed
                 | OperationResult::Failed(_)
-                | OperationResult::Armed(_) => DogPhase::Armed(period, now),
+                | OperationResult::Armed(_) => {
+                    self.dog.disarm_from = now + period / 2;
+                    DogPhase::Armed(period, now)
+                }
             };
         }
     }
@@ -315,7 +321,9 @@ impl Keeper {
             }
             DogPhase::Armed(period, at) => {
                 let at = at.max(now);
-                self.may_pet(at, period).then_some(at)
+                let pet = self.may_pet(at, period).then_some(at);
+                let disarm = (!needed).then(|| self.dog.disarm_from.max(now));
+                [pet, disarm].into_iter().flatten().min()
             }
             DogPhase::Off(_)
             | DogPhase::Arming

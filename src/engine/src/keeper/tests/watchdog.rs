@@ -218,6 +218,39 @@ fn the_end_of_the_session_disarms_before_it_is_idle() {
     assert!(removed < disarmed && disarmed < idle, "{outputs:?}");
 }
 
+#[test]
+fn a_driver_that_refuses_to_disarm_is_asked_again_without_a_spin_and_petted_meanwhile() {
+    let mut keeper = acting();
+    play(&mut keeper, ms(10_010), Input::LeaseEnds(ms(60_000)));
+    let mut outputs = keeper.step(ms(10_020), granted(32, Want::Release, Some(PERIOD)));
+    let (mut asked, mut petted) = (0, 0);
+    for at in (10_020_u64..15_020).step_by(10) {
+        for _ in 0..100 {
+            for output in std::mem::take(&mut outputs) {
+                let Output::Do(operation) = output else {
+                    continue;
+                };
+                let result = match operation {
+                    Operation::DisarmWatchdog => {
+                        asked += 1;
+                        OperationResult::Failed("device busy".to_owned())
+                    }
+                    Operation::PetWatchdog => {
+                        petted += 1;
+                        OperationResult::Done
+                    }
+                    _ => OperationResult::Done,
+                };
+                outputs.extend(keeper.step(ms(at), Input::Done { operation, result }));
+            }
+        }
+        assert!(keeper.next_wake() > ms(at), "would spin at {at} ms");
+        outputs.extend(keeper.step(ms(at + 10), Input::Tick));
+    }
+    assert!((5..=12).contains(&asked), "asked {asked} times in 5 s");
+    assert!(petted >= 15, "petted {petted} times in 5 s");
+}
+
 proptest! {
     /// A watchdog that counts from each pet as late as it may be carried out fires before the lease ends.
     #[test]
