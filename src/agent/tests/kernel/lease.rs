@@ -5,6 +5,7 @@
 use crate::fixture::{VIP4, client};
 use crate::netns::{Wire, eventually};
 use haft_agent::executor::Enforcement;
+use haft_agent::kennel::Kennel;
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::clock::boot_now;
 use haft_agent::lease::Lease;
@@ -186,7 +187,7 @@ fn beside_a_lease(wire: &Wire, timing: Timing, story: impl FnOnce(&mut World, &A
                 Lease::open(
                     timing,
                     Enforcement::Guarded,
-                    Watchdog::at(Path::new("/dev/null")),
+                    Kennel::alone(Watchdog::at(Path::new("/dev/null"))),
                     inbox,
                     sender,
                 )
