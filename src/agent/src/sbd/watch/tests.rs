@@ -47,6 +47,7 @@ impl Fake {
             medium,
         };
         fake.lay_out(1);
+        slot_of(&mut fake.volume());
         fake
     }
 
@@ -249,6 +250,9 @@ fn one_hung_disk_of_three_hangs_nothing_and_two_take_the_vouch_away() {
         node.vouched()
     });
     one.set_shut(Shut::No);
+    // A disk that had not been attached before it hung would end with a pill in it: it is not used then.
+    let before = one.reads();
+    eventually("it is watched again", || one.reads() > before + 40);
     // The thread is alive to obey.
     one.send(Message::Pill(Pill::Reset));
     eventually("the pill is obeyed", || node.acts() == [SelfFence::Reset]);
@@ -265,11 +269,22 @@ fn a_disk_that_hangs_from_the_start_vouches_once_it_answers() {
 }
 
 #[test]
+fn a_node_without_a_slot_takes_one() {
+    let disk = Fake::new(Medium::Memory);
+    disk.lay_out(2);
+    let node = node(&[&disk], StartMode::Clean);
+    eventually("the disk vouches", || node.vouched());
+    let survey = disk.volume().survey().unwrap();
+    assert!(survey.slot_of(&own()).is_some());
+}
+
+#[test]
 fn another_header_ends_the_disk() {
     let disk = Fake::new(Medium::Memory);
     let node = node(&[&disk], StartMode::Clean);
     eventually("the disk vouches", || node.vouched());
     disk.lay_out(2);
+    slot_of(&mut disk.volume());
     eventually("it vouches no more", || !node.vouched());
     assert_eq!(node.acts(), []);
 }
