@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! without disks:  the keeper's orders, passed on as they are
-//! with disks:     Waiting ──the disks vouch──> Armed(disks) <──keeper arms / disarms──> Armed(keeper)
+//! with disks:     Waiting ──the disks vouch──> Fresh ──petted──> Disks ──keeper arms──> Keeper
+//!                                                               ^──petted── Returned <──disarms──┘
 //! ```
 //!
 //! With disks it is armed from the moment they vouch for this node until everything is released at the end.
@@ -74,6 +75,9 @@ struct Disks {
 enum Guard {
     /// Not armed: the disks have not vouched yet.
     Waiting,
+    /// Armed just now. However long that took, nothing bounded it: nothing is held before a pet, which the
+    /// armed watchdog bounds, has shown that the disks vouch still.
+    Fresh(Duration),
     /// Armed with this period, petted for the disks alone, next at this moment.
     Disks(Duration, Moment),
     /// Armed with a period of the keeper's, who pets it.
@@ -110,7 +114,7 @@ impl Kennel {
     pub fn is_watched(&self) -> bool {
         self.disks.as_ref().is_none_or(|disks| match disks.guard {
             Guard::Disks(..) | Guard::Keeper(_) | Guard::Returned(..) => true,
-            Guard::Waiting | Guard::Over => false,
+            Guard::Waiting | Guard::Fresh(_) | Guard::Over => false,
         })
     }
 
@@ -129,6 +133,12 @@ impl Kennel {
         let holds = disks.vouch.holds(now);
         match disks.guard {
             Guard::Waiting if holds => disks.arm(now, &mut *self.timer),
+            Guard::Fresh(period) if holds => {
+                if obeyed(self.timer.pet()) == OperationResult::Done {
+                    disks.guard = Guard::Disks(period, now + period / 4);
+                    disks.say(SbdNotice::Watched);
+                }
+            }
             Guard::Returned(_, at) if now >= at && holds => disks.arm(now, &mut *self.timer),
             Guard::Disks(period, at) if now >= at && holds => {
                 let next = match self.timer.pet() {
@@ -148,6 +158,7 @@ impl Kennel {
                 disks.guard = Guard::Returned(period, now + LOOK_AGAIN);
             }
             Guard::Waiting
+            | Guard::Fresh(_)
             | Guard::Disks(..)
             | Guard::Keeper(_)
             | Guard::Returned(..)
@@ -158,7 +169,7 @@ impl Kennel {
     /// When to tend next.
     pub fn next_wake(&self, now: Moment) -> Option<Moment> {
         match self.disks.as_ref()?.guard {
-            Guard::Waiting => Some(now + LOOK_AGAIN),
+            Guard::Waiting | Guard::Fresh(_) => Some(now + LOOK_AGAIN),
             Guard::Disks(_, at) | Guard::Returned(_, at) => Some(at),
             Guard::Keeper(_) | Guard::Over => None,
         }
@@ -235,21 +246,19 @@ fn obeyed(result: Result<(), WatchdogError>) -> OperationResult {
 
 impl Disks {
     fn arm(&mut self, now: Moment, timer: &mut dyn Timer) {
-        let first = self.guard == Guard::Waiting;
-        let notice = match arm_for(timer, &self.vouch) {
-            Ok(period) => {
-                self.guard = Guard::Disks(period, now + period / 4);
-                SbdNotice::Watched
-            }
+        match arm_for(timer, &self.vouch) {
+            Ok(period) if self.guard == Guard::Waiting => self.guard = Guard::Fresh(period),
+            Ok(period) => self.guard = Guard::Disks(period, now + period / 4),
             Err(error) => {
                 self.guard = Guard::Over;
-                SbdNotice::Failed(error)
+                self.say(SbdNotice::Failed(error));
             }
-        };
-        if first || self.guard == Guard::Over {
-            // Closed: the process is ending.
-            let _ = self.notices.try_send(notice);
         }
+    }
+
+    fn say(&self, notice: SbdNotice) {
+        // Closed: the process is ending.
+        let _ = self.notices.try_send(notice);
     }
 }
 

@@ -72,7 +72,8 @@ fn watched() -> Bench {
     let mut bench = bench(4_500, Duration::ZERO);
     bench.vouch.set_until(ms(14_000));
     bench.kennel.tend(ms(10_000));
-    assert_eq!(bench.took(), [Act::Arm(4)]);
+    bench.kennel.tend(ms(10_000));
+    assert_eq!(bench.took(), [Act::Arm(4), Act::Pet]);
     assert_eq!(bench.heard.try_recv(), Ok(SbdNotice::Watched));
     bench
 }
@@ -87,8 +88,15 @@ fn nothing_is_armed_and_nothing_may_be_held_before_the_disks_vouch() {
     assert_eq!(bench.took(), []);
     bench.vouch.set_until(ms(10_500));
     bench.kennel.tend(ms(10_100));
-    assert!(bench.kennel.is_watched());
     assert_eq!(bench.took(), [Act::Arm(4)]);
+    // Arming took so long that the disks' word has run out: no pet, and still nothing may be held.
+    bench.kennel.tend(ms(10_600));
+    assert_eq!(bench.took(), []);
+    assert!(!bench.kennel.is_watched());
+    bench.vouch.set_until(ms(11_000));
+    bench.kennel.tend(ms(10_700));
+    assert_eq!(bench.took(), [Act::Pet]);
+    assert!(bench.kennel.is_watched());
 }
 
 #[test]
