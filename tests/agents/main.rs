@@ -16,6 +16,7 @@ mod ipmi;
 mod pdu;
 mod pdu_contract;
 mod sbd;
+mod sbd_agent;
 mod sbd_faults;
 mod sbd_field_watch;
 mod sbd_interop;

@@ -20,7 +20,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "haft-fence-protocol",
         ],
     ),
-    ("src/agent", &["haft-engine", "haft-api", "haft-config"]),
+    (
+        "src/agent",
+        &["haft-engine", "haft-api", "haft-config", "haft-fence-sbd"],
+    ),
     ("src/ctl", &["haft-engine", "haft-api", "haft-config"]),
     ("src/sim", &["haft-engine"]),
     ("fence-agents/protocol", &[]),

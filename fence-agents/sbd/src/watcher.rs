@@ -16,9 +16,10 @@
 //! Why `msgwait` is enough. Say a pill was verified on enough disks at time T. A read that *began*
 //! after T sees it, and this machine obeys. A read that began before T vouches for at most
 //! `stale_after` from its beginning, and the watchdog fires at most its period after the last petting.
-//! So a node that obeys no pill is reset by T + `stale_after` + watchdog; the machine keeps
-//! `stale_after` ≤ `msgwait` − watchdog, from the disk's own header. The driver must not arm a watchdog
-//! with a longer period than [`Watcher::watchdog_max`], and must not pet between asking and a pause.
+//! A pet that was decided just before that end may be carried out late, by one period at most, or the
+//! watchdog has fired meanwhile; and it lasts one period. So a node that obeys no pill is reset by
+//! T + `stale_after` + 2 · period, and the driver must not arm a watchdog with a longer period than
+//! [`Watcher::watchdog_max`], which keeps that sum within `msgwait`.
 
 use std::time::Duration;
 
@@ -335,10 +336,12 @@ impl Watcher {
         Some(spare(timeouts)?.min(loop_pause(timeouts) + self.config.io))
     }
 
-    /// Longest period that the watchdog may be armed with; `None` before the first header was seen.
+    /// Longest period that the watchdog may be armed with: the header's, cut to what lets a late pet end
+    /// within `msgwait` all the same. `None` before the first header was seen.
     pub fn watchdog_max(&self) -> Option<Duration> {
-        self.timeouts
-            .map(|timeouts| Duration::from_secs(timeouts.watchdog.into()))
+        let timeouts = self.timeouts?;
+        let left = Duration::from_secs(timeouts.msgwait.into()).saturating_sub(self.stale_after()?);
+        Some(Duration::from_secs(timeouts.watchdog.into()).min(left / 2))
     }
 
     /// Whether this life may begin.

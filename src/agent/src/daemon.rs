@@ -3,22 +3,26 @@
 //!
 //! No policy: what is held and when is decided in haft-engine and carried out by the lease thread.
 
+mod disks;
+
 use crate::attach::{Attach, AttachTask};
 use crate::chain;
 use crate::executor::Enforcement;
+use crate::kennel::Kennel;
 use crate::kernel::clock::{ReadBootIdError, boot_id};
 use crate::lease::{Lease, StartLeaseError};
-use crate::order::{Notice, Order, OrderInbox, orders};
-use crate::watchdog::Watchdog;
+use crate::order::{Notice, Order, OrderInbox, Orders, orders};
+use crate::sbd::SbdError;
 use crate::{notify, realtime};
 use haft_api::client::Credentials;
 use haft_config::identity::{Identity, ReadIdentityError};
 use haft_config::{Config, NodeLookupError, Problems};
-use haft_engine::ids::BootId;
+use haft_engine::ids::{BootId, NodeName};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
@@ -98,6 +102,9 @@ pub enum RunError {
     /// Descriptors, threads, signals.
     #[error("cannot set up the process")]
     System(#[from] io::Error),
+    /// The shared disks and the watchdog beside them.
+    #[error(transparent)]
+    Sbd(#[from] SbdError),
     /// The lease thread ended by itself.
     #[error("the lease thread has ended")]
     LeaseEnded,
@@ -108,15 +115,7 @@ pub enum RunError {
 /// # Errors
 /// When the config, the identity or the machine do not allow it.
 pub async fn run(options: Options) -> Result<(), RunError> {
-    let config = Config::load(&options.config).map_err(RunError::Config)?;
-    let node = config
-        .local(options.node.as_deref())
-        .map_err(RunError::Node)?
-        .name
-        .clone();
-    if config.coordinators().next().is_none() {
-        return Err(RunError::NoCoordinator);
-    }
+    let (config, node) = configured(&options)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let identity = tokio::select! {
@@ -134,11 +133,19 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let boot = BootId(boot_id()?.0);
     let (sender, inbox) = orders()?;
     let (notices, noticed) = mpsc::channel(NOTICES_MAX);
-    let (thread, ready) = start_lease(&config, inbox, notices)?;
-    ready.await.map_err(|_| RunError::LeaseEnded)??;
-    tracing::info!(%node, cluster = %identity.cluster, "haft-agent runs");
-    notify::notify("READY=1");
+    let cluster = identity.cluster;
+    // Before anything may arm the watchdog: a start that fails after that resets the machine.
     let credentials = credentials(&config, identity)?;
+    let (kennel, mut disks) = disks::begin(&config, &node)?;
+    let (thread, ready) = start_lease(&config, kennel, inbox, notices)?;
+    ready.await.map_err(|_| RunError::LeaseEnded)??;
+    tokio::select! {
+        watched = disks.watched() => watched?,
+        _ = terminate.recv() => return stand_down(&sender, thread).await,
+        _ = interrupt.recv() => return stand_down(&sender, thread).await,
+    }
+    tracing::info!(%node, %cluster, "haft-agent runs");
+    notify::notify("READY=1");
     let attach = Attach {
         node,
         boot,
@@ -147,10 +154,16 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     };
     let (end_at, ending) = watch::channel(None);
     let task = AttachTask::new(attach, sender.clone(), noticed, ending).run();
+    let verdict = Arc::new(OnceLock::new());
+    let told = Arc::clone(&verdict);
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
+            ended = disks.ended() => {
+                // Set once, here.
+                let _ = told.set(ended);
+            }
         }
         tracing::info!("asked to end: releasing everything");
         notify::notify("STOPPING=1");
@@ -164,8 +177,38 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         () = task => {}
         ended = stop => return ended,
     }
-    // The thread ends once everything is released; one that cannot release is ended with the process,
-    // and the kernel's guard with it.
+    join(thread).await?;
+    match verdict.get() {
+        Some(Err(error)) => Err(error.clone().into()),
+        Some(Ok(())) | None => Ok(()),
+    }
+}
+
+/// The config, and this machine's name in it.
+fn configured(options: &Options) -> Result<(Config, NodeName), RunError> {
+    let config = Config::load(&options.config).map_err(RunError::Config)?;
+    let node = config
+        .local(options.node.as_deref())
+        .map_err(RunError::Node)?
+        .name
+        .clone();
+    if config.coordinators().next().is_none() {
+        return Err(RunError::NoCoordinator);
+    }
+    Ok((config, node))
+}
+
+/// Ends before anything was held. The watchdog may have been armed just now.
+async fn stand_down(sender: &Orders, thread: JoinHandle<()>) -> Result<(), RunError> {
+    sender
+        .send(Order::Shutdown)
+        .map_err(|_| RunError::LeaseEnded)?;
+    join(thread).await
+}
+
+/// The thread ends once everything is released; one that cannot release is ended with the process, and the
+/// kernel's guard with it.
+async fn join(thread: JoinHandle<()>) -> Result<(), RunError> {
     let ended = tokio::task::spawn_blocking(move || thread.join());
     match tokio::time::timeout(GRACE, ended).await {
         Ok(Ok(Ok(()))) => Ok(()),
@@ -243,16 +286,16 @@ type Ready = oneshot::Receiver<Result<(), StartLeaseError>>;
 
 fn start_lease(
     config: &Config,
+    kennel: Kennel,
     inbox: OrderInbox,
     notices: mpsc::Sender<Notice>,
 ) -> io::Result<(JoinHandle<()>, Ready)> {
     let (tell, ready) = oneshot::channel();
     let timing = config.timing;
-    let watchdog = Watchdog::at(&config.watchdog_device);
     let thread = std::thread::Builder::new()
         .name("haft-lease".to_owned())
         .spawn(move || {
-            let opened = Lease::open(timing, enforcement(), watchdog, inbox, notices);
+            let opened = Lease::open(timing, enforcement(), kennel, inbox, notices);
             let lease = match opened {
                 Ok(lease) => lease,
                 Err(error) => {

@@ -8,13 +8,13 @@ mod voice;
 mod watch;
 
 use crate::chain;
+use crate::kennel::Kennel;
 use crate::kernel::address::{self, Change, OpenAddressesError, ReadKernelError, Term};
 use crate::kernel::clock::boot_now;
 use crate::kernel::guard::{
     Custody, Guard, GuardWriteError, Life, MAX_BATCH, OpenGuardError, PreparedWrite, Turn, Upkeep,
 };
 use crate::kernel::link::{Carrier as LinkCarrier, Link, LinkIndex};
-use crate::watchdog::Watchdog;
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Attestation, Probe};
 use haft_engine::ids::{ResourceId, Token};
@@ -69,7 +69,7 @@ pub struct Executor {
     /// The last renewal, encoded: the next one is mostly about the same addresses.
     renewal: Option<PreparedWrite>,
     attested: Attestation,
-    watchdog: Watchdog,
+    kennel: Kennel,
 }
 
 impl Executor {
@@ -82,7 +82,7 @@ impl Executor {
     pub fn open(
         timing: &Timing,
         enforcement: Enforcement,
-        watchdog: Watchdog,
+        kennel: Kennel,
     ) -> Result<Executor, OpenExecutorError> {
         let life =
             Life::of(timing.guard_life).map_err(|_| OpenExecutorError::Life(timing.guard_life))?;
@@ -102,7 +102,7 @@ impl Executor {
             turns: BTreeMap::new(),
             renewal: None,
             attested: Attestation::Intact,
-            watchdog,
+            kennel,
         };
         executor.remove_leftovers()?;
         Ok(executor)

@@ -9,14 +9,14 @@ mod beats;
 
 use crate::chain;
 use crate::executor::{Enforcement, Executor, OpenExecutorError};
+use crate::kennel::Kennel;
 use crate::kernel::clock::boot_now;
 use crate::order::{Admission, Notice, Order, OrderInbox};
-use crate::watchdog::Watchdog;
 use beats::BeatPort;
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Attestation, Difficulty, Probe};
 use haft_engine::ids::{Incarnation, ResourceId, Token};
-use haft_engine::keeper::{Input, Keeper, Output};
+use haft_engine::keeper::{Assignment, Input, Keeper, Output};
 use haft_engine::session::holder::{Holder, Learned};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, VecDeque};
@@ -52,6 +52,8 @@ pub struct Lease {
     life: Option<Life>,
     /// Admitted while an earlier life is still letting go.
     next: Option<Admission>,
+    /// Came before the shared disks had vouched for this node; nothing is held before.
+    unwatched: Option<Assignment>,
     repeat: Repeat,
     stop: Stop,
     counted: Moment,
@@ -90,18 +92,19 @@ impl Lease {
     pub fn open(
         timing: Timing,
         enforcement: Enforcement,
-        watchdog: Watchdog,
+        kennel: Kennel,
         inbox: OrderInbox,
         notices: mpsc::Sender<Notice>,
     ) -> Result<Lease, StartLeaseError> {
         Ok(Lease {
             timing,
-            executor: Executor::open(&timing, enforcement, watchdog)?,
+            executor: Executor::open(&timing, enforcement, kennel)?,
             beats: BeatPort::open().map_err(StartLeaseError::Beats)?,
             inbox,
             notices,
             life: None,
             next: None,
+            unwatched: None,
             repeat: Repeat::No,
             stop: Stop::Running,
             counted: boot_now(),
@@ -116,6 +119,10 @@ impl Lease {
         while self.stop != Stop::Done {
             let wake = self.turn();
             self.wait(wake);
+        }
+        // Ended with something held, the closing of its file is what the watchdog is for.
+        if self.life.is_none() {
+            self.executor.kennel().put_down();
         }
     }
 
@@ -141,6 +148,7 @@ impl Lease {
         if self.repeat == Repeat::Yes {
             self.say_standing();
         }
+        let dog = self.tend_dog();
         let speak = self.executor.speak();
         let now = boot_now();
         self.log_counts(now);
@@ -150,13 +158,29 @@ impl Lease {
                 .min(life.keeper.next_wake())
                 .min(life.holder.next_wake())
         });
-        next.min(now + IDLE_WAKE)
+        next.min(dog).min(now + IDLE_WAKE)
+    }
+
+    /// Pets for the shared disks, and takes up what had to wait for them.
+    fn tend_dog(&mut self) -> Moment {
+        let now = boot_now();
+        self.executor.kennel().tend(now);
+        if self.executor.kennel().is_watched()
+            && let Some(assignment) = self.unwatched.take()
+        {
+            self.obey(Order::Assigned(assignment));
+        }
+        let wake = self.executor.kennel().next_wake(now);
+        wake.unwrap_or(now + IDLE_WAKE)
     }
 
     fn obey(&mut self, order: Order) {
         match order {
             Order::Begin(admission) => self.begin(admission),
             Order::Addresses(addresses) => self.beats.set_addresses(&addresses),
+            Order::Assigned(assignment) if !self.executor.kennel().is_watched() => {
+                self.unwatched = Some(assignment);
+            }
             Order::Assigned(assignment) => {
                 let Some(life) = &self.life else {
                     return;
@@ -211,6 +235,7 @@ impl Lease {
                     ..
                 } = admission;
                 tracing::info!(%node, %incarnation, "admitted");
+                self.executor.kennel().admitted();
                 self.beats.begin(incarnation, keys);
                 self.life = Some(Life {
                     incarnation,

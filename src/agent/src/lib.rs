@@ -4,6 +4,7 @@
 //! - [`attach`]: the stream to the leader, on tokio.
 //! - [`lease`]: the lease thread with beats and the keeper, apart from tokio.
 //! - [`executor`]: kernel operations as the keeper orders them.
+//! - [`kennel`]: the watchdog and its claimants; [`sbd`]: the mailbox on shared disks.
 //! - [`kernel`]: addresses, frames and the packet filter.
 //!
 //! Nothing in here decides ownership: decisions come from haft-engine, orders from the coordinators.
@@ -11,12 +12,14 @@
 pub mod attach;
 pub mod daemon;
 pub mod executor;
+pub mod kennel;
 pub mod kernel;
 pub mod lease;
 pub mod log;
 pub mod notify;
 pub mod order;
 pub mod realtime;
+pub mod sbd;
 pub mod watchdog;
 
 /// An error and all its sources in one line, for logs.

@@ -59,6 +59,7 @@ fn main() -> ExitCode {
                 | RunError::Boot(_)
                 | RunError::Lease(_)
                 | RunError::System(_)
+                | RunError::Sbd(_)
                 | RunError::LeaseEnded => ExitCode::from(1),
             }
         }

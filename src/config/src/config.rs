@@ -5,6 +5,7 @@
 
 mod nodes;
 mod read;
+mod sbd;
 mod tls;
 
 use crate::manifest::Manifest;
@@ -15,11 +16,14 @@ use haft_engine::command::NodeRole;
 use haft_engine::ids::NodeName;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where the state of a node lives unless the file says otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/haft";
 /// The first watchdog of the machine, by the name that Linux has always given it.
 pub const DEFAULT_WATCHDOG: &str = "/dev/watchdog";
+/// What the ClusterLabs tool allows one access with a loop of one second.
+pub const DEFAULT_SBD_IO_TIMEOUT: Duration = Duration::from_secs(3);
 /// Where fence agents are looked up unless the file says otherwise.
 pub const DEFAULT_AGENT_DIRS: [&str; 2] = ["/usr/lib/haft/fence-agents", "/usr/sbin"];
 
@@ -42,6 +46,8 @@ pub struct Config {
     pub agent_dirs: Vec<PathBuf>,
     /// The hardware watchdog that haft-agent arms when something it holds needs it.
     pub watchdog_device: PathBuf,
+    /// Shared disks with poison pills that haft-agent obeys; nothing is watched without.
+    pub sbd: Option<SbdConfig>,
     /// Files that replace the identity's own, if the file names them.
     pub tls: Option<TlsFiles>,
     /// Applied once, when the cluster begins.
@@ -78,6 +84,26 @@ impl Default for Ports {
             beat: 7402,
         }
     }
+}
+
+/// The `sbd` section: shared disks whose pills every node obeys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SbdConfig {
+    /// One to three, absolute, no path twice.
+    pub devices: Vec<PathBuf>,
+    /// What to do about a message from before the start.
+    pub start: SbdStart,
+    /// Time for one disk to answer.
+    pub io_timeout: Duration,
+}
+
+/// What an agent does when its mailbox holds a message from a former life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SbdStart {
+    /// It does not start: a human looks first.
+    Clean,
+    /// It takes the message out once the node has been admitted anew.
+    Always,
 }
 
 /// TLS files that replace the identity's own.

@@ -13,6 +13,6 @@ pub mod problem;
 pub mod timing;
 mod yaml;
 
-pub use config::{Config, NodeConfig, NodeLookupError, Ports, TlsFiles};
+pub use config::{Config, NodeConfig, NodeLookupError, Ports, SbdConfig, SbdStart, TlsFiles};
 pub use fields::parse_span;
 pub use problem::{Problem, Problems};

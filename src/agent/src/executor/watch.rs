@@ -1,24 +1,20 @@
 //! The keeper's orders about the hardware watchdog, carried out. Decides nothing.
 
 use super::Executor;
-use crate::chain;
+use crate::kennel::Kennel;
 use crate::kernel::clock::boot_now;
 use haft_engine::keeper::{Keeper, Operation, OperationResult};
 
 impl Executor {
     /// The clock is read last: a pet that comes too late must not come at all.
     pub(super) fn watch(&mut self, keeper: &Keeper, operation: &Operation) -> OperationResult {
-        if !keeper.may_still(boot_now(), operation) {
+        let now = boot_now();
+        if !keeper.may_still(now, operation) {
             return OperationResult::Lapsed;
         }
-        let result = match operation {
-            Operation::ArmWatchdog(wanted) => {
-                return match self.watchdog.arm(*wanted) {
-                    Ok(period) => OperationResult::Armed(period),
-                    Err(error) => OperationResult::Failed(chain(&error)),
-                };
-            }
-            Operation::DisarmWatchdog => self.watchdog.disarm(),
+        match operation {
+            Operation::ArmWatchdog(wanted) => self.kennel.arm(now, *wanted),
+            Operation::DisarmWatchdog => self.kennel.disarm(now),
             Operation::PetWatchdog
             | Operation::Arm(..)
             | Operation::Install(..)
@@ -26,14 +22,12 @@ impl Executor {
             | Operation::Renew(_)
             | Operation::RefreshAddress(..)
             | Operation::Remove(..)
-            | Operation::Announce(..) => self.watchdog.pet(),
-        };
-        match result {
-            Ok(()) => OperationResult::Done,
-            Err(error) => {
-                tracing::error!(err = chain(&error), "the watchdog does not obey");
-                OperationResult::Failed(chain(&error))
-            }
+            | Operation::Announce(..) => self.kennel.pet(now),
         }
+    }
+
+    /// The watchdog with its claimants.
+    pub fn kennel(&mut self) -> &mut Kennel {
+        &mut self.kennel
     }
 }

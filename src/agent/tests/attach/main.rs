@@ -64,6 +64,7 @@ impl Agent {
                 beat: 7402,
             },
             watchdog_device: "/dev/null".into(),
+            sbd: None,
             agent_dirs: Vec::new(),
             tls: None,
             resources: Vec::new(),

@@ -5,11 +5,14 @@
 use crate::fixture::{VIP4, client};
 use crate::netns::{Wire, eventually};
 use haft_agent::executor::Enforcement;
+use haft_agent::kennel::{Kennel, Timer};
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::clock::boot_now;
 use haft_agent::lease::Lease;
 use haft_agent::order::{Admission, BeatAddresses, Notice, Order, Orders, orders};
-use haft_agent::watchdog::Watchdog;
+use haft_agent::sbd::SbdNotice;
+use haft_agent::sbd::vouch::Vouch;
+use haft_agent::watchdog::{Watchdog, WatchdogError};
 use haft_api::beat::{BeatKey, open_beat, seal_answer};
 use haft_engine::clock::Timing;
 use haft_engine::command::{Attestation, HeartbeatKey, NodeRole, Probe, VoterSets};
@@ -23,6 +26,7 @@ use haft_engine::state::{ClusterState, Node, Session};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -150,6 +154,16 @@ impl World {
 /// Runs `story` beside a lease thread in the owner's namespace, whose three coordinators answer while
 /// `answering` says so. Ends both, whatever the story left behind.
 fn beside_a_lease(wire: &Wire, timing: Timing, story: impl FnOnce(&mut World, &AtomicBool)) {
+    let kennel = Kennel::alone(Watchdog::at(Path::new("/dev/null")));
+    beside_a_lease_with(wire, timing, kennel, story);
+}
+
+fn beside_a_lease_with(
+    wire: &Wire,
+    timing: Timing,
+    kennel: Kennel,
+    story: impl FnOnce(&mut World, &AtomicBool),
+) {
     let answering = AtomicBool::new(true);
     let ended = AtomicBool::new(false);
     let sockets: Vec<UdpSocket> = wire.owner.run(|| {
@@ -183,15 +197,9 @@ fn beside_a_lease(wire: &Wire, timing: Timing, story: impl FnOnce(&mut World, &A
         }
         let thread = scope.spawn(|| {
             wire.owner.run(|| {
-                Lease::open(
-                    timing,
-                    Enforcement::Guarded,
-                    Watchdog::at(Path::new("/dev/null")),
-                    inbox,
-                    sender,
-                )
-                .unwrap()
-                .run();
+                Lease::open(timing, Enforcement::Guarded, kennel, inbox, sender)
+                    .unwrap()
+                    .run();
             });
         });
         let told = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -250,6 +258,53 @@ fn an_assigned_address_answers_until_it_is_to_be_released() {
         assert!(!probe.echoes(VIP4));
         assert!(!wire.owner.ip("addr show dev own0").contains("10.9.0.100"));
     });
+}
+
+/// Keeps any period and counts nothing.
+#[derive(Debug)]
+struct Toy(Arc<Mutex<Vec<&'static str>>>);
+
+impl Timer for Toy {
+    fn arm(&mut self, wanted: Duration) -> Result<Duration, WatchdogError> {
+        self.0.lock().unwrap().push("arm");
+        Ok(wanted)
+    }
+    fn pet(&mut self) -> Result<(), WatchdogError> {
+        self.0.lock().unwrap().push("pet");
+        Ok(())
+    }
+    fn disarm(&mut self) -> Result<(), WatchdogError> {
+        self.0.lock().unwrap().push("disarm");
+        Ok(())
+    }
+}
+
+#[test]
+fn nothing_is_held_before_the_shared_disks_vouch_and_the_watchdog_is_disarmed_last() {
+    let wire = Wire::new();
+    let (vouch, admitted) = Vouch::none();
+    let (notices, mut heard) = mpsc::channel(8);
+    let acts = Arc::new(Mutex::new(Vec::new()));
+    let kennel = Kennel::with_disks(Box::new(Toy(Arc::clone(&acts))), vouch.clone(), notices);
+    beside_a_lease_with(&wire, Timing::NORMAL, kennel, |world, _| {
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        eventually("the disks hear of the admission", || {
+            admitted.try_recv().is_ok()
+        });
+        assert!(!wire.owner.ip("addr show dev own0").contains("10.9.0.100"));
+        assert!(acts.lock().unwrap().is_empty());
+        vouch.set_longest(Duration::from_secs(4));
+        vouch.set_until(boot_now() + Duration::from_secs(3_600));
+        world.await_active();
+        assert_eq!(heard.try_recv(), Ok(SbdNotice::Watched));
+        assert_eq!(acts.lock().unwrap().first(), Some(&"arm"));
+        eventually("it is petted", || acts.lock().unwrap().contains(&"pet"));
+        assert!(!acts.lock().unwrap().contains(&"disarm"));
+    });
+    let acts = acts.lock().unwrap();
+    assert_eq!(acts.last(), Some(&"disarm"));
+    assert!(!wire.owner.ip("addr show dev own0").contains("10.9.0.100"));
 }
 
 #[test]

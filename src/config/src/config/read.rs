@@ -1,7 +1,8 @@
 //! From text to [`Config`]: every section, then what concerns several of them.
 
 use super::{
-    Config, DEFAULT_AGENT_DIRS, DEFAULT_DATA_DIR, DEFAULT_WATCHDOG, NodeConfig, Ports, nodes, tls,
+    Config, DEFAULT_AGENT_DIRS, DEFAULT_DATA_DIR, DEFAULT_WATCHDOG, NodeConfig, Ports, nodes, sbd,
+    tls,
 };
 use crate::fields::{Fields, Reader};
 use crate::manifest::{self, Placed};
@@ -22,7 +23,7 @@ pub(super) enum Files {
     Untouched,
 }
 
-const SECTIONS: [&str; 9] = [
+const SECTIONS: [&str; 10] = [
     "cluster",
     "timing",
     "nodes",
@@ -30,6 +31,7 @@ const SECTIONS: [&str; 9] = [
     "ports",
     "fence",
     "watchdog",
+    "sbd",
     "tls",
     "resources",
 ];
@@ -70,6 +72,7 @@ fn sections(reader: &mut Reader<'_>, top: Fields<'_>, files: Files) -> Option<Co
     let ports = ports(reader, top);
     let agent_dirs = agent_dirs(reader, top);
     let watchdog_device = watchdog_device(reader, top);
+    let sbd = sbd::read(reader, top);
     let tls = tls::read(reader, top, files);
     let resources = resources(reader, top, nodes.as_deref().unwrap_or_default());
     let (timing_request, timing) = timing?;
@@ -83,6 +86,7 @@ fn sections(reader: &mut Reader<'_>, top: Fields<'_>, files: Files) -> Option<Co
         ports: ports?,
         agent_dirs: agent_dirs?,
         watchdog_device: watchdog_device?,
+        sbd: sbd?,
         tls,
         resources: resources
             .into_iter()

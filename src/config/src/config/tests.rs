@@ -18,6 +18,7 @@ nodes:
 data_dir: /srv/haft
 ports: { api: 8400 }
 fence: { agent_dirs: [/opt/agents] }
+sbd: { devices: [/dev/disk/by-id/a, /dev/disk/by-id/b, /dev/disk/by-id/c], start: always, io_timeout_ms: 1500 }
 tls: { ca: /etc/haft/ca.pem, certificate: /etc/haft/node.pem, key: /etc/haft/node.key }
 resources:
   - apiVersion: haft/v1
@@ -41,6 +42,7 @@ fn the_smallest_file_gets_every_default() {
     assert_eq!(config.data_dir, Path::new(DEFAULT_DATA_DIR));
     assert_eq!(config.agent_dirs.len(), 2);
     assert_eq!(config.tls, None);
+    assert_eq!(config.sbd, None);
     assert!(config.resources.is_empty());
 }
 
@@ -55,6 +57,11 @@ fn a_full_file_is_read_whole() {
     assert_eq!(config.ports.api, 8_400);
     assert_eq!(config.agent_dirs, [Path::new("/opt/agents")]);
     assert!(config.tls.is_some());
+    let sbd = config.sbd.unwrap();
+    assert_eq!(sbd.devices.len(), 3);
+    assert_eq!(sbd.devices[2], Path::new("/dev/disk/by-id/c"));
+    assert_eq!(sbd.start, SbdStart::Always);
+    assert_eq!(sbd.io_timeout, Duration::from_millis(1_500));
     let web = &config.resources[0];
     assert_eq!(web.labels["tier"], "front");
     let ObjectSpec::Resource(id, ResourceSpec::VirtualIp(spec)) = &web.spec else {
@@ -140,4 +147,12 @@ fn no_cut_of_a_good_file_panics_or_passes_as_something_else() {
             Err(problems) => assert!(!problems.list().is_empty(), "cut at {cut}"),
         }
     }
+}
+
+#[test]
+fn an_sbd_section_with_disks_alone_starts_clean_and_waits_as_long_as_the_fields_tool() {
+    let text = format!("{SMALLEST}sbd: {{ devices: [/dev/disk/by-id/a] }}\n");
+    let sbd = Config::parse("haft.yaml", &text).unwrap().sbd.unwrap();
+    assert_eq!(sbd.start, SbdStart::Clean);
+    assert_eq!(sbd.io_timeout, DEFAULT_SBD_IO_TIMEOUT);
 }
