@@ -42,6 +42,7 @@ fn what_cannot_switch_off_is_refused_when_it_is_applied() {
             "  parameters: { method: cycle }\n",
             "before the machine is off",
         ),
+        ("fence_sbd", "", "reads no power state"),
     ] {
         let refused = apply(&cluster, &device("d", agent, "n1", more));
         let told = stderr(&refused);

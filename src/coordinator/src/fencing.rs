@@ -10,17 +10,17 @@ use crate::secret_file::read_secret;
 use haft_engine::command::{FenceAction, Verdict};
 use haft_engine::ids::DeviceName;
 use haft_engine::leader::{FenceRun, Input, StatusFirst};
-use haft_engine::spec::FenceDeviceSpec;
+use haft_engine::spec::{FenceDeviceSpec, Observes};
 use haft_engine::state::OrderPhase;
 use haft_fence_protocol::caller::{
-    Call, DeviceLock, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters, adopt_off,
-    confirm_off, run,
+    AgentPath, Call, DeviceLock, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters,
+    adopt_off, confirm_off, run,
 };
 use haft_fence_protocol::{Action, Secret};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
 /// One lock per device, so that a device does one action at a time.
 #[derive(Default)]
@@ -85,12 +85,40 @@ fn weaker(left: Verdict, right: Verdict) -> Verdict {
     }
 }
 
+/// What proves this device's off: the agent's own word for it, unless the device observes no power at all.
+pub(crate) fn off_proof(observes: Observes, agent: &AgentPath) -> OffProof {
+    match observes {
+        Observes::Power => OffProof::for_agent(agent),
+        Observes::Poison => OffProof::AgentWaits,
+    }
+}
+
+/// Waits the device's delay before an off. The order is checked again afterwards, once the device is free.
+async fn wait_delay(
+    context: &Context,
+    action: FenceAction,
+    device: &DeviceName,
+    deadline: Instant,
+) {
+    let delay = match action {
+        FenceAction::On => return,
+        FenceAction::Off => {
+            let state = context.replica.state();
+            state.devices.get(device).map(|device| device.spec.delay)
+        }
+    };
+    if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
+        sleep_until((Instant::now() + delay).min(deadline)).await;
+    }
+}
+
 async fn one_device(
     context: &Context,
     order: &FenceRun,
     device: &DeviceName,
     deadline: Instant,
 ) -> Finding {
+    wait_delay(context, order.action, device, deadline).await;
     let (spec, plug) = {
         let state = context.replica.state();
         let Some(configured) = state.devices.get(device) else {
@@ -128,7 +156,7 @@ async fn one_device(
     }
     match order.action {
         FenceAction::Off => {
-            let proof = OffProof::for_agent(&agent);
+            let proof = off_proof(spec.observes, &agent);
             let off = OffOrder {
                 agent: &agent,
                 parameters: &parameters,
@@ -230,4 +258,40 @@ fn parameters(spec: &FenceDeviceSpec, node: &str, plug: &str) -> Result<Paramete
         list.push(secret.map_err(|error| error.to_string())?);
     }
     Parameters::new(list).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use haft_fence_protocol::caller::AgentDirs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_device_that_observes_poison_is_never_proven_by_status_whatever_its_agent_is_called() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let agent = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "#!/bin/true\n").expect("an agent");
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&path, mode).expect("its mode");
+            AgentDirs::new(vec![folder.path().to_owned()])
+                .find(name)
+                .expect("an executable of our own")
+        };
+        let proven = |observes, name: &str| match off_proof(observes, &agent(name)) {
+            OffProof::AgentWaits => "waits",
+            OffProof::AgentReadsTwice => "reads twice",
+            OffProof::StatusTwice { .. } => "status twice",
+        };
+        let rows = [
+            ("fence_haft_sbd", Observes::Poison, "waits"),
+            ("fence_disk_of_ours", Observes::Poison, "waits"),
+            ("fence_haft_ipmi", Observes::Poison, "waits"),
+            ("fence_haft_ipmi", Observes::Power, "reads twice"),
+            ("fence_disk_of_ours", Observes::Power, "status twice"),
+        ];
+        for (name, observes, proof) in rows {
+            assert_eq!(proven(observes, name), proof, "{name} {observes:?}");
+        }
+    }
 }

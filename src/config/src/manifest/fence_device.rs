@@ -118,8 +118,8 @@ fn observes(reader: &mut Reader<'_>, tree: &Tree) -> Option<Observes> {
     if chosen.is_none() {
         reader.refuse(
             tree.at,
-            "only devices that observe power are built yet",
-            "write `observes: power`",
+            "devices that observe storage are not built yet",
+            "write `observes: power`, or `observes: poison` for a pill on a shared disk",
         );
     }
     chosen
