@@ -13,25 +13,17 @@ use haft_engine::leader::{FenceRun, Input, StatusFirst};
 use haft_engine::spec::{FenceDeviceSpec, Observes};
 use haft_engine::state::OrderPhase;
 use haft_fence_protocol::caller::{
-    AgentPath, Call, DeviceLock, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters,
-    adopt_off, confirm_off, run,
+    AgentPath, Call, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters, adopt_off,
+    confirm_off, run,
 };
 use haft_fence_protocol::{Action, Secret};
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use tokio::time::{Instant, sleep_until};
 
-/// One lock per device, so that a device does one action at a time.
-#[derive(Default)]
-pub struct DeviceLocks(Mutex<BTreeMap<DeviceName, DeviceLock>>);
+mod lane;
 
-impl DeviceLocks {
-    fn of(&self, device: &DeviceName) -> DeviceLock {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.entry(device.clone()).or_default().clone()
-    }
-}
+pub use lane::DeviceLocks;
 
 /// What one device proved.
 struct Finding {
@@ -144,11 +136,11 @@ async fn one_device(
         Ok(agent) => agent,
         Err(error) => return Finding::unknown(error.to_string()),
     };
-    let parameters = match parameters(&spec, &plug.0, &plug.1) {
+    let parameters = match secret_parameters(&spec, &[("nodename", &plug.0), ("plug", &plug.1)]) {
         Ok(parameters) => parameters,
         Err(why) => return Finding::unknown(why),
     };
-    let Ok(mut turn) = context.devices.of(device).turn(deadline).await else {
+    let Ok(mut turn) = context.devices.of(device).for_order(deadline).await else {
         return Finding::unknown("the device was busy until the deadline");
     };
     if let Err(why) = still_ordered(context, order) {
@@ -164,8 +156,8 @@ async fn one_device(
                 deadline,
             };
             let answer = match order.status {
-                StatusFirst::Yes => adopt_off(&mut turn, &off).await,
-                StatusFirst::No => confirm_off(&mut turn, &off).await,
+                StatusFirst::Yes => adopt_off(&mut turn.turn, &off).await,
+                StatusFirst::No => confirm_off(&mut turn.turn, &off).await,
             };
             off_finding(answer)
         }
@@ -176,7 +168,7 @@ async fn one_device(
                 parameters: &parameters,
                 deadline,
             };
-            on_finding(run(&mut turn, &call).await.outcome)
+            on_finding(run(&mut turn.turn, &call).await.outcome)
         }
     }
 }
@@ -239,16 +231,19 @@ fn still_ordered(context: &Context, run: &FenceRun) -> Result<(), String> {
     }
 }
 
-/// The device's parameters, the plug and the node's name; secrets are read from their files each time.
-fn parameters(spec: &FenceDeviceSpec, node: &str, plug: &str) -> Result<Parameters, String> {
+/// The device's parameters and those `of_call`; secrets are read from their files each time.
+pub(crate) fn secret_parameters(
+    spec: &FenceDeviceSpec,
+    of_call: &[(&str, &str)],
+) -> Result<Parameters, String> {
     let mut list = Vec::new();
     let plain =
         |name: &str, value: &str| Parameter::plain(name, value).map_err(|error| error.to_string());
     for (name, value) in &spec.parameters {
         list.push(plain(name, value)?);
     }
-    for (name, value) in [("nodename", node), ("plug", plug)] {
-        if !spec.parameters.contains_key(name) {
+    for (name, value) in of_call {
+        if !spec.parameters.contains_key(*name) {
             list.push(plain(name, value)?);
         }
     }

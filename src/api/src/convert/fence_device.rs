@@ -17,7 +17,26 @@ pub fn device_into(name: &DeviceName, device: &Device) -> v1::FenceDevice {
             labels: BTreeMap::new(),
         }),
         spec: Some(device_spec_into(&device.spec)),
-        status: Some(v1::FenceDeviceStatus::default()),
+        status: Some(status_into(device)),
+    }
+}
+
+fn status_into(device: &Device) -> v1::FenceDeviceStatus {
+    let detail = device.failing().unwrap_or_default().to_owned();
+    let health = match &device.probed {
+        None => "Unprobed",
+        Some(_) if device.failing().is_some() => "Failing",
+        Some(_) => "Healthy",
+    };
+    let since = device.probed.as_ref().map(|probed| probed.since_unix_ms);
+    v1::FenceDeviceStatus {
+        message: match device.failing() {
+            Some(why) => format!("fails its probes: {why}"),
+            None => String::new(),
+        },
+        health: health.to_owned(),
+        detail,
+        health_since_unix_ms: since.unwrap_or_default(),
     }
 }
 

@@ -337,7 +337,8 @@ fn warn_node(state: &mut ClusterState, at: At, node: NodeId, reason: &str, messa
     event::warn(state, at, reason, subject, message);
 }
 
-fn bounded(text: &str) -> String {
+/// At most [`DETAIL_MAX`] bytes of it.
+pub(super) fn bounded(text: &str) -> String {
     let mut end = text.len().min(DETAIL_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;

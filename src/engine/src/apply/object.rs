@@ -187,6 +187,7 @@ fn put_device(
     let device = Device {
         spec: spec.clone(),
         generation,
+        probed: None,
     };
     devices.insert(name.clone(), device);
     admission::keep_covered(state, &devices)?;

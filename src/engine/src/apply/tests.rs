@@ -4,6 +4,7 @@
 mod evidence;
 mod fencing;
 mod objects;
+mod probes;
 
 use super::{Outcome, RefusalKind, apply};
 use crate::clock::{Timing, lengthened};

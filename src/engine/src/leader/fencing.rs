@@ -534,7 +534,7 @@ fn live_voters(view: &View<'_>, judge: &Judge) -> BTreeSet<NodeId> {
 }
 
 /// The devices of one level that isolate `node`, in order.
-fn devices_at(state: &ClusterState, node: NodeId, level: u8) -> Vec<DeviceName> {
+pub(super) fn devices_at(state: &ClusterState, node: NodeId, level: u8) -> Vec<DeviceName> {
     covering(state, node)
         .filter(|(_, at)| *at == level)
         .map(|(name, _)| name.clone())

@@ -42,10 +42,43 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["deaf", name, "to", agent] => world.cut(name, agent),
         ["hears", name, agent] => world.heal(name, agent),
         ["log", word] => world.log(word),
+        ["refused", reason, rest @ ..] => {
+            let attempt = step(world, &rest.join(" "));
+            match attempt {
+                Ok(()) => Err("it was accepted".to_owned()),
+                Err(why) if why.starts_with(reason) => Ok(()),
+                Err(why) => Err(why),
+            }
+        }
+        ["executor", "answers", verdict] => {
+            let verdict = match *verdict {
+                "confirmed" => Verdict::Confirmed,
+                "refused" => Verdict::Refused,
+                "unknown" => Verdict::Unknown,
+                other => return Err(format!("no verdict is called {other}")),
+            };
+            world.answer(verdict)
+        }
+        ["expect", rest @ ..] => expect(world, rest, line),
+        _ => administer(world, &words),
+    }
+}
+
+/// What an administrator does.
+fn administer(world: &mut World, words: &[&str]) -> Result<(), String> {
+    match words {
         ["device", name, "targets", target] => world.device(name, target, 1),
         ["device", name, "targets", target, "level", level] => {
             let level = level.parse().map_err(|_| "bad level".to_owned())?;
             world.device(name, target, level)
+        }
+        ["path", device, "answers"] => {
+            world.set_path(device, None);
+            Ok(())
+        }
+        ["path", device, "fails", words @ ..] => {
+            world.set_path(device, Some(words.join(" ")));
+            Ok(())
         }
         ["vip", name, isolation, rest @ ..] => {
             let isolation = match *isolation {
@@ -55,14 +88,6 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
                 other => return Err(format!("no isolation is called {other}")),
             };
             world.vip(name, isolation, rest)
-        }
-        ["refused", reason, rest @ ..] => {
-            let attempt = step(world, &rest.join(" "));
-            match attempt {
-                Ok(()) => Err("it was accepted".to_owned()),
-                Err(why) if why.starts_with(reason) => Ok(()),
-                Err(why) => Err(why),
-            }
         }
         ["delete", id] => world.delete(id),
         ["move", id, to] => world.move_to(id, to),
@@ -77,16 +102,6 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         }
         ["fence", name] => world.order_fence(name),
         ["confirm-off", name] => world.confirm_off(name),
-        ["executor", "answers", verdict] => {
-            let verdict = match *verdict {
-                "confirmed" => Verdict::Confirmed,
-                "refused" => Verdict::Refused,
-                "unknown" => Verdict::Unknown,
-                other => return Err(format!("no verdict is called {other}")),
-            };
-            world.answer(verdict)
-        }
-        ["expect", rest @ ..] => expect(world, rest, line),
         _ => Err("no such word; see README.md".to_owned()),
     }
 }

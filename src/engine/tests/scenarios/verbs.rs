@@ -26,6 +26,25 @@ impl World {
         self.put(ObjectSpec::Device(DeviceName::from(name), spec))
     }
 
+    /// `path DEVICE answers` or `path DEVICE fails WORDS`
+    pub(crate) fn set_path(&mut self, device: &str, words: Option<String>) {
+        let device = DeviceName::from(device);
+        match words {
+            Some(words) => self.broken.insert(device, words),
+            None => self.broken.remove(&device),
+        };
+    }
+
+    pub(super) fn path(&self, device: &DeviceName) -> PathHealth {
+        match self.broken.get(device) {
+            None => PathHealth::Healthy,
+            Some(words) => PathHealth::Failing {
+                fault: PathFault::Failed,
+                why: words.clone(),
+            },
+        }
+    }
+
     /// `vip NAME ISOLATION [prefer A,B] [address A.B.C.D] [failback] [unfenced]`
     pub(crate) fn vip(
         &mut self,

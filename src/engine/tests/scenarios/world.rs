@@ -7,7 +7,7 @@ use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{
     Attestation, Command, Difficulty, Entry, FenceAction, FenceCause, HeartbeatKey, NodeRole,
-    Probe, Registration, StatedAge, Verdict, VoterSets,
+    PathFault, PathHealth, Probe, Registration, StatedAge, Verdict, VoterSets,
 };
 use haft_engine::ids::{
     BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
@@ -65,6 +65,8 @@ pub(crate) struct World {
     cut: BTreeSet<(NodeId, NodeId)>,
     runs: VecDeque<FenceRun>,
     transfers: Vec<NodeId>,
+    /// Devices that fail their probes, and their words.
+    broken: BTreeMap<DeviceName, String>,
     entries: Vec<Entry>,
     commits: bool,
     addresses: u8,
@@ -84,6 +86,7 @@ impl World {
             cut: BTreeSet::new(),
             runs: VecDeque::new(),
             transfers: Vec::new(),
+            broken: BTreeMap::new(),
             entries: Vec::new(),
             commits: true,
             addresses: 0,
@@ -355,6 +358,16 @@ impl World {
                         }
                     }
                     Output::Fence(run) => self.runs.push_back(run),
+                    Output::Probe {
+                        device, generation, ..
+                    } => {
+                        let health = Some(self.path(&device));
+                        inputs.push_back(Input::Probed {
+                            device,
+                            generation,
+                            health,
+                        });
+                    }
                     Output::TransferTo(target) => self.transfers.push(target),
                 }
             }
