@@ -1,6 +1,6 @@
 //! Nodes as users see them.
 
-use super::{FieldError, wrong};
+use super::{FieldError, domains_from, domains_into, wrong};
 use crate::pb::v1;
 use haft_engine::command::NodeRole;
 use haft_engine::ids::{NodeId, NodeName};
@@ -52,6 +52,7 @@ pub fn node_into(state: &ClusterState, node: &Node, view: NodeView) -> v1::Node 
         }),
         spec: Some(v1::NodeSpec {
             scheduling: scheduling.into(),
+            domains: domains_into(&node.spec.domains),
         }),
         status: Some(v1::NodeStatus {
             id: node.id.0,
@@ -103,7 +104,8 @@ pub fn node_from(object: v1::Node) -> Result<(NodeName, NodeSpec), FieldError> {
     if meta.name.is_empty() {
         return Err(wrong("metadata.name", "missing", "name the node"));
     }
-    let scheduling = match object.spec.unwrap_or_default().scheduling() {
+    let spec = object.spec.unwrap_or_default();
+    let scheduling = match spec.scheduling() {
         v1::Scheduling::Unspecified | v1::Scheduling::Open => Scheduling::Open,
         v1::Scheduling::Cordoned => Scheduling::Cordoned,
         v1::Scheduling::Standby => Scheduling::Standby,
@@ -113,6 +115,7 @@ pub fn node_from(object: v1::Node) -> Result<(NodeName, NodeSpec), FieldError> {
         NodeSpec {
             scheduling,
             labels: meta.labels,
+            domains: domains_from(spec.domains),
         },
     ))
 }

@@ -3,7 +3,7 @@
 use super::*;
 use haft_engine::command::{Command, PathFault, PathHealth};
 use haft_engine::ids::{DeviceName, Generation, NodeName};
-use haft_engine::spec::{FenceDeviceSpec, Observes};
+use haft_engine::spec::{Domains, FenceDeviceSpec, Observes};
 use haft_engine::state::{Device, Probed};
 use std::time::Duration;
 
@@ -30,6 +30,10 @@ fn spec() -> FenceDeviceSpec {
         deadline: Duration::from_secs(20),
         delay: Duration::from_millis(1_500),
         level: 2,
+        domains: Domains {
+            power: Some("feed-a".to_owned()),
+            network: None,
+        },
     }
 }
 

@@ -1,8 +1,9 @@
 //! The spec of a Node: the administrator's part; the node itself exists by joining.
 
+use super::domains;
 use crate::fields::Reader;
 use crate::yaml::Tree;
-use haft_engine::spec::{NodeSpec, Scheduling};
+use haft_engine::spec::{Domains, NodeSpec, Scheduling};
 use std::collections::BTreeMap;
 
 pub(super) fn read(
@@ -14,9 +15,14 @@ pub(super) fn read(
         return Some(NodeSpec {
             scheduling: Scheduling::Open,
             labels,
+            domains: Domains::default(),
         });
     };
-    let fields = reader.map(tree, "the spec of a Node", &["scheduling"])?;
+    let fields = reader.map(
+        tree,
+        "the spec of a Node",
+        &["scheduling", "powerDomain", "networkDomain"],
+    )?;
     let known = [
         ("open", Scheduling::Open),
         ("cordoned", Scheduling::Cordoned),
@@ -26,5 +32,10 @@ pub(super) fn read(
         None => Scheduling::Open,
         Some(tree) => reader.word(tree, "scheduling", &known)?,
     };
-    Some(NodeSpec { scheduling, labels })
+    let domains = domains(reader, fields)?;
+    Some(NodeSpec {
+        scheduling,
+        labels,
+        domains,
+    })
 }

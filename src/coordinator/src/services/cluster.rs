@@ -233,6 +233,9 @@ fn warnings(state: &ClusterState) -> Vec<String> {
             lines.push(format!("{} is allowed to run UNFENCED", resource.id));
         }
     }
+    for shared in haft_engine::domains::all_shared(state) {
+        lines.push(shared.to_string());
+    }
     for (name, device) in &state.devices {
         if let Some(why) = device.failing() {
             lines.push(format!("fencedevice/{name} fails its probes: {why}"));

@@ -92,7 +92,7 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
             state
                 .devices
                 .get(&name)
-                .map(|device| device_into(&name, device))
+                .map(|device| device_into(state, &name, device))
         })
         .await?;
         let fence_device = Some(found.ok_or_else(|| absent("fence device", &request.name))?);
@@ -111,7 +111,7 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
             state
                 .devices
                 .iter()
-                .map(|(name, device)| device_into(name, device))
+                .map(|(name, device)| device_into(state, name, device))
                 .collect()
         })
         .await?;
@@ -156,6 +156,7 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
                 let state = self.0.replica.state();
                 let device = state.devices.get(&name);
                 device_into(
+                    &state,
                     &name,
                     device.ok_or_else(|| absent("fence device", &name.0))?,
                 )

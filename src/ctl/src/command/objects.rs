@@ -156,6 +156,7 @@ async fn apply_node(
             metadata: Some(metadata),
             spec: Some(v1::NodeSpec {
                 scheduling: scheduling.into(),
+                domains: convert::domains_into(&spec.domains),
             }),
             status: None,
         }),

@@ -31,7 +31,7 @@ fn texts(map: &BTreeMap<String, String>) -> Map<String, Value> {
 pub(super) fn json(device: &v1::FenceDevice) -> (Value, Value) {
     let spec = device.spec.clone().unwrap_or_default();
     let status = device.status.clone().unwrap_or_default();
-    let shown = json!({
+    let mut shown = json!({
         "agent": spec.agent,
         "observes": observes(spec.observes),
         "targets": texts(&spec.targets),
@@ -41,6 +41,7 @@ pub(super) fn json(device: &v1::FenceDevice) -> (Value, Value) {
         "delay": span(spec.delay_ms),
         "level": spec.level,
     });
+    super::add_domains(&mut shown, spec.domains.as_ref());
     let status = json!({
         "health": status.health,
         "detail": status.detail,

@@ -12,7 +12,7 @@ use crate::ids::{
     ResourceId,
 };
 use crate::spec::{
-    Failback, FenceDeviceSpec, Isolation, ObjectSpec, Observes, ResourceSpec, Unfenced,
+    Domains, Failback, FenceDeviceSpec, Isolation, ObjectSpec, Observes, ResourceSpec, Unfenced,
     VirtualIpSpec,
 };
 use crate::state::{ClusterState, OrderPhase, Ownership};
@@ -182,6 +182,7 @@ impl Stage {
             secret_files: BTreeMap::new(),
             deadline: Duration::from_secs(5),
             level: 1,
+            domains: Domains::default(),
         };
         self.put(ObjectSpec::Device(DeviceName::from("bmc"), spec));
     }

@@ -3,6 +3,7 @@
 //! Advice only: an order tries every device whatever is said here.
 
 use super::Lines;
+use crate::domains::shared_by;
 use crate::ids::{DeviceName, NodeName};
 use crate::state::{ClusterState, Device};
 
@@ -23,6 +24,11 @@ pub(super) fn explain(state: &ClusterState, node: &NodeName, lines: &mut Lines) 
             lines.remedy(format!(
                 "repair the path to {name}: haftctl get fencedevice {name} -o yaml"
             ));
+        }
+    }
+    if let Some(node) = state.node_named(node) {
+        for shared in shared_by(state, node) {
+            lines.rule(shared.to_string());
         }
     }
     let mut levels: Vec<u8> = covering

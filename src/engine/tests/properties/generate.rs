@@ -12,8 +12,8 @@ use haft_engine::ids::{
     OrderId, RequestId, ResourceId, Token,
 };
 use haft_engine::spec::{
-    Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec,
-    Scheduling, Unfenced, VirtualIpSpec,
+    Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec, Observes,
+    ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use haft_engine::state::{ClusterState, Session};
 use proptest::prelude::*;
@@ -376,6 +376,7 @@ impl Maker<'_> {
                 NodeSpec {
                     scheduling: Scheduling::Standby,
                     labels: BTreeMap::new(),
+                    domains: Domains::default(),
                 },
             ),
             _ => self.vip(),
@@ -426,6 +427,7 @@ impl Maker<'_> {
             secret_files: BTreeMap::new(),
             deadline: Duration::from_secs(u64::from(self.field(2))),
             level: 1,
+            domains: Domains::default(),
         };
         ObjectSpec::Device(DeviceName::from("bmc"), spec)
     }

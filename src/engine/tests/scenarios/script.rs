@@ -72,6 +72,10 @@ fn administer(world: &mut World, words: &[&str]) -> Result<(), String> {
             let level = level.parse().map_err(|_| "bad level".to_owned())?;
             world.device(name, target, level)
         }
+        ["feed", name] => {
+            world.set_feed(name);
+            Ok(())
+        }
         ["path", device, "answers"] => {
             world.set_path(device, None);
             Ok(())
@@ -133,6 +137,13 @@ fn expect(world: &World, words: &[&str], line: &str) -> Result<(), String> {
         ["one", "entry", kinds @ ..] => return world.expect_entry(kinds),
         ["executor", ..] => world.executor(),
         ["transfer", ..] => world.transfer(),
+        ["why", "not", subject, "says", ..] => {
+            let told = expect(world, &["why", subject, "says"], line);
+            return match told {
+                Ok(()) => Err("why says so".to_owned()),
+                Err(_) => Ok(()),
+            };
+        }
         ["why", subject, "says", ..] => {
             let wanted = line.split_once(" says ").map_or("", |(_, text)| text);
             let subject = Subject::parse(subject).ok_or("not a subject")?;

@@ -12,6 +12,18 @@ impl World {
         })
     }
 
+    /// `feed NAME`: the power domain of what is applied from now on.
+    pub(crate) fn set_feed(&mut self, name: &str) {
+        self.feed = Some(name.to_owned());
+    }
+
+    fn domains(&self) -> Domains {
+        Domains {
+            power: self.feed.clone(),
+            network: None,
+        }
+    }
+
     pub(crate) fn device(&mut self, name: &str, target: &str, level: u8) -> Result<(), String> {
         let spec = FenceDeviceSpec {
             agent: "fence_haft_ipmi".to_owned(),
@@ -22,6 +34,7 @@ impl World {
             secret_files: BTreeMap::new(),
             deadline: Duration::from_secs(10),
             level,
+            domains: self.domains(),
         };
         self.put(ObjectSpec::Device(DeviceName::from(name), spec))
     }
@@ -84,6 +97,7 @@ impl World {
     pub(crate) fn schedule(&mut self, name: &str, scheduling: Scheduling) -> Result<(), String> {
         let spec = NodeSpec {
             scheduling,
+            domains: self.domains(),
             labels: BTreeMap::new(),
         };
         self.put(ObjectSpec::Node(NodeName::from(name), spec))

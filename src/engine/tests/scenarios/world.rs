@@ -15,8 +15,8 @@ use haft_engine::ids::{
 };
 use haft_engine::leader::{FenceRun, Input, Leader, Output, Report, Silence};
 use haft_engine::spec::{
-    Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec,
-    Scheduling, Unfenced, VirtualIpSpec,
+    Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec, Observes,
+    ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use haft_engine::state::{ClusterState, Node, Ownership, Resource, Session};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -67,6 +67,8 @@ pub(crate) struct World {
     transfers: Vec<NodeId>,
     /// Devices that fail their probes, and their words.
     broken: BTreeMap<DeviceName, String>,
+    /// The power domain of devices applied from now on.
+    feed: Option<String>,
     entries: Vec<Entry>,
     commits: bool,
     addresses: u8,
@@ -87,6 +89,7 @@ impl World {
             runs: VecDeque::new(),
             transfers: Vec::new(),
             broken: BTreeMap::new(),
+            feed: None,
             entries: Vec::new(),
             commits: true,
             addresses: 0,
