@@ -11,7 +11,7 @@ mod virtual_ip;
 
 pub use evidence::{event_into, evidence_into, order_into};
 pub use fence_device::{device_from, device_into, device_spec_into};
-pub use node::{NodeView, Silence, node_from, node_into};
+pub use node::{NodeView, Silence, after_fence_into, node_from, node_into};
 pub use session::{
     active_from, age_from, age_into, armed_from, assignment_from, assignment_into, failed_from,
     membership_from, membership_into, released_from, report_active, report_armed, report_failed,

@@ -18,7 +18,7 @@ mod ownership;
 mod probe;
 mod session;
 
-pub(crate) use fence::leaves_orphans;
+pub(crate) use fence::{leaves_orphans, wants_power};
 pub(crate) use ownership::proof_word;
 
 /// What one command did.

@@ -92,6 +92,8 @@ pub enum FenceCause {
         /// Which.
         resource: ResourceId,
     },
+    /// The node is proven off and its spec wants it on again (power on only).
+    AfterFence,
     /// An administrator asked.
     Administrator {
         /// Who (certificate name).

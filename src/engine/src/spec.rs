@@ -104,6 +104,16 @@ pub struct Domains {
     pub network: Option<String>,
 }
 
+/// What becomes of a node's power after a fence device has confirmed it off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AfterFence {
+    /// Somebody looks at it first.
+    #[default]
+    StayOff,
+    /// The leader orders it on again, unless it is quarantined.
+    PowerOn,
+}
+
 /// A node, as the administrator describes it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NodeSpec {
@@ -111,6 +121,8 @@ pub struct NodeSpec {
     pub scheduling: Scheduling,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
+    /// What follows a confirmed off.
+    pub after_fence: AfterFence,
     /// What it depends on.
     pub domains: Domains,
 }

@@ -8,8 +8,8 @@ use crate::pb::log as pb;
 use haft_engine::command::{FenceCause, HeartbeatKey, NodeRole, Registration, StatedAge};
 use haft_engine::ids::{DeviceName, LogIndex, NodeId, NodeName};
 use haft_engine::spec::{
-    Domains, Failback, FenceDeviceSpec, NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec,
-    Scheduling, Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, NodeSpec, ObjectRef, ObjectSpec, Observes,
+    ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -84,6 +84,7 @@ pub(super) fn node_into(spec: &NodeSpec) -> pb::NodeSpec {
     pb::NodeSpec {
         scheduling,
         labels: spec.labels.clone(),
+        power_on_after_fence: spec.after_fence == AfterFence::PowerOn,
         domains: domains_into(&spec.domains),
     }
 }
@@ -98,6 +99,11 @@ pub(super) fn node_from(form: pb::NodeSpec) -> Decoded<NodeSpec> {
     Ok(NodeSpec {
         scheduling,
         labels: form.labels,
+        after_fence: if form.power_on_after_fence {
+            AfterFence::PowerOn
+        } else {
+            AfterFence::StayOff
+        },
         domains: domains_from(form.domains),
     })
 }
@@ -267,7 +273,11 @@ pub(super) fn fence_cause_into(cause: &FenceCause) -> pb::FenceCause {
             administrator: true,
             by: by.clone(),
             reason: reason.clone(),
-            stop_failed: String::new(),
+            ..pb::FenceCause::default()
+        },
+        FenceCause::AfterFence => pb::FenceCause {
+            after_fence: true,
+            ..pb::FenceCause::default()
         },
     }
 }
@@ -279,6 +289,8 @@ pub(super) fn fence_cause_from(form: Option<pb::FenceCause>) -> Decoded<FenceCau
             by: form.by,
             reason: form.reason,
         }
+    } else if form.after_fence {
+        FenceCause::AfterFence
     } else if form.stop_failed.is_empty() {
         FenceCause::Orphans
     } else {

@@ -1,9 +1,9 @@
 //! What is written comes back the same.
 
 use super::*;
-use haft_engine::command::{Command, PathFault, PathHealth};
-use haft_engine::ids::{DeviceName, Generation, NodeName};
-use haft_engine::spec::{Domains, FenceDeviceSpec, Observes};
+use haft_engine::command::{Command, FenceAction, FenceCause, PathFault, PathHealth};
+use haft_engine::ids::{DeviceName, Generation, Incarnation, NodeId, NodeName, RequestId};
+use haft_engine::spec::{AfterFence, Domains, FenceDeviceSpec, NodeSpec, ObjectSpec, Observes};
 use haft_engine::state::{Device, Probed};
 use std::time::Duration;
 
@@ -71,4 +71,36 @@ fn devices_come_back_from_a_snapshot_with_what_their_probes_found() {
     }
     let read = decode_state(&encode_state(&state)).expect("what was written is readable");
     assert_eq!(read, state);
+}
+
+#[test]
+fn what_follows_a_fence_comes_back_from_the_log() {
+    let spec = NodeSpec {
+        after_fence: AfterFence::PowerOn,
+        domains: spec().domains,
+        ..NodeSpec::default()
+    };
+    let put = Command::Put {
+        object: ObjectSpec::Node(NodeName::from("n1"), spec),
+        expected: None,
+        request: RequestId::default(),
+    };
+    let intent = |cause| Command::FenceIntent {
+        node: NodeId(1),
+        incarnation: Incarnation(9),
+        action: FenceAction::On,
+        cause,
+        request: RequestId::default(),
+        first: None,
+    };
+    let by_hand = FenceCause::Administrator {
+        by: "alice".to_owned(),
+        reason: "a test".to_owned(),
+    };
+    let entry = Entry {
+        stamp_unix_ms: 12,
+        commands: vec![put, intent(FenceCause::AfterFence), intent(by_hand)],
+    };
+    let read = decode_entry(&encode_entry(&entry)).expect("what was written is readable");
+    assert_eq!(read, entry);
 }

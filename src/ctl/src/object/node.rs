@@ -14,6 +14,13 @@ fn scheduling(value: i32) -> &'static str {
     }
 }
 
+fn after_fence(value: i32) -> &'static str {
+    match v1::AfterFence::try_from(value) {
+        Ok(v1::AfterFence::PowerOn) => "power-on",
+        Ok(v1::AfterFence::StayOff | v1::AfterFence::Unspecified) | Err(_) => "stay-off",
+    }
+}
+
 fn action(value: i32) -> &'static str {
     match v1::FenceAction::try_from(value) {
         Ok(v1::FenceAction::Off) => "off",
@@ -56,7 +63,10 @@ pub(super) fn json(node: &v1::Node, orders: &[v1::FenceOrder]) -> (Value, Value)
     if !orders.is_empty() {
         shown["orders"] = orders.iter().map(order_json).collect();
     }
-    let mut wanted = json!({ "scheduling": scheduling(spec.scheduling) });
+    let mut wanted = json!({
+        "scheduling": scheduling(spec.scheduling),
+        "afterFence": after_fence(spec.after_fence),
+    });
     super::add_domains(&mut wanted, spec.domains.as_ref());
     (wanted, shown)
 }

@@ -17,8 +17,8 @@ use crate::ids::{
     OrderId, RequestId, ResourceId, Token,
 };
 use crate::spec::{
-    Domains, Failback, FenceDeviceSpec, Isolation, ObjectRef, ObjectSpec, Observes, ResourceSpec,
-    Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec,
+    Observes, ResourceSpec, Unfenced, VirtualIpSpec,
 };
 use crate::state::{ClusterState, EVENTS_MAX, Ownership, Proof, REQUESTS_MAX, Session};
 use std::collections::{BTreeMap, BTreeSet};

@@ -72,6 +72,10 @@ fn administer(world: &mut World, words: &[&str]) -> Result<(), String> {
             let level = level.parse().map_err(|_| "bad level".to_owned())?;
             world.device(name, target, level)
         }
+        ["after-fence", "power-on"] => {
+            world.power_on_after_fence();
+            Ok(())
+        }
         ["feed", name] => {
             world.set_feed(name);
             Ok(())

@@ -12,6 +12,11 @@ impl World {
         })
     }
 
+    /// `after-fence power-on`: of nodes applied from now on.
+    pub(crate) fn power_on_after_fence(&mut self) {
+        self.after_fence = AfterFence::PowerOn;
+    }
+
     /// `feed NAME`: the power domain of what is applied from now on.
     pub(crate) fn set_feed(&mut self, name: &str) {
         self.feed = Some(name.to_owned());
@@ -97,6 +102,7 @@ impl World {
     pub(crate) fn schedule(&mut self, name: &str, scheduling: Scheduling) -> Result<(), String> {
         let spec = NodeSpec {
             scheduling,
+            after_fence: self.after_fence,
             domains: self.domains(),
             labels: BTreeMap::new(),
         };

@@ -15,8 +15,8 @@ use haft_engine::ids::{
 };
 use haft_engine::leader::{FenceRun, Input, Leader, Output, Report, Silence};
 use haft_engine::spec::{
-    Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec, Observes,
-    ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec,
+    Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use haft_engine::state::{ClusterState, Node, Ownership, Resource, Session};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -69,6 +69,8 @@ pub(crate) struct World {
     broken: BTreeMap<DeviceName, String>,
     /// The power domain of devices applied from now on.
     feed: Option<String>,
+    /// What nodes applied from now on want after a fence.
+    after_fence: AfterFence,
     entries: Vec<Entry>,
     commits: bool,
     addresses: u8,
@@ -90,6 +92,7 @@ impl World {
             transfers: Vec::new(),
             broken: BTreeMap::new(),
             feed: None,
+            after_fence: AfterFence::StayOff,
             entries: Vec::new(),
             commits: true,
             addresses: 0,
@@ -471,7 +474,7 @@ impl World {
 
     pub(crate) fn answer(&mut self, verdict: Verdict) -> Result<(), String> {
         let run = self.runs.pop_front().ok_or("nothing is being executed")?;
-        if verdict == Verdict::Confirmed {
+        if verdict == Verdict::Confirmed && run.action == FenceAction::Off {
             self.machine(run.node)?.up = false;
         }
         self.step_leader(Input::FenceAnswered {
@@ -487,7 +490,11 @@ impl World {
         match self.runs.back() {
             None => "idle".to_owned(),
             Some(run) => format!(
-                "fences {} attempt {} status {:?}",
+                "{} {} attempt {} status {:?}",
+                match run.action {
+                    FenceAction::Off => "fences",
+                    FenceAction::On => "powers on",
+                },
                 self.name(run.node),
                 run.attempt,
                 run.status
