@@ -15,6 +15,7 @@ use haft_engine::command::NodeRole;
 use haft_engine::ids::NodeName;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Where the state of a node lives unless the file says otherwise.
 pub const DEFAULT_DATA_DIR: &str = "/var/lib/haft";
@@ -22,6 +23,9 @@ pub const DEFAULT_DATA_DIR: &str = "/var/lib/haft";
 pub const DEFAULT_WATCHDOG: &str = "/dev/watchdog";
 /// Where fence agents are looked up unless the file says otherwise.
 pub const DEFAULT_AGENT_DIRS: [&str; 2] = ["/usr/lib/haft/fence-agents", "/usr/sbin"];
+
+/// Time between two probes of a fence device unless the file says otherwise.
+pub const DEFAULT_PROBE_EVERY: Duration = Duration::from_secs(60);
 
 /// A checked configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -40,6 +44,8 @@ pub struct Config {
     pub ports: Ports,
     /// Absolute, never empty.
     pub agent_dirs: Vec<PathBuf>,
+    /// Time between two probes of a fence device, from 1 s to 1 h.
+    pub probe_every: Duration,
     /// The hardware watchdog that haft-agent arms when something it holds needs it.
     pub watchdog_device: PathBuf,
     /// Files that replace the identity's own, if the file names them.

@@ -55,6 +55,7 @@ async fn lead(context: &Arc<Context>, term: u64, inputs: &mut mpsc::Receiver<Inp
         let state = context.replica.state();
         Leader::new(context.own, context.timing, boot_now(), &state)
     };
+    machine.set_probing(context.config.probe_every);
     tracing::info!(term, "leading");
     let effective = context.effective_membership();
     step(context, term, &mut machine, Input::Membership(effective));

@@ -65,6 +65,7 @@ impl Agent {
             },
             watchdog_device: "/dev/null".into(),
             agent_dirs: Vec::new(),
+            probe_every: Duration::from_secs(60),
             tls: None,
             resources: Vec::new(),
         };
