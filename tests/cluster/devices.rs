@@ -42,6 +42,7 @@ fn what_cannot_switch_off_is_refused_when_it_is_applied() {
             "  parameters: { method: cycle }\n",
             "before the machine is off",
         ),
+        ("fence_sbd", "", "reads no power state"),
     ] {
         let refused = apply(&cluster, &device("d", agent, "n1", more));
         let told = stderr(&refused);
@@ -80,6 +81,70 @@ fn orders_are_carried_out_by_agents_of_the_field() {
         sim.power() == Power::Off
     });
     until(&cluster, "n3", "fence_dummy", &dummy_off);
+}
+
+#[test]
+fn a_device_that_stops_answering_is_told_of_and_recovers() {
+    let mut cluster = Coordinators::prepare();
+    for node in ["n1", "n2", "n3"] {
+        let path = cluster.config(node);
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, text + "fence: { probe_every_ms: 1000 }\n").unwrap();
+    }
+    cluster.form();
+    let mut sim = IpmiSim::start();
+    let password = cluster.folder.path().join("password");
+    std::fs::write(&password, PASSWORD).unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let bmc = format!(
+        "  deadline: 3s\n  parameters: {{ ip: 127.0.0.1, ipport: {}, username: {USER}, timeout: 2 }}\n  \
+         secretFiles: {{ password: {} }}\n",
+        sim.port(),
+        password.display()
+    );
+    let agent = haft_tests::built::executable("haft-fence-ipmi", "fence_haft_ipmi");
+    let object = device("bmc2", agent.to_str().unwrap(), "n2", &bmc);
+    succeeded(&apply(&cluster, &object));
+    health(&cluster, "Healthy");
+    sim.kill();
+    let failing = health(&cluster, "Failing");
+    assert_ne!(failing["detail"], "", "{failing}");
+    let told = cluster.json(&["cluster", "status"]).unwrap();
+    assert!(
+        told["warnings"]
+            .to_string()
+            .contains("bmc2 fails its probes"),
+        "{told}"
+    );
+    let why = cluster.ctl(&["why", "node/n2"]);
+    let why = String::from_utf8_lossy(&why.stdout).into_owned();
+    assert!(
+        why.contains("its only fence device bmc2 fails its probes"),
+        "{why}"
+    );
+    sim.revive();
+    health(&cluster, "Healthy");
+    let events = cluster.ctl(&["events"]);
+    let events = String::from_utf8_lossy(&events.stdout).into_owned();
+    for reason in ["FencePathDegraded", "FencePathRestored"] {
+        assert!(events.contains(reason), "{events}");
+    }
+}
+
+/// Waits until haftctl says this of the device, and gives its status.
+fn health(cluster: &Coordinators, wanted: &str) -> serde_json::Value {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut found = Err("not asked yet".to_owned());
+    while Instant::now() < deadline {
+        found = cluster.json(&["get", "fencedevice/bmc2"]);
+        if let Ok(device) = &found
+            && device["status"]["health"] == wanted
+        {
+            return device["status"].clone();
+        }
+        std::thread::yield_now();
+    }
+    panic!("bmc2 is not {wanted}: {found:?}");
 }
 
 /// Orders a node fenced and waits until its device says off and the order's evidence names the agent.

@@ -114,15 +114,7 @@ impl IpmiSim {
             "lan.conf",
             &lan_conf(address, port, &dir.join("chassis").display().to_string()),
         );
-        let log = std::fs::File::create(dir.join("log")).unwrap();
-        let child = Command::new("ipmi_sim")
-            .args(["-c", "lan.conf", "-f", "sim.emu", "-s", "state", "-n"])
-            .current_dir(&dir)
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().unwrap())
-            .stderr(log)
-            .spawn()
-            .expect("ipmi_sim is installed (Debian package openipmi)");
+        let child = Self::spawn(&dir);
         let mut sim = Self {
             child,
             address,
@@ -130,6 +122,27 @@ impl IpmiSim {
             dir,
         };
         sim.answers().then_some(sim)
+    }
+
+    fn spawn(dir: &std::path::Path) -> Child {
+        let log = std::fs::File::create(dir.join("log")).unwrap();
+        Command::new("ipmi_sim")
+            .args(["-c", "lan.conf", "-f", "sim.emu", "-s", "state", "-n"])
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap()
+    }
+
+    /// Starts it again after [`Self::kill`], on the same port.
+    ///
+    /// # Panics
+    /// When it does not answer.
+    pub fn revive(&mut self) {
+        self.child = Self::spawn(&self.dir);
+        assert!(self.answers(), "ipmi_sim answers again");
     }
 
     /// Asks for the channel's authentication capabilities until something comes back.

@@ -11,7 +11,7 @@ mod virtual_ip;
 
 pub use evidence::{event_into, evidence_into, order_into};
 pub use fence_device::{device_from, device_into, device_spec_into};
-pub use node::{NodeView, Silence, node_from, node_into};
+pub use node::{NodeView, Silence, after_fence_into, node_from, node_into};
 pub use session::{
     active_from, age_from, age_into, armed_from, assignment_from, assignment_into, failed_from,
     membership_from, membership_into, released_from, report_active, report_armed, report_failed,
@@ -19,7 +19,9 @@ pub use session::{
 };
 pub use virtual_ip::{vip_from, vip_into, vip_spec_from, vip_spec_into};
 
+use crate::pb::v1;
 use haft_engine::ids::{Epoch, Generation, LogIndex, ResourceId, Token};
+use haft_engine::spec::Domains;
 
 /// A message's field cannot become a value of the engine.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -91,6 +93,24 @@ pub fn request_id_from(bytes: &[u8]) -> Result<haft_engine::ids::RequestId, Fiel
                 "send 16 random bytes, or none",
             )
         })
+}
+
+/// Declared domains as the API says them; none if neither is.
+pub fn domains_into(domains: &Domains) -> Option<v1::Domains> {
+    (*domains != Domains::default()).then(|| v1::Domains {
+        power: domains.power.clone().unwrap_or_default(),
+        network: domains.network.clone().unwrap_or_default(),
+    })
+}
+
+/// Declared domains as the engine takes them.
+pub(crate) fn domains_from(domains: Option<v1::Domains>) -> Domains {
+    let domains = domains.unwrap_or_default();
+    let declared = |name: String| (!name.is_empty()).then_some(name);
+    Domains {
+        power: declared(domains.power),
+        network: declared(domains.network),
+    }
 }
 
 pub(crate) fn token_text(token: Token) -> String {

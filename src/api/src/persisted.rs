@@ -92,3 +92,6 @@ pub fn decode_state(bytes: &[u8]) -> Result<ClusterState, PersistedError> {
     })?;
     state_from::state(form)
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,9 @@ pub const DEFAULT_SBD_IO_TIMEOUT: Duration = Duration::from_secs(3);
 /// Where fence agents are looked up unless the file says otherwise.
 pub const DEFAULT_AGENT_DIRS: [&str; 2] = ["/usr/lib/haft/fence-agents", "/usr/sbin"];
 
+/// Time between two probes of a fence device unless the file says otherwise.
+pub const DEFAULT_PROBE_EVERY: Duration = Duration::from_secs(60);
+
 /// A checked configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
@@ -44,6 +47,8 @@ pub struct Config {
     pub ports: Ports,
     /// Absolute, never empty.
     pub agent_dirs: Vec<PathBuf>,
+    /// Time between two probes of a fence device, from 1 s to 1 h.
+    pub probe_every: Duration,
     /// The hardware watchdog that haft-agent arms when something it holds needs it.
     pub watchdog_device: PathBuf,
     /// Shared disks with poison pills that haft-agent obeys; nothing is watched without.

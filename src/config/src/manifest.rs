@@ -12,9 +12,12 @@ use crate::fields::{Fields, Reader};
 use crate::problem::Problems;
 use crate::yaml::{self, At, Source, Tree};
 use haft_engine::ids::{DeviceName, NodeName, ResourceId};
-use haft_engine::spec::{ObjectSpec, ResourceSpec};
+use haft_engine::spec::{Domains, ObjectSpec, ResourceSpec};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+
+/// Longest name of a power or network domain, in bytes; the same bound as at the cluster.
+const DOMAIN_MAX: usize = 63;
 
 /// The only version there is.
 pub const API_VERSION: &str = "haft/v1";
@@ -223,6 +226,30 @@ fn same_object(one: &ObjectSpec, other: &ObjectSpec) -> bool {
         | (ObjectSpec::Resource(..), ObjectSpec::Node(..) | ObjectSpec::Device(..))
         | (ObjectSpec::Device(..), ObjectSpec::Node(..) | ObjectSpec::Resource(..)) => false,
     }
+}
+
+/// `powerDomain` and `networkDomain` of a node or a fence device.
+fn domains(reader: &mut Reader<'_>, fields: Fields<'_>) -> Option<Domains> {
+    let mut named = |key: &str| match fields.get(key) {
+        None => Some(None),
+        Some(tree) => {
+            let text = reader.text(tree, key)?.to_owned();
+            if text.trim().is_empty() || text.len() > DOMAIN_MAX {
+                reader.refuse(
+                    tree.at,
+                    format!("{key} must be a word of 1 to {DOMAIN_MAX} bytes"),
+                    "name what fails as one, for instance `feed-a`, or leave it out",
+                );
+                return None;
+            }
+            Some(Some(text))
+        }
+    };
+    let (power, network) = (named("powerDomain"), named("networkDomain"));
+    Some(Domains {
+        power: power?,
+        network: network?,
+    })
 }
 
 #[cfg(test)]

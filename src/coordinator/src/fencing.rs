@@ -10,28 +10,20 @@ use crate::secret_file::read_secret;
 use haft_engine::command::{FenceAction, Verdict};
 use haft_engine::ids::DeviceName;
 use haft_engine::leader::{FenceRun, Input, StatusFirst};
-use haft_engine::spec::FenceDeviceSpec;
+use haft_engine::spec::{FenceDeviceSpec, Observes};
 use haft_engine::state::OrderPhase;
 use haft_fence_protocol::caller::{
-    Call, DeviceLock, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters, adopt_off,
+    AgentPath, Call, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters, adopt_off,
     confirm_off, run,
 };
 use haft_fence_protocol::{Action, Secret};
-use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::time::Instant;
+use std::sync::Arc;
+use tokio::time::{Instant, sleep_until};
 
-/// One lock per device, so that a device does one action at a time.
-#[derive(Default)]
-pub struct DeviceLocks(Mutex<BTreeMap<DeviceName, DeviceLock>>);
+mod lane;
 
-impl DeviceLocks {
-    fn of(&self, device: &DeviceName) -> DeviceLock {
-        let mut locks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        locks.entry(device.clone()).or_default().clone()
-    }
-}
+pub use lane::DeviceLocks;
 
 /// What one device proved.
 struct Finding {
@@ -85,12 +77,40 @@ fn weaker(left: Verdict, right: Verdict) -> Verdict {
     }
 }
 
+/// What proves this device's off: the agent's own word for it, unless the device observes no power at all.
+pub(crate) fn off_proof(observes: Observes, agent: &AgentPath) -> OffProof {
+    match observes {
+        Observes::Power => OffProof::for_agent(agent),
+        Observes::Poison => OffProof::AgentWaits,
+    }
+}
+
+/// Waits the device's delay before an off. The order is checked again afterwards, once the device is free.
+async fn wait_delay(
+    context: &Context,
+    action: FenceAction,
+    device: &DeviceName,
+    deadline: Instant,
+) {
+    let delay = match action {
+        FenceAction::On => return,
+        FenceAction::Off => {
+            let state = context.replica.state();
+            state.devices.get(device).map(|device| device.spec.delay)
+        }
+    };
+    if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
+        sleep_until((Instant::now() + delay).min(deadline)).await;
+    }
+}
+
 async fn one_device(
     context: &Context,
     order: &FenceRun,
     device: &DeviceName,
     deadline: Instant,
 ) -> Finding {
+    wait_delay(context, order.action, device, deadline).await;
     let (spec, plug) = {
         let state = context.replica.state();
         let Some(configured) = state.devices.get(device) else {
@@ -116,11 +136,11 @@ async fn one_device(
         Ok(agent) => agent,
         Err(error) => return Finding::unknown(error.to_string()),
     };
-    let parameters = match parameters(&spec, &plug.0, &plug.1) {
+    let parameters = match secret_parameters(&spec, &[("nodename", &plug.0), ("plug", &plug.1)]) {
         Ok(parameters) => parameters,
         Err(why) => return Finding::unknown(why),
     };
-    let Ok(mut turn) = context.devices.of(device).turn(deadline).await else {
+    let Ok(mut turn) = context.devices.of(device).for_order(deadline).await else {
         return Finding::unknown("the device was busy until the deadline");
     };
     if let Err(why) = still_ordered(context, order) {
@@ -128,7 +148,7 @@ async fn one_device(
     }
     match order.action {
         FenceAction::Off => {
-            let proof = OffProof::for_agent(&agent);
+            let proof = off_proof(spec.observes, &agent);
             let off = OffOrder {
                 agent: &agent,
                 parameters: &parameters,
@@ -136,8 +156,8 @@ async fn one_device(
                 deadline,
             };
             let answer = match order.status {
-                StatusFirst::Yes => adopt_off(&mut turn, &off).await,
-                StatusFirst::No => confirm_off(&mut turn, &off).await,
+                StatusFirst::Yes => adopt_off(&mut turn.turn, &off).await,
+                StatusFirst::No => confirm_off(&mut turn.turn, &off).await,
             };
             off_finding(answer)
         }
@@ -148,7 +168,7 @@ async fn one_device(
                 parameters: &parameters,
                 deadline,
             };
-            on_finding(run(&mut turn, &call).await.outcome)
+            on_finding(run(&mut turn.turn, &call).await.outcome)
         }
     }
 }
@@ -211,16 +231,19 @@ fn still_ordered(context: &Context, run: &FenceRun) -> Result<(), String> {
     }
 }
 
-/// The device's parameters, the plug and the node's name; secrets are read from their files each time.
-fn parameters(spec: &FenceDeviceSpec, node: &str, plug: &str) -> Result<Parameters, String> {
+/// The device's parameters and those `of_call`; secrets are read from their files each time.
+pub(crate) fn secret_parameters(
+    spec: &FenceDeviceSpec,
+    of_call: &[(&str, &str)],
+) -> Result<Parameters, String> {
     let mut list = Vec::new();
     let plain =
         |name: &str, value: &str| Parameter::plain(name, value).map_err(|error| error.to_string());
     for (name, value) in &spec.parameters {
         list.push(plain(name, value)?);
     }
-    for (name, value) in [("nodename", node), ("plug", plug)] {
-        if !spec.parameters.contains_key(name) {
+    for (name, value) in of_call {
+        if !spec.parameters.contains_key(*name) {
             list.push(plain(name, value)?);
         }
     }
@@ -230,4 +253,40 @@ fn parameters(spec: &FenceDeviceSpec, node: &str, plug: &str) -> Result<Paramete
         list.push(secret.map_err(|error| error.to_string())?);
     }
     Parameters::new(list).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use haft_fence_protocol::caller::AgentDirs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_device_that_observes_poison_is_never_proven_by_status_whatever_its_agent_is_called() {
+        let folder = tempfile::tempdir().expect("a temporary directory");
+        let agent = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "#!/bin/true\n").expect("an agent");
+            let mode = std::fs::Permissions::from_mode(0o755);
+            std::fs::set_permissions(&path, mode).expect("its mode");
+            AgentDirs::new(vec![folder.path().to_owned()])
+                .find(name)
+                .expect("an executable of our own")
+        };
+        let proven = |observes, name: &str| match off_proof(observes, &agent(name)) {
+            OffProof::AgentWaits => "waits",
+            OffProof::AgentReadsTwice => "reads twice",
+            OffProof::StatusTwice { .. } => "status twice",
+        };
+        let rows = [
+            ("fence_haft_sbd", Observes::Poison, "waits"),
+            ("fence_disk_of_ours", Observes::Poison, "waits"),
+            ("fence_haft_ipmi", Observes::Poison, "waits"),
+            ("fence_haft_ipmi", Observes::Power, "reads twice"),
+            ("fence_disk_of_ours", Observes::Power, "status twice"),
+        ];
+        for (name, observes, proof) in rows {
+            assert_eq!(proven(observes, name), proof, "{name} {observes:?}");
+        }
+    }
 }

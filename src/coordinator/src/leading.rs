@@ -7,6 +7,7 @@ use crate::clock::{boot_now, wall_unix_ms};
 use crate::consensus::{Condition, Leadership};
 use crate::context::Context;
 use crate::fencing;
+use crate::probing;
 use haft_api::persisted;
 use haft_engine::clock::Moment;
 use haft_engine::command::Entry;
@@ -54,6 +55,7 @@ async fn lead(context: &Arc<Context>, term: u64, inputs: &mut mpsc::Receiver<Inp
         let state = context.replica.state();
         Leader::new(context.own, context.timing, boot_now(), &state)
     };
+    machine.set_probing(context.config.probe_every);
     tracing::info!(term, "leading");
     let effective = context.effective_membership();
     step(context, term, &mut machine, Input::Membership(effective));
@@ -130,6 +132,15 @@ fn perform(context: &Arc<Context>, term: u64, output: Output) {
             ask_ages(&context, node, incarnation, closing);
         }
         Output::Fence(run) => drop(tokio::spawn(fencing::execute(context, run))),
+        Output::Probe {
+            device,
+            generation,
+            deadline,
+        } => {
+            drop(tokio::spawn(probing::execute(
+                context, device, generation, deadline,
+            )));
+        }
         Output::TransferTo(node) => drop(tokio::spawn(transfer(context, node))),
     }
 }

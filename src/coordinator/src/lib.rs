@@ -12,6 +12,7 @@ pub mod leading;
 pub mod members;
 pub mod peers;
 pub mod pki;
+pub mod probing;
 pub mod replica;
 pub mod seals;
 pub mod secret_file;

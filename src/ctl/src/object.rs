@@ -230,6 +230,19 @@ pub(crate) fn timestamp(unix_ms: u64) -> String {
         .unwrap_or_default()
 }
 
+/// `powerDomain` and `networkDomain`, where they are declared.
+fn add_domains(spec: &mut Value, domains: Option<&v1::Domains>) {
+    let Some(domains) = domains else { return };
+    for (key, name) in [
+        ("powerDomain", &domains.power),
+        ("networkDomain", &domains.network),
+    ] {
+        if !name.is_empty() {
+            spec[key] = json!(name);
+        }
+    }
+}
+
 /// How long ago, for tables: `12s`, `5m`, `3h`, `9d`.
 pub(crate) fn age(unix_ms: u64) -> String {
     if unix_ms == 0 {

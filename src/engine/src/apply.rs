@@ -15,9 +15,10 @@ mod fence;
 mod joining;
 mod object;
 mod ownership;
+mod probe;
 mod session;
 
-pub(crate) use fence::leaves_orphans;
+pub(crate) use fence::{leaves_orphans, wants_power};
 pub(crate) use ownership::proof_word;
 
 /// What one command did.
@@ -210,7 +211,8 @@ fn request_of(command: &Command) -> Option<RequestId> {
         | Command::FenceAttempt { .. }
         | Command::FenceVerdict { .. }
         | Command::FenceHeld { .. }
-        | Command::FenceCancelled { .. } => None,
+        | Command::FenceCancelled { .. }
+        | Command::DeviceProbed { .. } => None,
     }
 }
 
@@ -239,6 +241,11 @@ fn apply_command(state: &mut ClusterState, at: At, command: &Command) -> Result<
         | Command::FenceHeld { .. }
         | Command::FenceCancelled { .. }
         | Command::ConfirmOff { .. } => fence::apply(state, at, command),
+        Command::DeviceProbed {
+            device,
+            generation,
+            health,
+        } => probe::probed(state, at, device, *generation, health),
         Command::Put {
             object, expected, ..
         } => object::put(state, at, object, *expected),

@@ -5,8 +5,8 @@
 //! This file only names them; what they do is in `apply`.
 
 use crate::ids::{
-    BootId, ClusterId, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName, OrderId,
-    RequestId, ResourceId, Token,
+    BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
+    OrderId, RequestId, ResourceId, Token,
 };
 use crate::spec::{ObjectRef, ObjectSpec};
 use std::collections::BTreeSet;
@@ -92,6 +92,8 @@ pub enum FenceCause {
         /// Which.
         resource: ResourceId,
     },
+    /// The node is proven off and its spec wants it on again (power on only).
+    AfterFence,
     /// An administrator asked.
     Administrator {
         /// Who (certificate name).
@@ -375,6 +377,16 @@ pub enum Command {
         request: RequestId,
     },
 
+    /// A probe of a fence device found something else than the one before (hazards R20).
+    DeviceProbed {
+        /// Which device.
+        device: DeviceName,
+        /// The spec's version that was probed.
+        generation: Generation,
+        /// What was found.
+        health: PathHealth,
+    },
+
     /// Creates or replaces an object.
     Put {
         /// The object.
@@ -393,6 +405,48 @@ pub enum Command {
         /// Retry identity.
         request: RequestId,
     },
+}
+
+/// What a probe found out about the path to a fence device: its agent's `monitor`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PathHealth {
+    /// The device answered.
+    Healthy,
+    /// It did not.
+    Failing {
+        /// In which way; another way is news, other words are not.
+        fault: PathFault,
+        /// The agent's words, for people; no secrets.
+        why: String,
+    },
+}
+
+/// In which way a probe fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PathFault {
+    /// The agent could not be started: it or a secret's file is missing on the leader.
+    NotRunnable,
+    /// The agent ended with a failure.
+    Failed,
+    /// The agent did not end in time.
+    NoAnswer,
+}
+
+impl PathHealth {
+    /// Whether both say the same, whatever the words.
+    pub fn is_like(&self, other: &PathHealth) -> bool {
+        match (self, other) {
+            (PathHealth::Healthy, PathHealth::Healthy) => true,
+            (
+                PathHealth::Failing { fault, .. },
+                PathHealth::Failing {
+                    fault: other_fault, ..
+                },
+            ) => fault == other_fault,
+            (PathHealth::Healthy, PathHealth::Failing { .. })
+            | (PathHealth::Failing { .. }, PathHealth::Healthy) => false,
+        }
+    }
 }
 
 /// Why an owner is asked to stop.

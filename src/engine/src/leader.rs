@@ -12,19 +12,21 @@
 //! - `judge`: silence, closings, ages (R2); who may join anew (R5, R10).
 //! - `placement`: who should own what, and who should let go.
 //! - `fencing`: orders, attempts, adoption (R5).
+//! - `probing`: whether the fence devices answer.
 //! - `steering`: leadership away from owners (R9).
 
 mod draft;
 mod fencing;
 mod judge;
 pub mod placement;
+mod probing;
 mod reports;
 mod steering;
 
 use crate::apply::Outcome;
 use crate::clock::{Moment, Timing};
-use crate::command::{Entry, FenceAction, Probe, StatedAge, Verdict, VoterSets};
-use crate::ids::{BootId, DeviceName, Incarnation, LogIndex, NodeId, OrderId};
+use crate::command::{Entry, FenceAction, PathHealth, Probe, StatedAge, Verdict, VoterSets};
+use crate::ids::{BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, OrderId};
 use crate::state::{ClusterState, Session};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -77,6 +79,15 @@ pub enum Input {
         /// The devices' words.
         detail: String,
     },
+    /// A probe is over.
+    Probed {
+        /// Which device.
+        device: DeviceName,
+        /// The spec's version that was asked for.
+        generation: Generation,
+        /// What it found; `None` if an order needed the device first.
+        health: Option<PathHealth>,
+    },
 }
 
 /// What an owner reports over its stream; relayed by any coordinator, it counts when committed.
@@ -117,6 +128,15 @@ pub enum Output {
     },
     /// Run a try whose `FenceAttempt` is committed with this coordinator as executor.
     Fence(FenceRun),
+    /// Run the device's `monitor`, unless and until an order needs the device.
+    Probe {
+        /// Which device.
+        device: DeviceName,
+        /// The spec's version to be probed.
+        generation: Generation,
+        /// Kill the agent at this moment.
+        deadline: Moment,
+    },
     /// Hand leadership to this coordinator, whose node owns nothing (R9).
     TransferTo(NodeId),
 }
@@ -180,6 +200,7 @@ pub struct Leader {
     fencing: fencing::Fencing,
     steering: steering::Steering,
     reports: reports::Reports,
+    probing: probing::Probing,
     next_wake: Moment,
 }
 
@@ -244,6 +265,7 @@ impl Leader {
             fencing: fencing::Fencing::default(),
             steering: steering::Steering::default(),
             reports: reports::Reports::default(),
+            probing: probing::Probing::default(),
             next_wake: now,
         }
     }
@@ -252,6 +274,11 @@ impl Leader {
     /// it, a voter counts as live while its node's session is open or it has just stated an age.
     pub fn set_peers(&mut self, live: BTreeSet<NodeId>) {
         self.peers = Some(live);
+    }
+
+    /// Probes every fence device at this interval, instead of every 60 s.
+    pub fn set_probing(&mut self, every: Duration) {
+        self.probing.set_every(every);
     }
 
     /// One step. `silences` holds an entry for every node with a live session. `stamp_unix_ms` goes
@@ -285,6 +312,7 @@ impl Leader {
         let mut outputs = Vec::new();
         self.judge.ask(&view, &mut outputs, &mut wake);
         self.fencing.run(&view, &mut outputs, &mut wake);
+        self.probing.run(&view, &mut outputs, &mut wake);
         if now < self.pause {
             wake.at(self.pause);
         } else if self.in_flight.len() < IN_FLIGHT_MAX {
@@ -309,6 +337,7 @@ impl Leader {
         self.judge.plan(view, &mut draft, &self.fencing, wake);
         self.fencing.plan(view, &mut draft, &self.judge, wake);
         self.placement.plan(view, &mut draft, wake);
+        self.probing.plan(&mut draft);
         let entry = draft.into_entry();
         if entry.commands.is_empty() {
             if !busy {
@@ -354,6 +383,11 @@ impl Leader {
             } => self
                 .fencing
                 .on_answer(order, fencing::Answer::new(attempt, verdict, detail)),
+            Input::Probed {
+                device,
+                generation,
+                health,
+            } => self.probing.on_answer(now, device, generation, health),
         }
     }
 

@@ -95,6 +95,25 @@ pub enum Scheduling {
     Standby,
 }
 
+/// What a machine or a device needs to live, as the administrator names it: what one failure takes away at once.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Domains {
+    /// Where its power comes from, for instance `feed-a`; `None` if not declared.
+    pub power: Option<String>,
+    /// The network that reaches it, for instance `switch-1`; `None` if not declared.
+    pub network: Option<String>,
+}
+
+/// What becomes of a node's power after a fence device has confirmed it off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum AfterFence {
+    /// Somebody looks at it first.
+    #[default]
+    StayOff,
+    /// The leader orders it on again, unless it is quarantined.
+    PowerOn,
+}
+
 /// A node, as the administrator describes it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct NodeSpec {
@@ -102,6 +121,10 @@ pub struct NodeSpec {
     pub scheduling: Scheduling,
     /// Free labels.
     pub labels: BTreeMap<String, String>,
+    /// What follows a confirmed off.
+    pub after_fence: AfterFence,
+    /// What it depends on.
+    pub domains: Domains,
 }
 
 /// What a fence device observes, which decides what its success proves (R5).
@@ -133,6 +156,8 @@ pub struct FenceDeviceSpec {
     pub delay: Duration,
     /// Order in which levels are tried; devices of the same level must all succeed. 1 is first.
     pub level: u8,
+    /// What it depends on.
+    pub domains: Domains,
 }
 
 /// Any object an administrator can apply.

@@ -5,7 +5,7 @@
 
 use crate::command::{
     Attestation, Difficulty, FenceAction, FenceCause, HeartbeatKey, HoldReason, NodeRole,
-    RelinquishCause, StatedAge, Verdict, VoterSets,
+    PathHealth, RelinquishCause, StatedAge, Verdict, VoterSets,
 };
 use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
@@ -286,6 +286,27 @@ pub struct Device {
     pub spec: FenceDeviceSpec,
     /// Version.
     pub generation: Generation,
+    /// What the last recorded probe of this version found; none yet if absent.
+    pub probed: Option<Probed>,
+}
+
+impl Device {
+    /// Why its last recorded probe failed, if it did.
+    pub fn failing(&self) -> Option<&str> {
+        match &self.probed.as_ref()?.health {
+            PathHealth::Healthy => None,
+            PathHealth::Failing { why, .. } => Some(why),
+        }
+    }
+}
+
+/// The recorded finding of a probe.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Probed {
+    /// What was found.
+    pub health: PathHealth,
+    /// Stamp of the entry since which the path is healthy, or failing.
+    pub since_unix_ms: u64,
 }
 
 /// An order to isolate (or power on) a node.

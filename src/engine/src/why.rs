@@ -12,6 +12,7 @@ use std::fmt;
 
 mod node;
 mod order;
+mod paths;
 mod resource;
 
 /// What is asked about.

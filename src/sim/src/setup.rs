@@ -18,7 +18,7 @@ use haft_engine::command::{Command, Entry, HeartbeatKey, NodeRole, Registration,
 use haft_engine::ids::{
     ClusterId, DeviceName, Epoch, LogIndex, NodeId, NodeName, RequestId, ResourceId,
 };
-use haft_engine::spec::{FenceDeviceSpec, Isolation, ObjectSpec, Observes, ResourceSpec};
+use haft_engine::spec::{Domains, FenceDeviceSpec, Isolation, ObjectSpec, Observes, ResourceSpec};
 use haft_engine::state::ClusterState;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -251,5 +251,6 @@ fn device(shape: &Shape, state: &ClusterState) -> FenceDeviceSpec {
         secret_files: BTreeMap::new(),
         deadline: Duration::max(shape.timing.ttl * 2, Duration::from_millis(1_000)),
         level: 1,
+        domains: Domains::default(),
     }
 }

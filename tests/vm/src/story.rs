@@ -181,7 +181,10 @@ impl Story {
 }
 
 /// Stories whose part of the product is not there yet. A story is switched on by deleting its line.
-const AWAITED: &[(Story, &str)] = &[(Story::PoisonPill, "the agent's SBD watcher")];
+const AWAITED: &[(Story, &str)] = &[(
+    Story::PoisonPill,
+    "an sbd section in the guests' configuration",
+)];
 
 /// Prints the stories.
 pub fn list() {

@@ -66,6 +66,7 @@ impl Agent {
             watchdog_device: "/dev/null".into(),
             sbd: None,
             agent_dirs: Vec::new(),
+            probe_every: Duration::from_secs(60),
             tls: None,
             resources: Vec::new(),
         };

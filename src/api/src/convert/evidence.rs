@@ -85,6 +85,7 @@ pub fn order_into(state: &ClusterState, order: &FenceOrder) -> v1::FenceOrder {
         FenceCause::StopFailed { resource } => {
             format!("it cannot prove that it has stopped {resource}")
         }
+        FenceCause::AfterFence => "it was confirmed off and is to be powered on".to_owned(),
         FenceCause::Administrator { by, reason } => format!("{by}: {reason}"),
     };
     let phase = match &order.phase {

@@ -1,15 +1,16 @@
 //! Fence devices both ways.
 
-use super::{FieldError, wrong};
+use super::{FieldError, domains_from, domains_into, wrong};
 use crate::pb::v1;
+use haft_engine::domains::all_shared;
 use haft_engine::ids::{DeviceName, NodeName};
 use haft_engine::spec::{FenceDeviceSpec, Observes};
-use haft_engine::state::Device;
+use haft_engine::state::{ClusterState, Device};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The object as users see it.
-pub fn device_into(name: &DeviceName, device: &Device) -> v1::FenceDevice {
+pub fn device_into(state: &ClusterState, name: &DeviceName, device: &Device) -> v1::FenceDevice {
     v1::FenceDevice {
         metadata: Some(v1::ObjectMeta {
             name: name.0.clone(),
@@ -17,7 +18,31 @@ pub fn device_into(name: &DeviceName, device: &Device) -> v1::FenceDevice {
             labels: BTreeMap::new(),
         }),
         spec: Some(device_spec_into(&device.spec)),
-        status: Some(v1::FenceDeviceStatus::default()),
+        status: Some(status_into(state, name, device)),
+    }
+}
+
+fn status_into(state: &ClusterState, name: &DeviceName, device: &Device) -> v1::FenceDeviceStatus {
+    let detail = device.failing().unwrap_or_default().to_owned();
+    let health = match &device.probed {
+        None => "Unprobed",
+        Some(_) if device.failing().is_some() => "Failing",
+        Some(_) => "Healthy",
+    };
+    let mut attention = Vec::new();
+    if let Some(why) = device.failing() {
+        attention.push(format!("fails its probes: {why}"));
+    }
+    let shared = all_shared(state)
+        .into_iter()
+        .filter(|shared| shared.devices.contains(name));
+    attention.extend(shared.map(|shared| shared.to_string()));
+    let since = device.probed.as_ref().map(|probed| probed.since_unix_ms);
+    v1::FenceDeviceStatus {
+        message: attention.join("; "),
+        health: health.to_owned(),
+        detail,
+        health_since_unix_ms: since.unwrap_or_default(),
     }
 }
 
@@ -40,6 +65,7 @@ pub fn device_spec_into(spec: &FenceDeviceSpec) -> v1::FenceDeviceSpec {
         deadline_ms: u64::try_from(spec.deadline.as_millis()).unwrap_or(u64::MAX),
         level: u32::from(spec.level),
         delay_ms: u64::try_from(spec.delay.as_millis()).unwrap_or(u64::MAX),
+        domains: domains_into(&spec.domains),
     }
 }
 
@@ -76,6 +102,7 @@ pub fn device_from(object: v1::FenceDevice) -> Result<(DeviceName, FenceDeviceSp
         deadline: Duration::from_millis(deadline_ms),
         level: level.max(1),
         delay: Duration::from_millis(spec.delay_ms),
+        domains: domains_from(spec.domains),
     };
     Ok((DeviceName(name), spec))
 }

@@ -1,10 +1,10 @@
 //! Nodes as users see them.
 
-use super::{FieldError, wrong};
+use super::{FieldError, domains_from, domains_into, wrong};
 use crate::pb::v1;
 use haft_engine::command::NodeRole;
 use haft_engine::ids::{NodeId, NodeName};
-use haft_engine::spec::{NodeSpec, Scheduling};
+use haft_engine::spec::{AfterFence, NodeSpec, Scheduling};
 use haft_engine::state::{ClusterState, Ending, Node, Ownership, Session};
 
 /// What the answering coordinator knows beside the replicated state.
@@ -52,6 +52,8 @@ pub fn node_into(state: &ClusterState, node: &Node, view: NodeView) -> v1::Node 
         }),
         spec: Some(v1::NodeSpec {
             scheduling: scheduling.into(),
+            domains: domains_into(&node.spec.domains),
+            after_fence: after_fence_into(node.spec.after_fence).into(),
         }),
         status: Some(v1::NodeStatus {
             id: node.id.0,
@@ -70,6 +72,14 @@ pub fn node_into(state: &ClusterState, node: &Node, view: NodeView) -> v1::Node 
                 String::new()
             },
         }),
+    }
+}
+
+/// What follows a confirmed off, as the API says it.
+pub fn after_fence_into(after_fence: AfterFence) -> v1::AfterFence {
+    match after_fence {
+        AfterFence::StayOff => v1::AfterFence::StayOff,
+        AfterFence::PowerOn => v1::AfterFence::PowerOn,
     }
 }
 
@@ -103,7 +113,12 @@ pub fn node_from(object: v1::Node) -> Result<(NodeName, NodeSpec), FieldError> {
     if meta.name.is_empty() {
         return Err(wrong("metadata.name", "missing", "name the node"));
     }
-    let scheduling = match object.spec.unwrap_or_default().scheduling() {
+    let spec = object.spec.unwrap_or_default();
+    let after_fence = match spec.after_fence() {
+        v1::AfterFence::Unspecified | v1::AfterFence::StayOff => AfterFence::StayOff,
+        v1::AfterFence::PowerOn => AfterFence::PowerOn,
+    };
+    let scheduling = match spec.scheduling() {
         v1::Scheduling::Unspecified | v1::Scheduling::Open => Scheduling::Open,
         v1::Scheduling::Cordoned => Scheduling::Cordoned,
         v1::Scheduling::Standby => Scheduling::Standby,
@@ -113,6 +128,8 @@ pub fn node_from(object: v1::Node) -> Result<(NodeName, NodeSpec), FieldError> {
         NodeSpec {
             scheduling,
             labels: meta.labels,
+            after_fence,
+            domains: domains_from(spec.domains),
         },
     ))
 }

@@ -1,8 +1,8 @@
 //! Persisted forms to engine commands.
 
 use super::field::{
-    Decoded, action_from, array, cause_from, difficulty_from, guard_from, hold_from, missing,
-    request_from, required, resource_from, token_from, verdict_from, voters_from,
+    Decoded, action_from, array, cause_from, difficulty_from, guard_from, health_from, hold_from,
+    missing, request_from, required, resource_from, token_from, verdict_from, voters_from,
 };
 
 use super::spec::{
@@ -11,7 +11,8 @@ use super::spec::{
 use crate::pb::log as pb;
 use haft_engine::command::{Command, FenceAttemptPlan, Probe};
 use haft_engine::ids::{
-    BootId, ClusterId, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName, OrderId,
+    BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
+    OrderId,
 };
 use pb::command::Command as Form;
 use std::time::Duration;
@@ -40,6 +41,11 @@ pub(super) fn command(form: pb::Command) -> Decoded<Command> {
         | Form::FenceHeld(_)
         | Form::FenceCancelled(_)
         | Form::ConfirmOff(_)) => fencing(form),
+        Form::DeviceProbed(form) => Ok(Command::DeviceProbed {
+            device: DeviceName(form.device),
+            generation: Generation(form.generation),
+            health: health_from(required(form.health, "health")?)?,
+        }),
         Form::Put(put) => Ok(Command::Put {
             object: object_from(put.object)?,
             expected: put.expected.map(Generation),

@@ -1,8 +1,8 @@
 //! Engine commands to their persisted forms.
 
 use super::field::{
-    action_into, cause_into, difficulty_into, guard_into, hold_into, nanos, request_into,
-    token_into, verdict_into, voters_into,
+    action_into, cause_into, difficulty_into, guard_into, health_into, hold_into, nanos,
+    request_into, token_into, verdict_into, voters_into,
 };
 use super::spec::{
     age_into, fence_cause_into, key_into, object_into, reference_into, registration_into,
@@ -41,6 +41,15 @@ fn form(command: &Command) -> Form {
         | Command::FenceHeld { .. }
         | Command::FenceCancelled { .. }
         | Command::ConfirmOff { .. } => fencing(command),
+        Command::DeviceProbed {
+            device,
+            generation,
+            health,
+        } => Form::DeviceProbed(pb::DeviceProbed {
+            device: device.0.clone(),
+            generation: generation.0,
+            health: Some(health_into(health)),
+        }),
         Command::Put {
             object,
             expected,

@@ -3,7 +3,8 @@
 use super::PersistedError;
 use crate::pb::log as pb;
 use haft_engine::command::{
-    Attestation, Difficulty, FenceAction, HoldReason, RelinquishCause, Verdict, VoterSets,
+    Attestation, Difficulty, FenceAction, HoldReason, PathFault, PathHealth, RelinquishCause,
+    Verdict, VoterSets,
 };
 use haft_engine::ids::{Epoch, LogIndex, NodeId, RequestId, ResourceId, Token};
 use haft_engine::spec::Isolation;
@@ -49,6 +50,32 @@ pub(super) fn resource_from(text: &str) -> Decoded<ResourceId> {
         .strip_prefix("vip/")
         .ok_or_else(|| missing("resource"))?;
     Ok(ResourceId::vip(name))
+}
+
+pub(super) fn health_into(health: &PathHealth) -> pb::PathHealth {
+    match health {
+        PathHealth::Healthy => pb::PathHealth::default(),
+        PathHealth::Failing { fault, why } => pb::PathHealth {
+            fault: match fault {
+                PathFault::NotRunnable => 1,
+                PathFault::Failed => 2,
+                PathFault::NoAnswer => 3,
+            },
+            why: why.clone(),
+        },
+    }
+}
+
+pub(super) fn health_from(form: pb::PathHealth) -> Decoded<PathHealth> {
+    let fault = match form.fault {
+        0 => return Ok(PathHealth::Healthy),
+        1 => PathFault::NotRunnable,
+        2 => PathFault::Failed,
+        3 => PathFault::NoAnswer,
+        _ => return Err(missing("path fault")),
+    };
+    let why = form.why;
+    Ok(PathHealth::Failing { fault, why })
 }
 
 pub(super) fn token_into(token: Token) -> Option<pb::Token> {

@@ -8,8 +8,8 @@ use crate::pb::log as pb;
 use haft_engine::command::{FenceCause, HeartbeatKey, NodeRole, Registration, StatedAge};
 use haft_engine::ids::{DeviceName, LogIndex, NodeId, NodeName};
 use haft_engine::spec::{
-    Failback, FenceDeviceSpec, NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Scheduling,
-    Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, NodeSpec, ObjectRef, ObjectSpec, Observes,
+    ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -59,6 +59,22 @@ pub(super) fn resource_spec_from(form: Option<pb::ResourceSpec>) -> Decoded<Reso
     }))
 }
 
+fn domains_into(domains: &Domains) -> Option<pb::Domains> {
+    (*domains != Domains::default()).then(|| pb::Domains {
+        power: domains.power.clone().unwrap_or_default(),
+        network: domains.network.clone().unwrap_or_default(),
+    })
+}
+
+fn domains_from(form: Option<pb::Domains>) -> Domains {
+    let form = form.unwrap_or_default();
+    let declared = |name: String| (!name.is_empty()).then_some(name);
+    Domains {
+        power: declared(form.power),
+        network: declared(form.network),
+    }
+}
+
 pub(super) fn node_into(spec: &NodeSpec) -> pb::NodeSpec {
     let scheduling = match spec.scheduling {
         Scheduling::Open => 1,
@@ -68,6 +84,8 @@ pub(super) fn node_into(spec: &NodeSpec) -> pb::NodeSpec {
     pb::NodeSpec {
         scheduling,
         labels: spec.labels.clone(),
+        power_on_after_fence: spec.after_fence == AfterFence::PowerOn,
+        domains: domains_into(&spec.domains),
     }
 }
 
@@ -81,6 +99,12 @@ pub(super) fn node_from(form: pb::NodeSpec) -> Decoded<NodeSpec> {
     Ok(NodeSpec {
         scheduling,
         labels: form.labels,
+        after_fence: if form.power_on_after_fence {
+            AfterFence::PowerOn
+        } else {
+            AfterFence::StayOff
+        },
+        domains: domains_from(form.domains),
     })
 }
 
@@ -102,6 +126,7 @@ pub(super) fn device_into(spec: &FenceDeviceSpec) -> pb::FenceDeviceSpec {
         deadline_ns: nanos(spec.deadline),
         level: u32::from(spec.level),
         delay_ns: nanos(spec.delay),
+        domains: domains_into(&spec.domains),
     }
 }
 
@@ -124,6 +149,7 @@ pub(super) fn device_from(form: pb::FenceDeviceSpec) -> Decoded<FenceDeviceSpec>
         deadline: Duration::from_nanos(form.deadline_ns),
         level: u8::try_from(form.level).map_err(|_| missing("level"))?,
         delay: Duration::from_nanos(form.delay_ns),
+        domains: domains_from(form.domains),
     })
 }
 
@@ -247,7 +273,11 @@ pub(super) fn fence_cause_into(cause: &FenceCause) -> pb::FenceCause {
             administrator: true,
             by: by.clone(),
             reason: reason.clone(),
-            stop_failed: String::new(),
+            ..pb::FenceCause::default()
+        },
+        FenceCause::AfterFence => pb::FenceCause {
+            after_fence: true,
+            ..pb::FenceCause::default()
         },
     }
 }
@@ -259,6 +289,8 @@ pub(super) fn fence_cause_from(form: Option<pb::FenceCause>) -> Decoded<FenceCau
             by: form.by,
             reason: form.reason,
         }
+    } else if form.after_fence {
+        FenceCause::AfterFence
     } else if form.stop_failed.is_empty() {
         FenceCause::Orphans
     } else {

@@ -2,7 +2,7 @@
 
 use super::command_from;
 use super::field::{
-    Decoded, action_from, array, cause_from, difficulty_from, guard_from, hold_from,
+    Decoded, action_from, array, cause_from, difficulty_from, guard_from, health_from, hold_from,
     isolation_from, missing, required, resource_from, token_from, verdict_from, voters_from,
 };
 use super::spec::{
@@ -17,7 +17,7 @@ use haft_engine::ids::{
 };
 use haft_engine::state::{
     ClusterState, Device, Ending, Event, Evidence, FenceOrder, Holding, JoinToken, Node,
-    OrderPhase, Ownership, Proof, RememberedRequest, Resource, Session, Severity, Trouble,
+    OrderPhase, Ownership, Probed, Proof, RememberedRequest, Resource, Session, Severity, Trouble,
 };
 use std::time::Duration;
 
@@ -44,9 +44,16 @@ pub(super) fn state(form: pb::State) -> Decoded<ClusterState> {
     }
     for form in form.devices {
         let spec = device_from(required(form.spec, "device spec")?)?;
+        let since_unix_ms = form.health_since_unix_ms;
+        let health = form.health.map(health_from).transpose()?;
+        let probed = health.map(|health| Probed {
+            health,
+            since_unix_ms,
+        });
         let device = Device {
             spec,
             generation: Generation(form.generation),
+            probed,
         };
         state.devices.insert(DeviceName(form.name), device);
     }

@@ -2,8 +2,8 @@
 
 use super::command_into;
 use super::field::{
-    action_into, cause_into, difficulty_into, guard_into, hold_into, isolation_into, nanos,
-    token_into, verdict_into, voters_into,
+    action_into, cause_into, difficulty_into, guard_into, health_into, hold_into, isolation_into,
+    nanos, token_into, verdict_into, voters_into,
 };
 use super::spec::{age_into, device_into, fence_cause_into, key_into, node_into, resource_into};
 use crate::pb::log as pb;
@@ -29,6 +29,14 @@ pub(super) fn state(state: &ClusterState) -> pb::State {
                 name: name.0.clone(),
                 spec: Some(device_into(&device.spec)),
                 generation: device.generation.0,
+                health: device
+                    .probed
+                    .as_ref()
+                    .map(|probed| health_into(&probed.health)),
+                health_since_unix_ms: device
+                    .probed
+                    .as_ref()
+                    .map_or(0, |probed| probed.since_unix_ms),
             })
             .collect(),
         orders: state.orders.values().map(order).collect(),

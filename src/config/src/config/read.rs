@@ -1,8 +1,8 @@
 //! From text to [`Config`]: every section, then what concerns several of them.
 
 use super::{
-    Config, DEFAULT_AGENT_DIRS, DEFAULT_DATA_DIR, DEFAULT_WATCHDOG, NodeConfig, Ports, nodes, sbd,
-    tls,
+    Config, DEFAULT_AGENT_DIRS, DEFAULT_DATA_DIR, DEFAULT_PROBE_EVERY, DEFAULT_WATCHDOG,
+    NodeConfig, Ports, nodes, sbd, tls,
 };
 use crate::fields::{Fields, Reader};
 use crate::manifest::{self, Placed};
@@ -71,6 +71,7 @@ fn sections(reader: &mut Reader<'_>, top: Fields<'_>, files: Files) -> Option<Co
     };
     let ports = ports(reader, top);
     let agent_dirs = agent_dirs(reader, top);
+    let probe_every = probe_every(reader, top);
     let watchdog_device = watchdog_device(reader, top);
     let sbd = sbd::read(reader, top);
     let tls = tls::read(reader, top, files);
@@ -85,6 +86,7 @@ fn sections(reader: &mut Reader<'_>, top: Fields<'_>, files: Files) -> Option<Co
         data_dir: data_dir?,
         ports: ports?,
         agent_dirs: agent_dirs?,
+        probe_every: probe_every?,
         watchdog_device: watchdog_device?,
         sbd: sbd?,
         tls,
@@ -260,7 +262,7 @@ fn agent_dirs(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<Vec<PathBuf>> 
     let Some(tree) = top.get("fence") else {
         return Some(defaults());
     };
-    let fields = reader.map(tree, "fence", &["agent_dirs"])?;
+    let fields = reader.map(tree, "fence", &["agent_dirs", "probe_every_ms"])?;
     let Some(tree) = fields.get("agent_dirs") else {
         return Some(defaults());
     };
@@ -278,6 +280,19 @@ fn agent_dirs(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<Vec<PathBuf>> 
         .filter_map(|item| tls::absolute_path(reader, item, "fence.agent_dirs"))
         .collect();
     (dirs.len() == items.len()).then_some(dirs)
+}
+
+fn probe_every(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<Duration> {
+    let fence = top.get("fence");
+    // A section that is no map is refused where its directories are read.
+    let section = fence.filter(|tree| matches!(tree.value, Value::Map(_)));
+    let fields = section.and_then(|tree| reader.open_map(tree, "fence"));
+    match fields.and_then(|fields| fields.get("probe_every_ms")) {
+        None => Some(DEFAULT_PROBE_EVERY),
+        Some(tree) => reader
+            .number(tree, "fence.probe_every_ms", 1_000..=3_600_000)
+            .map(Duration::from_millis),
+    }
 }
 
 fn refuse_watchdog_without_room(reader: &mut Reader<'_>, timing: &Timing, placed: &[Placed]) {

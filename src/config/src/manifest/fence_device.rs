@@ -2,6 +2,7 @@
 //!
 //! Whether the agent exists is for the machine that runs it to say; whether the targets exist, for the cluster.
 
+use super::domains;
 use crate::fields::{Fields, Reader};
 use crate::names::{NAME_RULE, fault_in_name};
 use crate::yaml::{At, Tree, Value};
@@ -11,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-const KEYS: [&str; 8] = [
+const KEYS: [&str; 10] = [
     "agent",
     "observes",
     "targets",
@@ -20,6 +21,8 @@ const KEYS: [&str; 8] = [
     "deadline",
     "delay",
     "level",
+    "powerDomain",
+    "networkDomain",
 ];
 const DEADLINE: Duration = Duration::from_secs(20);
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
@@ -68,6 +71,7 @@ pub(super) fn read(reader: &mut Reader<'_>, tree: &Tree) -> Option<Read> {
         None => Some(1),
         Some(tree) => reader.number(tree, "level", 1..=LEVEL_MAX),
     };
+    let domains = domains(reader, fields);
     let targets = targets?;
     Some(Read {
         nodes: targets
@@ -85,6 +89,7 @@ pub(super) fn read(reader: &mut Reader<'_>, tree: &Tree) -> Option<Read> {
             secret_files,
             deadline: deadline?,
             delay: delay?,
+            domains: domains?,
             level: u8::try_from(level?).expect("the level is at most LEVEL_MAX"),
         },
     })
@@ -118,8 +123,8 @@ fn observes(reader: &mut Reader<'_>, tree: &Tree) -> Option<Observes> {
     if chosen.is_none() {
         reader.refuse(
             tree.at,
-            "only devices that observe power are built yet",
-            "write `observes: power`",
+            "devices that observe storage are not built yet",
+            "write `observes: power`, or `observes: poison` for a pill on a shared disk",
         );
     }
     chosen

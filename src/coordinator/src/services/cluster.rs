@@ -233,6 +233,14 @@ fn warnings(state: &ClusterState) -> Vec<String> {
             lines.push(format!("{} is allowed to run UNFENCED", resource.id));
         }
     }
+    for shared in haft_engine::domains::all_shared(state) {
+        lines.push(shared.to_string());
+    }
+    for (name, device) in &state.devices {
+        if let Some(why) = device.failing() {
+            lines.push(format!("fencedevice/{name} fails its probes: {why}"));
+        }
+    }
     for order in state.orders.values() {
         if let OrderPhase::Held(_) | OrderPhase::Waiting { .. } = order.phase {
             lines.push(format!("order/{} waits", order.id));

@@ -9,9 +9,9 @@ use haft_api::pb::v1;
 use haft_api::status::status;
 use haft_engine::command::Command;
 use haft_engine::ids::DeviceName;
-use haft_engine::spec::{ObjectRef, ObjectSpec};
+use haft_engine::spec::{FenceDeviceSpec, ObjectRef, ObjectSpec, Observes};
 use haft_fence_protocol::Action;
-use haft_fence_protocol::caller::{AgentPath, DeviceLock, Parameter, read_metadata};
+use haft_fence_protocol::caller::{AgentPath, DeviceLock, OffProof, Parameter, read_metadata};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -45,6 +45,37 @@ async fn offers_off(agent: &AgentPath) -> Result<(), Status> {
     }
 }
 
+/// Refuses an agent of a poison pill as a reader of power: its `status` tells what the slot holds.
+fn observes_what_it_says(spec: &FenceDeviceSpec, agent: &AgentPath) -> Result<(), Status> {
+    match (spec.observes, OffProof::for_agent(agent)) {
+        (Observes::Power, OffProof::AgentWaits) => Err(status(
+            Code::InvalidArgument,
+            "ObservesNoPower",
+            format!(
+                "{} writes a poison pill and reads no power state",
+                spec.agent
+            ),
+            "write `observes: poison`, and a deadline longer than the disk's msgwait",
+        )),
+        (Observes::Power, OffProof::AgentReadsTwice | OffProof::StatusTwice { .. })
+        | (Observes::Poison, _) => Ok(()),
+    }
+}
+
+fn checked_parameters(spec: &FenceDeviceSpec) -> Result<(), Status> {
+    for (key, value) in &spec.parameters {
+        Parameter::plain(key, value).map_err(|error| {
+            status(
+                Code::InvalidArgument,
+                "ParameterRefused",
+                error.to_string(),
+                "correct the parameter, or take it out",
+            )
+        })?;
+    }
+    Ok(())
+}
+
 /// The service.
 pub(super) struct FenceDevices(pub(super) Arc<Context>);
 
@@ -61,7 +92,7 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
             state
                 .devices
                 .get(&name)
-                .map(|device| device_into(&name, device))
+                .map(|device| device_into(state, &name, device))
         })
         .await?;
         let fence_device = Some(found.ok_or_else(|| absent("fence device", &request.name))?);
@@ -80,7 +111,7 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
             state
                 .devices
                 .iter()
-                .map(|(name, device)| device_into(name, device))
+                .map(|(name, device)| device_into(state, name, device))
                 .collect()
         })
         .await?;
@@ -108,17 +139,9 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
                 "install the agent on every coordinator, owned by root and writable by nobody else",
             )
         })?;
+        observes_what_it_says(&spec, &agent)?;
         offers_off(&agent).await?;
-        for (key, value) in &spec.parameters {
-            Parameter::plain(key, value).map_err(|error| {
-                status(
-                    Code::InvalidArgument,
-                    "ParameterRefused",
-                    error.to_string(),
-                    "correct the parameter, or take it out",
-                )
-            })?;
-        }
+        checked_parameters(&spec)?;
         let effect = effect(request.options.as_ref());
         let options = request.options.unwrap_or_default();
         let command = Command::Put {
@@ -133,6 +156,7 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
                 let state = self.0.replica.state();
                 let device = state.devices.get(&name);
                 device_into(
+                    &state,
                     &name,
                     device.ok_or_else(|| absent("fence device", &name.0))?,
                 )

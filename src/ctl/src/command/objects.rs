@@ -156,6 +156,8 @@ async fn apply_node(
             metadata: Some(metadata),
             spec: Some(v1::NodeSpec {
                 scheduling: scheduling.into(),
+                domains: convert::domains_into(&spec.domains),
+                after_fence: convert::after_fence_into(spec.after_fence).into(),
             }),
             status: None,
         }),

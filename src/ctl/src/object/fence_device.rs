@@ -31,7 +31,7 @@ fn texts(map: &BTreeMap<String, String>) -> Map<String, Value> {
 pub(super) fn json(device: &v1::FenceDevice) -> (Value, Value) {
     let spec = device.spec.clone().unwrap_or_default();
     let status = device.status.clone().unwrap_or_default();
-    let shown = json!({
+    let mut shown = json!({
         "agent": spec.agent,
         "observes": observes(spec.observes),
         "targets": texts(&spec.targets),
@@ -41,11 +41,18 @@ pub(super) fn json(device: &v1::FenceDevice) -> (Value, Value) {
         "delay": span(spec.delay_ms),
         "level": spec.level,
     });
-    (shown, json!({ "message": status.message }))
+    super::add_domains(&mut shown, spec.domains.as_ref());
+    let status = json!({
+        "health": status.health,
+        "detail": status.detail,
+        "since": super::timestamp(status.health_since_unix_ms),
+        "message": status.message,
+    });
+    (shown, status)
 }
 
 pub(super) fn headers(form: Form) -> Vec<&'static str> {
-    let mut headers = vec!["NAME", "AGENT", "TARGETS", "LEVEL"];
+    let mut headers = vec!["NAME", "AGENT", "TARGETS", "LEVEL", "HEALTH"];
     if form == Form::Wide {
         headers.extend(["OBSERVES", "DEADLINE"]);
     }
@@ -55,6 +62,7 @@ pub(super) fn headers(form: Form) -> Vec<&'static str> {
 
 pub(super) fn row(device: &v1::FenceDevice, form: Form) -> Vec<String> {
     let spec = device.spec.clone().unwrap_or_default();
+    let status = device.status.clone().unwrap_or_default();
     let targets: Vec<&str> = spec.targets.keys().map(String::as_str).collect();
     let mut row = vec![
         device
@@ -64,10 +72,11 @@ pub(super) fn row(device: &v1::FenceDevice, form: Form) -> Vec<String> {
         spec.agent.clone(),
         targets.join(","),
         spec.level.to_string(),
+        status.health,
     ];
     if form == Form::Wide {
         row.extend([observes(spec.observes).to_owned(), span(spec.deadline_ms)]);
     }
-    row.push(device.status.clone().unwrap_or_default().message);
+    row.push(status.message);
     row
 }

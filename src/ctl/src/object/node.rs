@@ -14,6 +14,13 @@ fn scheduling(value: i32) -> &'static str {
     }
 }
 
+fn after_fence(value: i32) -> &'static str {
+    match v1::AfterFence::try_from(value) {
+        Ok(v1::AfterFence::PowerOn) => "power-on",
+        Ok(v1::AfterFence::StayOff | v1::AfterFence::Unspecified) | Err(_) => "stay-off",
+    }
+}
+
 fn action(value: i32) -> &'static str {
     match v1::FenceAction::try_from(value) {
         Ok(v1::FenceAction::Off) => "off",
@@ -38,7 +45,7 @@ pub(crate) fn order_json(order: &v1::FenceOrder) -> Value {
 }
 
 pub(super) fn json(node: &v1::Node, orders: &[v1::FenceOrder]) -> (Value, Value) {
-    let spec = node.spec.unwrap_or_default();
+    let spec = node.spec.clone().unwrap_or_default();
     let status = node.status.clone().unwrap_or_default();
     let mut shown = json!({
         "id": status.id,
@@ -56,7 +63,12 @@ pub(super) fn json(node: &v1::Node, orders: &[v1::FenceOrder]) -> (Value, Value)
     if !orders.is_empty() {
         shown["orders"] = orders.iter().map(order_json).collect();
     }
-    (json!({ "scheduling": scheduling(spec.scheduling) }), shown)
+    let mut wanted = json!({
+        "scheduling": scheduling(spec.scheduling),
+        "afterFence": after_fence(spec.after_fence),
+    });
+    super::add_domains(&mut wanted, spec.domains.as_ref());
+    (wanted, shown)
 }
 
 pub(super) fn headers(form: Form) -> Vec<&'static str> {
@@ -70,7 +82,7 @@ pub(super) fn headers(form: Form) -> Vec<&'static str> {
 
 pub(super) fn row(node: &v1::Node, form: Form) -> Vec<String> {
     let status = node.status.clone().unwrap_or_default();
-    let chosen = scheduling(node.spec.unwrap_or_default().scheduling);
+    let chosen = scheduling(node.spec.clone().unwrap_or_default().scheduling);
     let mut row = vec![
         node.metadata
             .as_ref()

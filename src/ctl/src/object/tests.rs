@@ -54,6 +54,10 @@ fn device() -> Object {
                 .collect(),
             deadline_ms: 1_500,
             level: 1,
+            domains: Some(v1::Domains {
+                power: "feed-a".to_owned(),
+                network: String::new(),
+            }),
         }),
         status: Some(v1::FenceDeviceStatus::default()),
     })

@@ -7,7 +7,7 @@ use super::Refusal;
 use super::fence::ATTEMPT_MAX;
 use super::joining::check_name;
 use crate::ids::{DeviceName, NodeName, Reserved, ResourceId};
-use crate::spec::{FenceDeviceSpec, Isolation, ResourceSpec, Unfenced, VirtualIpSpec};
+use crate::spec::{Domains, FenceDeviceSpec, Isolation, ResourceSpec, Unfenced, VirtualIpSpec};
 use crate::state::{ClusterState, Device, reserved_by};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,12 +19,29 @@ const INTERFACE_MAX: usize = 15;
 const PAIRS_MAX: usize = 64;
 /// Longest key or value, in bytes; the fence protocol takes values of up to 4,096.
 const TEXT_MAX: usize = 4_096;
+/// Longest name of a power or network domain.
+const DOMAIN_MAX: usize = 63;
 /// Shortest time for an order on a device: less could not even read it twice.
 const DEADLINE_MIN: Duration = Duration::from_millis(100);
 /// Levels tried in a row, as in Pacemaker's fencing topology (1 to 9).
 const LEVEL_MAX: u8 = 9;
 /// Longest wait before a device is used.
 const DELAY_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+
+/// Checks that declared domains are words that can be told apart.
+pub(super) fn check_domains(domains: &Domains) -> Result<(), Refusal> {
+    for name in [&domains.power, &domains.network].into_iter().flatten() {
+        let fits = !name.trim().is_empty() && name.len() <= DOMAIN_MAX;
+        if !fits || name.chars().any(char::is_control) {
+            return Err(
+                Refusal::invalid("BadDomain", format!("{name:?} names no domain")).fix(format!(
+                    "write a word of 1 to {DOMAIN_MAX} bytes, or leave it out"
+                )),
+            );
+        }
+    }
+    Ok(())
+}
 
 /// Checks a resource's spec against the cluster.
 pub(super) fn check_resource(
@@ -228,6 +245,7 @@ pub(super) fn check_device(
     name: &DeviceName,
     spec: &FenceDeviceSpec,
 ) -> Result<(), Refusal> {
+    check_domains(&spec.domains)?;
     check_name(name.as_str())?;
     let relative = spec.agent.contains('/') && !spec.agent.starts_with('/');
     if spec.agent.is_empty() || relative || check_text(&spec.agent).is_err() {

@@ -13,7 +13,7 @@ use super::{At, Outcome, Refusal, event};
 use crate::command::{Command, FenceAction, FenceAttemptPlan, FenceCause, HoldReason, Verdict};
 use crate::ids::{Incarnation, NodeId, NodeName, OrderId};
 use crate::plant::{self, Bug};
-use crate::spec::Isolation;
+use crate::spec::{AfterFence, Isolation};
 use crate::state::{
     CLOSED_ORDERS_MAX, ClusterState, Ending, FenceOrder, OrderPhase, Ownership, Proof,
     QUARANTINE_FENCES, QUARANTINE_WINDOW_MS, Session,
@@ -115,6 +115,36 @@ pub(crate) fn leaves_orphans(state: &ClusterState, node: NodeId) -> bool {
         })
 }
 
+/// Whether this node is off by its newest order and its spec wants it on again. Any later order against this
+/// life, also a power on that came to nothing, ends that: nobody is switched on twice.
+pub(crate) fn wants_power(state: &ClusterState, id: NodeId) -> bool {
+    let Some(node) = state.nodes.get(&id) else {
+        return false;
+    };
+    let fenced = match node.session {
+        Session::Ended {
+            incarnation,
+            ending: Ending::Fenced,
+        } => incarnation,
+        Session::Ended {
+            ending: Ending::Expired,
+            ..
+        }
+        | Session::Never
+        | Session::Open { .. }
+        | Session::Closing { .. } => return false,
+    };
+    let newest = state.orders.values().rfind(|order| order.node == id);
+    let off = newest.is_some_and(|order| {
+        order.incarnation == fenced
+            && order.action == FenceAction::Off
+            && order.phase == OrderPhase::Confirmed
+    });
+    off && node.spec.after_fence == AfterFence::PowerOn
+        && !node.quarantined
+        && !leaves_orphans(state, id)
+}
+
 fn intent(
     state: &mut ClusterState,
     at: At,
@@ -199,6 +229,15 @@ fn require_cause(
         (FenceAction::Off, FenceCause::StopFailed { resource }) => Err(Refusal::stale(
             "NothingToFence",
             format!("{name} holds {resource} no more, or has not failed to stop it"),
+        )),
+        (FenceAction::Off, FenceCause::AfterFence) => Err(Refusal::invalid(
+            "PowerOnOnly",
+            "what follows a confirmed off is a power on",
+        )),
+        (FenceAction::On, FenceCause::AfterFence) if wants_power(state, node) => Ok(()),
+        (FenceAction::On, FenceCause::AfterFence) => Err(Refusal::stale(
+            "NotToBePoweredOn",
+            format!("{name} is not off by a confirmed order with afterFence: power-on"),
         )),
         (FenceAction::Off, FenceCause::Administrator { .. }) => Ok(()),
         (FenceAction::On, FenceCause::Orphans | FenceCause::StopFailed { .. }) => Err(
@@ -337,7 +376,8 @@ fn warn_node(state: &mut ClusterState, at: At, node: NodeId, reason: &str, messa
     event::warn(state, at, reason, subject, message);
 }
 
-fn bounded(text: &str) -> String {
+/// At most [`DETAIL_MAX`] bytes of it.
+pub(super) fn bounded(text: &str) -> String {
     let mut end = text.len().min(DETAIL_MAX);
     while !text.is_char_boundary(end) {
         end -= 1;

@@ -4,6 +4,7 @@
 //! object's absence would break.
 
 use super::{At, Outcome, Refusal, admission, event};
+use crate::domains::{Shared, all_shared};
 use crate::ids::{DeviceName, Generation, NodeId, NodeName, ResourceId, Token};
 use crate::spec::{FenceDeviceSpec, NodeSpec, ObjectRef, ObjectSpec, ResourceSpec, Scheduling};
 use crate::state::{ClusterState, Device, Ownership, Resource, Session};
@@ -84,6 +85,8 @@ fn put_node(
     let (id, present) = (node.id, node.generation);
     check_version(&what, Some(present), expected)?;
     admission::check_labels(&spec.labels)?;
+    admission::check_domains(&spec.domains)?;
+    let shared = all_shared(state);
     let Some(node) = state.nodes.get_mut(&id) else {
         return Err(no_such(&what));
     };
@@ -104,7 +107,19 @@ fn put_node(
         (false, Scheduling::Standby) => "it takes nothing, and what it holds moves away",
     };
     event::note(state, at, "NodeChanged", what, message.to_owned());
+    warn_of_shared(state, at, &shared);
     Ok(Outcome::Written(Generation(at.index.0)))
+}
+
+/// Warns of nodes that came to depend on what their fence devices depend on (hazards R22). No refusal: a
+/// cluster may have no other.
+fn warn_of_shared(state: &mut ClusterState, at: At, before: &[Shared]) {
+    for shared in all_shared(state) {
+        if !before.contains(&shared) {
+            let subject = format!("node/{}", shared.node);
+            event::warn(state, at, "FenceDomainShared", subject, shared.to_string());
+        }
+    }
 }
 
 fn put_resource(
@@ -187,12 +202,15 @@ fn put_device(
     let device = Device {
         spec: spec.clone(),
         generation,
+        probed: None,
     };
     devices.insert(name.clone(), device);
     admission::keep_covered(state, &devices)?;
+    let shared = all_shared(state);
     state.devices = devices;
     let message = format!("agent {}, level {}", spec.agent, spec.level);
     event::note(state, at, "FenceDeviceChanged", what, message);
+    warn_of_shared(state, at, &shared);
     Ok(Outcome::Written(generation))
 }
 
@@ -210,6 +228,7 @@ fn delete_device(
     let mut devices = state.devices.clone();
     devices.remove(name);
     admission::keep_covered(state, &devices)?;
+    let shared = all_shared(state);
     state.devices = devices;
     event::note(
         state,
@@ -218,6 +237,7 @@ fn delete_device(
         what,
         "it is gone".to_owned(),
     );
+    warn_of_shared(state, at, &shared);
     Ok(Outcome::Done)
 }
 

@@ -4,6 +4,7 @@
 mod evidence;
 mod fencing;
 mod objects;
+mod probes;
 mod trouble;
 
 use super::{Outcome, RefusalKind, apply};
@@ -17,8 +18,8 @@ use crate::ids::{
     OrderId, RequestId, ResourceId, Token,
 };
 use crate::spec::{
-    Failback, FenceDeviceSpec, Isolation, ObjectRef, ObjectSpec, Observes, ResourceSpec, Unfenced,
-    VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec,
+    Observes, ResourceSpec, Unfenced, VirtualIpSpec,
 };
 use crate::state::{ClusterState, EVENTS_MAX, Ownership, Proof, REQUESTS_MAX, Session};
 use std::collections::{BTreeMap, BTreeSet};
@@ -286,6 +287,7 @@ fn device(targets: &[&str]) -> FenceDeviceSpec {
         secret_files: BTreeMap::new(),
         deadline: Duration::from_secs(5),
         level: 1,
+        domains: Domains::default(),
     }
 }
 

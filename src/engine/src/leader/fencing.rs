@@ -9,18 +9,24 @@
 //! flight: it is superseded by an own attempt that asks for status first, and the target is not admitted
 //! anew before the old deadline has passed on this clock.
 
+mod levels;
+
+pub(super) use levels::devices_at;
+
 use super::draft::Draft;
 use super::judge::Judge;
 use super::steering::Aim;
 use super::{FenceRun, Output, StatusFirst, View, Wake};
 use crate::apply::Outcome;
-use crate::apply::leaves_orphans;
+use crate::apply::{leaves_orphans, wants_power};
 use crate::clock::{Moment, lengthened};
 use crate::command::{
     Command, Entry, FenceAction, FenceAttemptPlan, FenceCause, HoldReason, Verdict,
 };
-use crate::ids::{DeviceName, Incarnation, NodeId, OrderId, RequestId};
+use crate::ids::{Incarnation, NodeId, OrderId, RequestId};
+use crate::spec::AfterFence;
 use crate::state::{ClusterState, FenceOrder, Node, OrderPhase, Session};
+use levels::{first_level, next_level};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -314,12 +320,14 @@ impl Fencing {
                 }
                 Some(level)
             }
-            OrderPhase::Intended | OrderPhase::Held(_) => first_level(draft.state(), order.node),
+            OrderPhase::Intended | OrderPhase::Held(_) => {
+                first_level(draft.state(), order.node, order.action)
+            }
             OrderPhase::Waiting { level, .. } => {
                 if self.must_pause(view, draft.state(), order, level, wake) {
                     return;
                 }
-                next_level(draft.state(), order.node, level)
+                next_level(draft.state(), order.node, order.action, level)
             }
             OrderPhase::Confirmed | OrderPhase::Cancelled(_) => return,
         };
@@ -354,7 +362,7 @@ impl Fencing {
         level: u8,
         wake: &mut Wake,
     ) -> bool {
-        let next = next_level(state, order.node, level);
+        let next = next_level(state, order.node, order.action, level);
         if next.is_some_and(|next| next > level) {
             return false;
         }
@@ -411,9 +419,22 @@ fn void_reason(
             Some("its target has stopped after all")
         }
         FenceCause::StopFailed { .. } => None,
-        FenceCause::Administrator { .. } => (view.now.since(seen) >= ADMINISTRATOR_ORDER_LIFE)
+        FenceCause::AfterFence if !stays_off(state, order.node) => {
+            Some("it is back, quarantined or to stay off")
+        }
+        FenceCause::AfterFence | FenceCause::Administrator { .. } => (view.now.since(seen)
+            >= ADMINISTRATOR_ORDER_LIFE)
             .then_some("it could not be carried out in time"),
     }
+}
+
+/// Whether a power on after a fence still has a purpose.
+fn stays_off(state: &ClusterState, node: NodeId) -> bool {
+    state.nodes.get(&node).is_some_and(|node| {
+        node.spec.after_fence == AfterFence::PowerOn
+            && !node.quarantined
+            && matches!(node.session, Session::Ended { .. })
+    })
 }
 
 /// Gives steering the time to hand leadership to another executor first.
@@ -429,7 +450,7 @@ fn spares_itself(view: &View<'_>, order: &FenceOrder, seen: Moment, wake: &mut W
 /// Whether the leader itself decides on orders of this cause.
 fn is_own_cause(cause: &FenceCause) -> bool {
     match cause {
-        FenceCause::Orphans | FenceCause::StopFailed { .. } => true,
+        FenceCause::Orphans | FenceCause::StopFailed { .. } | FenceCause::AfterFence => true,
         FenceCause::Administrator { .. } => false,
     }
 }
@@ -437,13 +458,13 @@ fn is_own_cause(cause: &FenceCause) -> bool {
 /// Opens an order for each lost life that left orphans, and for each live one that cannot prove that it has
 /// stopped (R7), with its first attempt if that may start.
 fn intend(view: &View<'_>, draft: &mut Draft<'_>, live: &BTreeSet<NodeId>) {
-    let guilty: Vec<(NodeId, Incarnation, FenceCause)> = draft
+    let guilty: Vec<(NodeId, Incarnation, FenceAction, FenceCause)> = draft
         .state()
         .nodes
         .values()
         .filter_map(|node| {
-            let (incarnation, cause) = charge(draft.state(), node)?;
-            Some((node.id, incarnation, cause))
+            let (action, incarnation, cause) = charge(draft.state(), node)?;
+            Some((node.id, incarnation, action, cause))
         })
         .filter(|(node, ..)| {
             !draft
@@ -453,13 +474,13 @@ fn intend(view: &View<'_>, draft: &mut Draft<'_>, live: &BTreeSet<NodeId>) {
                 .any(|order| order.node == *node && order.phase.is_open())
         })
         .collect();
-    for (node, incarnation, cause) in guilty {
-        let level = first_level(draft.state(), node);
-        let first = plan_attempt(view, draft.state(), node, FenceAction::Off, level, live).ok();
+    for (node, incarnation, action, cause) in guilty {
+        let level = first_level(draft.state(), node, action);
+        let first = plan_attempt(view, draft.state(), node, action, level, live).ok();
         draft.propose(Command::FenceIntent {
             node,
             incarnation,
-            action: FenceAction::Off,
+            action,
             cause,
             request: RequestId::default(),
             first: first.filter(|_| node != view.own),
@@ -468,14 +489,27 @@ fn intend(view: &View<'_>, draft: &mut Draft<'_>, live: &BTreeSet<NodeId>) {
 }
 
 /// Why this life of this node has to be isolated, if it has.
-fn charge(state: &ClusterState, node: &Node) -> Option<(Incarnation, FenceCause)> {
+fn charge(state: &ClusterState, node: &Node) -> Option<(FenceAction, Incarnation, FenceCause)> {
     match node.session {
         Session::Ended { incarnation, .. } => {
-            leaves_orphans(state, node.id).then_some((incarnation, FenceCause::Orphans))
+            if leaves_orphans(state, node.id) {
+                return Some((FenceAction::Off, incarnation, FenceCause::Orphans));
+            }
+            // Without a device of power the order could only wait; nothing depends on it.
+            let can = first_level(state, node.id, FenceAction::On).is_some();
+            (can && wants_power(state, node.id)).then_some((
+                FenceAction::On,
+                incarnation,
+                FenceCause::AfterFence,
+            ))
         }
         Session::Open { incarnation } => {
             let resource = state.unstoppable(node.id)?.id.clone();
-            Some((incarnation, FenceCause::StopFailed { resource }))
+            Some((
+                FenceAction::Off,
+                incarnation,
+                FenceCause::StopFailed { resource },
+            ))
         }
         // Its end is being judged; what it leaves is dealt with then.
         Session::Never | Session::Closing { .. } => None,
@@ -531,34 +565,4 @@ fn live_voters(view: &View<'_>, judge: &Judge) -> BTreeSet<NodeId> {
     });
     live.extend(beating.map(|node| node.id));
     live
-}
-
-/// The devices of one level that isolate `node`, in order.
-fn devices_at(state: &ClusterState, node: NodeId, level: u8) -> Vec<DeviceName> {
-    covering(state, node)
-        .filter(|(_, at)| *at == level)
-        .map(|(name, _)| name.clone())
-        .collect()
-}
-
-fn covering(state: &ClusterState, node: NodeId) -> impl Iterator<Item = (&DeviceName, u8)> {
-    let name = state.nodes.get(&node).map(|node| &node.name);
-    state
-        .devices
-        .iter()
-        .filter(move |(_, device)| name.is_some_and(|name| device.spec.targets.contains_key(name)))
-        .map(|(device_name, device)| (device_name, device.spec.level))
-}
-
-fn first_level(state: &ClusterState, node: NodeId) -> Option<u8> {
-    covering(state, node).map(|(_, level)| level).min()
-}
-
-/// The level after `level`, or the first again.
-fn next_level(state: &ClusterState, node: NodeId, level: u8) -> Option<u8> {
-    covering(state, node)
-        .map(|(_, at)| at)
-        .filter(|at| *at > level)
-        .min()
-        .or_else(|| first_level(state, node))
 }

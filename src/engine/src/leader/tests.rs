@@ -4,15 +4,15 @@ use super::{FenceRun, Input, Leader, Output, Report, Silence, StatusFirst};
 use crate::apply::{Outcome, apply};
 use crate::clock::{Moment, Timing, lengthened};
 use crate::command::{
-    Attestation, Command, Entry, FenceAction, FenceCause, HeartbeatKey, NodeRole, Probe,
-    Registration, StatedAge, Verdict, VoterSets,
+    Attestation, Command, Entry, FenceAction, FenceCause, HeartbeatKey, NodeRole, PathHealth,
+    Probe, Registration, StatedAge, Verdict, VoterSets,
 };
 use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
     ResourceId,
 };
 use crate::spec::{
-    Failback, FenceDeviceSpec, Isolation, ObjectSpec, Observes, ResourceSpec, Unfenced,
+    Domains, Failback, FenceDeviceSpec, Isolation, ObjectSpec, Observes, ResourceSpec, Unfenced,
     VirtualIpSpec,
 };
 use crate::state::{ClusterState, OrderPhase, Ownership};
@@ -182,6 +182,7 @@ impl Stage {
             secret_files: BTreeMap::new(),
             deadline: Duration::from_secs(5),
             level: 1,
+            domains: Domains::default(),
         };
         self.put(ObjectSpec::Device(DeviceName::from("bmc"), spec));
     }
@@ -229,7 +230,10 @@ fn proposed(outputs: &[Output]) -> Vec<Command> {
         .iter()
         .filter_map(|output| match output {
             Output::Propose(entry) => Some(entry.commands.clone()),
-            Output::AskAges { .. } | Output::Fence(_) | Output::TransferTo(_) => None,
+            Output::AskAges { .. }
+            | Output::Fence(_)
+            | Output::Probe { .. }
+            | Output::TransferTo(_) => None,
         })
         .flatten()
         .collect()
@@ -240,7 +244,10 @@ fn fences(outputs: &[Output]) -> Vec<FenceRun> {
         .iter()
         .filter_map(|output| match output {
             Output::Fence(run) => Some(run.clone()),
-            Output::Propose(_) | Output::AskAges { .. } | Output::TransferTo(_) => None,
+            Output::Propose(_)
+            | Output::AskAges { .. }
+            | Output::Probe { .. }
+            | Output::TransferTo(_) => None,
         })
         .collect()
 }
@@ -386,7 +393,10 @@ fn leadership_is_handed_on_once_a_minute_to_a_live_idle_voter() {
     let transfer = |outputs: Vec<Output>| {
         outputs.into_iter().find_map(|output| match output {
             Output::TransferTo(target) => Some(target),
-            Output::Propose(_) | Output::AskAges { .. } | Output::Fence(_) => None,
+            Output::Propose(_)
+            | Output::AskAges { .. }
+            | Output::Fence(_)
+            | Output::Probe { .. } => None,
         })
     };
     assert_eq!(transfer(stage.tick(1_000 * MS)), None, "too early");
@@ -441,7 +451,59 @@ fn a_late_request_for_admission_speaks_for_no_newer_life() {
         Output::Propose(entry) => entry.commands.iter().any(
             |command| matches!(command, Command::Admit { previous, .. } if *previous == newest),
         ),
-        Output::AskAges { .. } | Output::Fence(_) | Output::TransferTo(_) => false,
+        Output::AskAges { .. }
+        | Output::Fence(_)
+        | Output::Probe { .. }
+        | Output::TransferTo(_) => false,
     });
     assert!(admits, "{current:?}");
+}
+
+fn probes(outputs: &[Output]) -> usize {
+    outputs
+        .iter()
+        .filter(|output| matches!(output, Output::Probe { .. }))
+        .count()
+}
+
+#[test]
+fn a_device_is_probed_on_schedule_but_never_while_an_order_uses_it() {
+    let mut stage = Stage::new();
+    stage.vip(Isolation::Stonith, "n2");
+    stage.device("n2");
+    stage.leader.set_probing(6_000 * MS);
+    let probed = |stage: &Stage, health| Input::Probed {
+        device: DeviceName::from("bmc"),
+        generation: stage.state.devices[&DeviceName::from("bmc")].generation,
+        health,
+    };
+    assert_eq!(probes(&stage.tick(MS)), 0, "not at once");
+    assert_eq!(probes(&stage.tick(100 * MS)), 1, "soon");
+    assert_eq!(probes(&stage.tick(6_000 * MS)), 0, "one is under way");
+    let answer = probed(&stage, Some(PathHealth::Healthy));
+    let outputs = stage.step(answer.clone());
+    let commands = proposed(&outputs);
+    assert!(
+        matches!(commands[..], [Command::DeviceProbed { .. }]),
+        "{commands:?}"
+    );
+    stage.settle(outputs);
+    assert_eq!(probes(&stage.tick(5_999 * MS)), 0, "not yet");
+    assert_eq!(probes(&stage.tick(MS)), 1, "due again");
+    let outputs = stage.step(answer);
+    assert!(proposed(&outputs).is_empty(), "no news");
+    stage.commit(vec![Command::FenceIntent {
+        node: stage.ids[1],
+        incarnation: stage.state.nodes[&stage.ids[1]].newest(),
+        action: FenceAction::Off,
+        cause: FenceCause::Administrator {
+            by: "alice".to_owned(),
+            reason: "a test".to_owned(),
+        },
+        request: RequestId::default(),
+        first: None,
+    }]);
+    let outputs = stage.tick(MS);
+    stage.settle(outputs);
+    assert_eq!(probes(&stage.tick(6_000 * MS)), 0, "an order is running");
 }

@@ -1,6 +1,6 @@
 //! Why a node may own things, or may not.
 
-use super::{Lines, order};
+use super::{Lines, order, paths};
 use crate::spec::Scheduling;
 use crate::state::{ClusterState, Ending, Node, Session};
 
@@ -46,6 +46,7 @@ pub(super) fn explain(state: &ClusterState, node: &Node, lines: &mut Lines) {
         }
     }
     flags(node, lines);
+    paths::explain(state, &node.name, lines);
     holdings(state, node, lines);
     for open in state
         .orders

@@ -33,6 +33,11 @@ pub(super) fn explain(state: &ClusterState, order: &FenceOrder, lines: &mut Line
             ));
             lines.remedy(format!("haftctl why {resource}"));
         }
+        FenceCause::AfterFence => {
+            lines.rule(format!(
+                "{node} is proven off and its spec says afterFence: power-on"
+            ));
+        }
         FenceCause::Administrator { by, reason } => {
             lines.rule(format!("{by} asked for it: {reason}"));
         }

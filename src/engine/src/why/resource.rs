@@ -1,6 +1,6 @@
 //! Why a resource is owned by whom it is, or by nobody.
 
-use super::{Lines, name_of, order, told};
+use super::{Lines, name_of, order, paths, told};
 use crate::command::{Attestation, Difficulty, RelinquishCause};
 use crate::evidence;
 use crate::leader::placement::{Ineligible, eligible, is_covered};
@@ -74,6 +74,7 @@ fn isolation(state: &ClusterState, resource: &Resource, holding: &Holding, lines
                 "isolation stonith: if the owner falls silent, it is fenced before anybody else acts",
             );
             uncovered(state, resource, holding, lines);
+            isolating(state, holding, lines);
         }
     }
     if resource.spec.isolation() != holding.isolation {
@@ -98,6 +99,13 @@ fn uncovered(state: &ClusterState, resource: &Resource, holding: &Holding, lines
         node.name
     ));
     lines.remedy(format!("apply a FenceDevice that targets {}", node.name));
+}
+
+/// What is known of the devices that would isolate the owner.
+fn isolating(state: &ClusterState, holding: &Holding, lines: &mut Lines) {
+    if let Some(node) = state.nodes.get(&holding.node) {
+        paths::explain(state, &node.name, lines);
+    }
 }
 
 fn session_of(state: &ClusterState, holding: &Holding, lines: &mut Lines) {
@@ -162,7 +170,10 @@ fn orphaned(state: &ClusterState, resource: &Resource, holding: &Holding, lines:
                 evidence::watchdog_wait(holding).as_millis()
             ));
         }
-        Isolation::Stonith => fenced_first(state, holding, lines),
+        Isolation::Stonith => {
+            fenced_first(state, holding, lines);
+            isolating(state, holding, lines);
+        }
     }
 }
 

@@ -12,8 +12,8 @@ use haft_engine::ids::{
     OrderId, RequestId, ResourceId, Token,
 };
 use haft_engine::spec::{
-    Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec,
-    Scheduling, Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec,
+    Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use haft_engine::state::{ClusterState, Session};
 use proptest::prelude::*;
@@ -329,8 +329,9 @@ impl Maker<'_> {
                     0 => FenceAction::On,
                     _ => FenceAction::Off,
                 },
-                cause: match self.field(6) % 2 {
+                cause: match self.field(6) % 3 {
                     0 => FenceCause::Orphans,
+                    1 => FenceCause::AfterFence,
                     _ => FenceCause::Administrator { by, reason },
                 },
                 request: self.request(),
@@ -375,7 +376,10 @@ impl Maker<'_> {
                 self.state.nodes[&self.node()].name.clone(),
                 NodeSpec {
                     scheduling: Scheduling::Standby,
+                    after_fence: [AfterFence::StayOff, AfterFence::PowerOn]
+                        [usize::from(self.field(1)) % 2],
                     labels: BTreeMap::new(),
+                    domains: Domains::default(),
                 },
             ),
             _ => self.vip(),
@@ -426,6 +430,7 @@ impl Maker<'_> {
             secret_files: BTreeMap::new(),
             deadline: Duration::from_secs(u64::from(self.field(2))),
             level: 1,
+            domains: Domains::default(),
         };
         ObjectSpec::Device(DeviceName::from("bmc"), spec)
     }

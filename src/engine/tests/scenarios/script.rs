@@ -42,10 +42,51 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["deaf", name, "to", agent] => world.cut(name, agent),
         ["hears", name, agent] => world.heal(name, agent),
         ["log", word] => world.log(word),
+        ["refused", reason, rest @ ..] => {
+            let attempt = step(world, &rest.join(" "));
+            match attempt {
+                Ok(()) => Err("it was accepted".to_owned()),
+                Err(why) if why.starts_with(reason) => Ok(()),
+                Err(why) => Err(why),
+            }
+        }
+        ["executor", "answers", verdict] => {
+            let verdict = match *verdict {
+                "confirmed" => Verdict::Confirmed,
+                "refused" => Verdict::Refused,
+                "unknown" => Verdict::Unknown,
+                other => return Err(format!("no verdict is called {other}")),
+            };
+            world.answer(verdict)
+        }
+        ["expect", rest @ ..] => expect(world, rest, line),
+        _ => administer(world, &words),
+    }
+}
+
+/// What an administrator does.
+fn administer(world: &mut World, words: &[&str]) -> Result<(), String> {
+    match words {
         ["device", name, "targets", target] => world.device(name, target, 1),
         ["device", name, "targets", target, "level", level] => {
             let level = level.parse().map_err(|_| "bad level".to_owned())?;
             world.device(name, target, level)
+        }
+        ["after-fence", "power-on"] => {
+            world.power_on_after_fence();
+            Ok(())
+        }
+        ["feed", name] => {
+            world.set_feed(name);
+            Ok(())
+        }
+        ["path", device, "answers"] => {
+            world.set_path(device, None);
+            Ok(())
+        }
+        ["path", device, "fails", words @ ..] => {
+            world.set_path(device, Some(words.join(" ")));
+            Ok(())
         }
         ["vip", name, isolation, rest @ ..] => {
             let isolation = match *isolation {
@@ -55,14 +96,6 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
                 other => return Err(format!("no isolation is called {other}")),
             };
             world.vip(name, isolation, rest)
-        }
-        ["refused", reason, rest @ ..] => {
-            let attempt = step(world, &rest.join(" "));
-            match attempt {
-                Ok(()) => Err("it was accepted".to_owned()),
-                Err(why) if why.starts_with(reason) => Ok(()),
-                Err(why) => Err(why),
-            }
         }
         ["delete", id] => world.delete(id),
         ["move", id, to] => world.move_to(id, to),
@@ -77,16 +110,6 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         }
         ["fence", name] => world.order_fence(name),
         ["confirm-off", name] => world.confirm_off(name),
-        ["executor", "answers", verdict] => {
-            let verdict = match *verdict {
-                "confirmed" => Verdict::Confirmed,
-                "refused" => Verdict::Refused,
-                "unknown" => Verdict::Unknown,
-                other => return Err(format!("no verdict is called {other}")),
-            };
-            world.answer(verdict)
-        }
-        ["expect", rest @ ..] => expect(world, rest, line),
         _ => Err("no such word; see README.md".to_owned()),
     }
 }
@@ -118,6 +141,13 @@ fn expect(world: &World, words: &[&str], line: &str) -> Result<(), String> {
         ["one", "entry", kinds @ ..] => return world.expect_entry(kinds),
         ["executor", ..] => world.executor(),
         ["transfer", ..] => world.transfer(),
+        ["why", "not", subject, "says", ..] => {
+            let told = expect(world, &["why", subject, "says"], line);
+            return match told {
+                Ok(()) => Err("why says so".to_owned()),
+                Err(_) => Ok(()),
+            };
+        }
         ["why", subject, "says", ..] => {
             let wanted = line.split_once(" says ").map_or("", |(_, text)| text);
             let subject = Subject::parse(subject).ok_or("not a subject")?;

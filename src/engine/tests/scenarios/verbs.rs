@@ -12,6 +12,23 @@ impl World {
         })
     }
 
+    /// `after-fence power-on`: of nodes applied from now on.
+    pub(crate) fn power_on_after_fence(&mut self) {
+        self.after_fence = AfterFence::PowerOn;
+    }
+
+    /// `feed NAME`: the power domain of what is applied from now on.
+    pub(crate) fn set_feed(&mut self, name: &str) {
+        self.feed = Some(name.to_owned());
+    }
+
+    fn domains(&self) -> Domains {
+        Domains {
+            power: self.feed.clone(),
+            network: None,
+        }
+    }
+
     pub(crate) fn device(&mut self, name: &str, target: &str, level: u8) -> Result<(), String> {
         let spec = FenceDeviceSpec {
             agent: "fence_haft_ipmi".to_owned(),
@@ -22,8 +39,28 @@ impl World {
             secret_files: BTreeMap::new(),
             deadline: Duration::from_secs(10),
             level,
+            domains: self.domains(),
         };
         self.put(ObjectSpec::Device(DeviceName::from(name), spec))
+    }
+
+    /// `path DEVICE answers` or `path DEVICE fails WORDS`
+    pub(crate) fn set_path(&mut self, device: &str, words: Option<String>) {
+        let device = DeviceName::from(device);
+        match words {
+            Some(words) => self.broken.insert(device, words),
+            None => self.broken.remove(&device),
+        };
+    }
+
+    pub(super) fn path(&self, device: &DeviceName) -> PathHealth {
+        match self.broken.get(device) {
+            None => PathHealth::Healthy,
+            Some(words) => PathHealth::Failing {
+                fault: PathFault::Failed,
+                why: words.clone(),
+            },
+        }
     }
 
     /// `vip NAME ISOLATION [prefer A,B] [address A.B.C.D] [failback] [unfenced]`
@@ -65,6 +102,8 @@ impl World {
     pub(crate) fn schedule(&mut self, name: &str, scheduling: Scheduling) -> Result<(), String> {
         let spec = NodeSpec {
             scheduling,
+            after_fence: self.after_fence,
+            domains: self.domains(),
             labels: BTreeMap::new(),
         };
         self.put(ObjectSpec::Node(NodeName::from(name), spec))

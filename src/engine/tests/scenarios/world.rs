@@ -7,7 +7,7 @@ use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{
     Attestation, Command, Difficulty, Entry, FenceAction, FenceCause, HeartbeatKey, NodeRole,
-    Probe, Registration, StatedAge, Verdict, VoterSets,
+    PathFault, PathHealth, Probe, Registration, StatedAge, Verdict, VoterSets,
 };
 use haft_engine::ids::{
     BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
@@ -15,8 +15,8 @@ use haft_engine::ids::{
 };
 use haft_engine::leader::{FenceRun, Input, Leader, Output, Report, Silence};
 use haft_engine::spec::{
-    Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec,
-    Scheduling, Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec,
+    Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use haft_engine::state::{ClusterState, Node, Ownership, Resource, Session};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -65,6 +65,12 @@ pub(crate) struct World {
     cut: BTreeSet<(NodeId, NodeId)>,
     runs: VecDeque<FenceRun>,
     transfers: Vec<NodeId>,
+    /// Devices that fail their probes, and their words.
+    broken: BTreeMap<DeviceName, String>,
+    /// The power domain of devices applied from now on.
+    feed: Option<String>,
+    /// What nodes applied from now on want after a fence.
+    after_fence: AfterFence,
     entries: Vec<Entry>,
     commits: bool,
     addresses: u8,
@@ -84,6 +90,9 @@ impl World {
             cut: BTreeSet::new(),
             runs: VecDeque::new(),
             transfers: Vec::new(),
+            broken: BTreeMap::new(),
+            feed: None,
+            after_fence: AfterFence::StayOff,
             entries: Vec::new(),
             commits: true,
             addresses: 0,
@@ -355,6 +364,16 @@ impl World {
                         }
                     }
                     Output::Fence(run) => self.runs.push_back(run),
+                    Output::Probe {
+                        device, generation, ..
+                    } => {
+                        let health = Some(self.path(&device));
+                        inputs.push_back(Input::Probed {
+                            device,
+                            generation,
+                            health,
+                        });
+                    }
                     Output::TransferTo(target) => self.transfers.push(target),
                 }
             }
@@ -455,7 +474,7 @@ impl World {
 
     pub(crate) fn answer(&mut self, verdict: Verdict) -> Result<(), String> {
         let run = self.runs.pop_front().ok_or("nothing is being executed")?;
-        if verdict == Verdict::Confirmed {
+        if verdict == Verdict::Confirmed && run.action == FenceAction::Off {
             self.machine(run.node)?.up = false;
         }
         self.step_leader(Input::FenceAnswered {
@@ -471,7 +490,11 @@ impl World {
         match self.runs.back() {
             None => "idle".to_owned(),
             Some(run) => format!(
-                "fences {} attempt {} status {:?}",
+                "{} {} attempt {} status {:?}",
+                match run.action {
+                    FenceAction::Off => "fences",
+                    FenceAction::On => "powers on",
+                },
                 self.name(run.node),
                 run.attempt,
                 run.status

@@ -150,3 +150,59 @@ fn what_is_kept_for_people_is_bounded() {
     });
     assert!(cluster.state.orders[&order].detail.len() <= 1_024);
 }
+
+#[test]
+fn a_power_on_follows_one_confirmed_off_and_only_where_it_is_wanted() {
+    let mut cluster = Cluster::new();
+    let power_on = |cluster: &Cluster| Command::FenceIntent {
+        node: cluster.ids[1],
+        incarnation: cluster.newest(1),
+        action: FenceAction::On,
+        cause: FenceCause::AfterFence,
+        request: RequestId::default(),
+        first: None,
+    };
+    let wants = |after_fence| Command::Put {
+        object: ObjectSpec::Node(
+            NodeName::from("n2"),
+            NodeSpec {
+                after_fence,
+                ..NodeSpec::default()
+            },
+        ),
+        expected: None,
+        request: RequestId::default(),
+    };
+    let id = cluster.put("db", Isolation::Stonith);
+    cluster.active(&id, 1, Attestation::Intact);
+    cluster.apply(wants(AfterFence::PowerOn));
+    let early = power_on(&cluster);
+    cluster.refused(early, "NotToBePoweredOn");
+    cluster.expire(1);
+    let backwards = cluster.intent(1, FenceCause::AfterFence);
+    cluster.refused(backwards, "PowerOnOnly");
+    let order = cluster.fence(1, FenceCause::Orphans);
+    cluster.verdict(order, 1, Verdict::Unknown);
+    cluster.apply(Command::FenceAttempt {
+        order,
+        attempt: 2,
+        executor: cluster.ids[0],
+        level: 1,
+        deadline: Duration::from_secs(5),
+    });
+    assert_eq!(cluster.verdict(order, 2, Verdict::Confirmed), Outcome::Done);
+    cluster.apply(wants(AfterFence::StayOff));
+    let unwanted = power_on(&cluster);
+    cluster.refused(unwanted, "NotToBePoweredOn");
+    cluster.apply(wants(AfterFence::PowerOn));
+    let command = power_on(&cluster);
+    let Outcome::Ordered(on) = cluster.apply(command.clone()) else {
+        panic!("it is off, proven, and wanted on");
+    };
+    assert_ne!(on, order, "an order of its own");
+    cluster.apply(Command::FenceCancelled {
+        order: on,
+        reason: "nobody answered".to_owned(),
+    });
+    cluster.refused(command, "NotToBePoweredOn");
+}

@@ -1,0 +1,106 @@
+//! What is written comes back the same.
+
+use super::*;
+use haft_engine::command::{Command, FenceAction, FenceCause, PathFault, PathHealth};
+use haft_engine::ids::{DeviceName, Generation, Incarnation, NodeId, NodeName, RequestId};
+use haft_engine::spec::{AfterFence, Domains, FenceDeviceSpec, NodeSpec, ObjectSpec, Observes};
+use haft_engine::state::{Device, Probed};
+use std::time::Duration;
+
+fn findings() -> Vec<PathHealth> {
+    let failing = |fault| PathHealth::Failing {
+        fault,
+        why: "connection refused".to_owned(),
+    };
+    vec![
+        PathHealth::Healthy,
+        failing(PathFault::NotRunnable),
+        failing(PathFault::Failed),
+        failing(PathFault::NoAnswer),
+    ]
+}
+
+fn spec() -> FenceDeviceSpec {
+    FenceDeviceSpec {
+        agent: "fence_haft_ipmi".to_owned(),
+        observes: Observes::Power,
+        targets: [(NodeName::from("n1"), String::new())].into(),
+        parameters: [("ip".to_owned(), "10.0.0.9".to_owned())].into(),
+        secret_files: [("password".to_owned(), "/etc/haft/secrets/n1".to_owned())].into(),
+        deadline: Duration::from_secs(20),
+        delay: Duration::from_millis(1_500),
+        level: 2,
+        domains: Domains {
+            power: Some("feed-a".to_owned()),
+            network: None,
+        },
+    }
+}
+
+#[test]
+fn findings_of_probes_come_back_from_the_log() {
+    let commands = findings().into_iter().map(|health| Command::DeviceProbed {
+        device: DeviceName::from("bmc"),
+        generation: Generation(7),
+        health,
+    });
+    let entry = Entry {
+        stamp_unix_ms: 12,
+        commands: commands.collect(),
+    };
+    let read = decode_entry(&encode_entry(&entry)).expect("what was written is readable");
+    assert_eq!(read, entry);
+}
+
+#[test]
+fn devices_come_back_from_a_snapshot_with_what_their_probes_found() {
+    let mut state = ClusterState::default();
+    let recorded = findings().into_iter().map(Some).chain([None]);
+    for (place, health) in recorded.enumerate() {
+        let device = Device {
+            spec: spec(),
+            generation: Generation(7),
+            probed: health.map(|health| Probed {
+                health,
+                since_unix_ms: 1_763_730_000_123,
+            }),
+        };
+        state
+            .devices
+            .insert(DeviceName(format!("bmc{place}")), device);
+    }
+    let read = decode_state(&encode_state(&state)).expect("what was written is readable");
+    assert_eq!(read, state);
+}
+
+#[test]
+fn what_follows_a_fence_comes_back_from_the_log() {
+    let spec = NodeSpec {
+        after_fence: AfterFence::PowerOn,
+        domains: spec().domains,
+        ..NodeSpec::default()
+    };
+    let put = Command::Put {
+        object: ObjectSpec::Node(NodeName::from("n1"), spec),
+        expected: None,
+        request: RequestId::default(),
+    };
+    let intent = |cause| Command::FenceIntent {
+        node: NodeId(1),
+        incarnation: Incarnation(9),
+        action: FenceAction::On,
+        cause,
+        request: RequestId::default(),
+        first: None,
+    };
+    let by_hand = FenceCause::Administrator {
+        by: "alice".to_owned(),
+        reason: "a test".to_owned(),
+    };
+    let entry = Entry {
+        stamp_unix_ms: 12,
+        commands: vec![put, intent(FenceCause::AfterFence), intent(by_hand)],
+    };
+    let read = decode_entry(&encode_entry(&entry)).expect("what was written is readable");
+    assert_eq!(read, entry);
+}
