@@ -27,7 +27,8 @@ const POLL_MIN: Duration = Duration::from_millis(5);
 /// Times of a plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PowerPace {
-    /// Between the two reads that prove; the first pause while waiting, which doubles up to [`POLL_MAX`].
+    /// Between the two reads that prove; the first pause while waiting, which grows by a quarter each time up to [`POLL_MAX`], so
+    /// that off is seen at most a quarter later than it came.
     pub read_spacing: Duration,
     /// Between the command and the first read after it.
     pub wait: Duration,
@@ -132,7 +133,7 @@ impl SwitchPlan {
         let waiting = self.give_up_at.is_some_and(|at| now < at);
         if waiting {
             let pause = self.poll;
-            self.poll = pause.saturating_mul(2).min(POLL_MAX).max(pause);
+            self.poll = (pause + pause / 4).min(POLL_MAX).max(pause);
             Step::PauseUntil(now + pause)
         } else if self.commands < self.pace.commands_max {
             Step::Command(match self.goal {

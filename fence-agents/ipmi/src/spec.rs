@@ -166,7 +166,7 @@ static OPTIONS: [OptionSpec; 36] = [
         ..option(
             "off_read_interval_ms",
             Kind::Integer,
-            "Pause between the two reads that prove off; while waiting it doubles up to 200 ms",
+            "Pause between the two reads that prove off; while waiting it grows by a quarter each time, up to 200 ms",
         )
     },
     OptionSpec {
