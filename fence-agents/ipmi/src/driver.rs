@@ -9,12 +9,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSo
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use haft_fence_protocol::agent::Talk;
 use thiserror::Error;
 use zeroize::Zeroizing;
 
 use crate::power::{Power, Step, SwitchEnd, SwitchPlan};
 use crate::session::{Credentials, Progress, Reply, Seeds, Session, SessionError};
-use crate::settings::{Settings, Talk};
+use crate::settings::Settings;
 use crate::wire::message::{Control, Request, Restore, power_is_on, restore_of};
 
 /// Longest datagram looked at, in bytes; an answer to us has under a hundred.

@@ -4,46 +4,24 @@
 //! off, proven, then on; as the contract has it, the off part alone decides.
 
 use haft_fence_protocol::Action;
-use haft_fence_protocol::agent::{Input, Report, metadata};
+use haft_fence_protocol::agent::{Input, Report, edge};
 
 use crate::driver::{Driver, DriverError, tell};
 use crate::power::{Power, SwitchEnd, SwitchPlan};
-use crate::settings::{Settings, Talk, talk};
+use crate::settings::Settings;
 use crate::spec::AGENT;
 use crate::wire::message::Restore;
 
 /// Runs what the input asks for.
 pub fn run(input: &Input) -> Report {
-    let mut report = decide(input);
-    // Pacemaker sends parameters of its own making and a hundred configurations carry stale ones.
-    if talk(input) != Ok(Talk::Quiet) {
-        let mut lines: Vec<String> = input
-            .warnings
-            .iter()
-            .map(|line| format!("WARNING: {line}"))
-            .collect();
-        if !report.stderr.is_empty() {
-            lines.push(std::mem::take(&mut report.stderr));
-        }
-        report.stderr = lines.join("\n");
-    }
-    report
+    edge::warned(input, decide(input))
 }
 
 fn decide(input: &Input) -> Report {
-    if input.flag("help") == Ok(true) {
-        return Report::text(metadata::help(&AGENT));
-    }
-    if input.flag("version") == Ok(true) {
-        return Report::text(format!("{} {}\n", AGENT.name, env!("CARGO_PKG_VERSION")));
-    }
-    let action = match input.action() {
+    let action = match edge::action(&AGENT, input) {
         Ok(action) => action,
-        Err(error) => return Report::failed(&error.to_string()),
+        Err(answer) => return answer,
     };
-    if action == Action::Metadata {
-        return Report::text(metadata::xml(&AGENT));
-    }
     let settings = match Settings::read(input) {
         Ok(settings) => settings,
         Err(error) => return Report::failed(&error.to_string()),

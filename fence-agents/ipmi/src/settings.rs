@@ -3,17 +3,14 @@
 //! What would be unsafe to ignore is refused by name. The password may come from stdin, a file or a
 //! program; the last two are read here and nowhere else. No device is touched.
 
-use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Stdio};
-use std::sync::mpsc;
 use std::time::Duration;
 
 use thiserror::Error;
-use zeroize::{Zeroize as _, Zeroizing};
+use zeroize::Zeroizing;
 
 use haft_fence_protocol::Secret;
-use haft_fence_protocol::agent::{Input, InputError};
+use haft_fence_protocol::agent::password::{self, PasswordError, Sources};
+use haft_fence_protocol::agent::{Input, InputError, Talk, talk};
 
 use crate::cipher::Suite;
 use crate::power::PowerPace;
@@ -23,8 +20,6 @@ use crate::wire::setup::{Privilege, USER_MAX};
 
 /// Longest password of RMCP+, in bytes (section 22.30).
 const PASSWORD_MAX: usize = 20;
-/// Time for a password program. Contracts give logins five seconds.
-const SCRIPT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Everything that the driver needs to know.
 pub struct Settings {
@@ -62,17 +57,6 @@ pub struct Settings {
     pub talk: Talk,
 }
 
-/// How much goes to stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Talk {
-    /// Only the reason of a failure.
-    Quiet,
-    /// Warnings, too.
-    Normal,
-    /// Every step.
-    Verbose,
-}
-
 /// Why the options cannot be used.
 #[derive(Debug, Error)]
 pub enum SettingsError {
@@ -88,25 +72,9 @@ pub enum SettingsError {
     /// A password longer than IPMI takes.
     #[error("password is longer than the {PASSWORD_MAX} bytes that IPMI takes")]
     LongPassword,
-    /// Several sources of the password.
-    #[error("give only one of password, password_file and password_script")]
-    SeveralPasswords,
-    /// The password file cannot be used.
-    #[error("password_file {path} cannot be used: {why}")]
-    PasswordFile {
-        /// The file.
-        path: String,
-        /// For people.
-        why: String,
-    },
-    /// The password program failed.
-    #[error("password_script {path} cannot be used: {why}")]
-    PasswordScript {
-        /// The program.
-        path: String,
-        /// For people.
-        why: String,
-    },
+    /// No password to be had from where it was to come from.
+    #[error(transparent)]
+    Password(#[from] PasswordError),
     /// `method=cycle`.
     #[error("method must be onoff: cycle reports success before the machine is off")]
     Cycle,
@@ -171,18 +139,6 @@ impl Settings {
             talk: talk(input)?,
         })
     }
-}
-
-/// How much to say, also when the rest of the options is not readable.
-///
-/// # Errors
-/// A boolean that is none.
-pub fn talk(input: &Input) -> Result<Talk, InputError> {
-    Ok(match (input.flag("verbose")?, input.flag("quiet")?) {
-        (true, _) => Talk::Verbose,
-        (false, true) => Talk::Quiet,
-        (false, false) => Talk::Normal,
-    })
 }
 
 fn refuse_unsafe(input: &Input) -> Result<(), SettingsError> {
@@ -272,85 +228,12 @@ fn bad(name: &'static str, expected: &str) -> InputError {
 }
 
 fn read_password(input: &Input) -> Result<Secret, SettingsError> {
-    let sources = (
-        input.secret("password"),
-        input.text("password_file"),
-        input.text("password_script"),
-    );
-    match sources {
-        (Some(password), None, None) => Ok(password),
-        (None, Some(path), None) => {
-            password_from_file(path).map_err(|why| SettingsError::PasswordFile {
-                path: path.to_owned(),
-                why,
-            })
-        }
-        (None, None, Some(path)) => {
-            password_from_script(path).map_err(|why| SettingsError::PasswordScript {
-                path: path.to_owned(),
-                why,
-            })
-        }
-        (None, None, None) => Ok(Secret::default()),
-        (Some(_), Some(_), _) | (Some(_), _, Some(_)) | (_, Some(_), Some(_)) => {
-            Err(SettingsError::SeveralPasswords)
-        }
-    }
-}
-
-fn password_from_file(path: &str) -> Result<Secret, String> {
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mode = file
-        .metadata()
-        .map_err(|error| error.to_string())?
-        .permissions()
-        .mode();
-    if mode & 0o077 != 0 {
-        return Err(format!(
-            "it is open to others (mode {:o}); chmod 600 it",
-            mode & 0o7777
-        ));
-    }
-    first_line(file)
-}
-
-/// Runs the program without a shell and without arguments. Its time is bounded; when it hangs, this
-/// process ends and leaves it to whoever killed or waited for us.
-fn password_from_script(path: &str) -> Result<Secret, String> {
-    let (tell, hear) = mpsc::sync_channel(1);
-    let program = path.to_owned();
-    std::thread::spawn(move || {
-        let _ = tell.send(run_script(&program));
-    });
-    hear.recv_timeout(SCRIPT_TIMEOUT)
-        .unwrap_or_else(|_| Err("it takes too long".to_owned()))
-}
-
-fn run_script(program: &str) -> Result<Secret, String> {
-    let mut output = Command::new(program)
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .map_err(|error| error.to_string())?;
-    let answer = if output.status.success() {
-        first_line(output.stdout.as_slice())
-    } else {
-        Err(format!("it ended with {}", output.status))
+    let sources = Sources {
+        plain: "password",
+        file: "password_file",
+        script: "password_script",
     };
-    output.stdout.zeroize();
-    answer
-}
-
-fn first_line(source: impl std::io::Read) -> Result<Secret, String> {
-    let mut text = Zeroizing::new(String::with_capacity(4096));
-    source
-        .take(4096)
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
-    match text.lines().next() {
-        Some(line) if !line.is_empty() => Ok(Secret::new(line.to_owned())),
-        Some(_) | None => Err("its first line is empty".to_owned()),
-    }
+    Ok(password::read(input, sources)?.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -9,13 +9,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSo
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use haft_fence_protocol::agent::Talk;
 use thiserror::Error;
 
 use crate::oid::{Oid, Place};
 use crate::outlets::{Command, Description, Label, Plug, Row, SYS_OBJECT_ID};
 use crate::power::{Goal, Reading, Step, SwitchEnd, SwitchPlan};
 use crate::session::{Progress, Question, Seeds, Session, SessionError};
-use crate::settings::{PduChoice, Settings, Talk};
+use crate::settings::{PduChoice, Settings};
 use crate::wire::message::{Binding, Value};
 
 /// Longest datagram looked at, in bytes. We say in v3 that we take no more.

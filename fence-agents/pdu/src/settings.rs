@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use haft_fence_protocol::Secret;
 use haft_fence_protocol::agent::password::{self, PasswordError, Sources};
-use haft_fence_protocol::agent::{Input, InputError};
+use haft_fence_protocol::agent::{Input, InputError, Talk, talk};
 
 use crate::oid::OidError;
 use crate::outlets::{Description, Plug};
@@ -91,17 +91,6 @@ impl Access {
             },
         }
     }
-}
-
-/// How much goes to stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Talk {
-    /// Only the reason of a failure.
-    Quiet,
-    /// Warnings, too.
-    Normal,
-    /// Every step.
-    Verbose,
 }
 
 /// Why the options cannot be used.
@@ -226,18 +215,6 @@ impl Settings {
             Ok(())
         }
     }
-}
-
-/// How much to say, also when the rest of the options is not readable.
-///
-/// # Errors
-/// A boolean that is none.
-pub fn talk(input: &Input) -> Result<Talk, InputError> {
-    Ok(match (input.flag("verbose")?, input.flag("quiet")?) {
-        (true, _) => Talk::Verbose,
-        (false, true) => Talk::Quiet,
-        (false, false) => Talk::Normal,
-    })
 }
 
 fn plugs(input: &Input) -> Result<Vec<Plug>, SettingsError> {

@@ -3,20 +3,16 @@
 //! Everything it does is in the library beside it; here are only the process's edges: which of its two
 //! halves this process is, and what goes in and out.
 
-use std::io::{Read as _, Write as _, stderr, stdin, stdout};
+use std::io::{Write as _, stdout};
 use std::process::ExitCode;
 
-use haft_fence_protocol::agent::input::STDIN_MAX;
-use haft_fence_protocol::agent::{self, Input, InputError, Report};
+use haft_fence_protocol::agent::{Report, edge};
 use haft_fence_sbd::admin::{self, Verb};
 use haft_fence_sbd::run::{self, Task};
 use haft_fence_sbd::{front, spec};
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args_os()
-        .skip(1)
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect();
+    let arguments = edge::arguments();
     match arguments.split_first() {
         Some((first, rest)) if first == front::DISK_SIDE => disk_side(rest),
         Some(_) | None => front_side(&arguments),
@@ -27,27 +23,14 @@ fn main() -> ExitCode {
 fn front_side(arguments: &[String]) -> ExitCode {
     let (report, bytes) = match verb(arguments) {
         Some(_) => (None, Vec::new()),
-        None => {
-            let bytes = if arguments.is_empty() {
-                read_stdin()
-            } else {
-                Ok(Vec::new())
-            };
-            match bytes {
-                Ok(bytes) => (without_disks(arguments, &bytes), bytes),
-                Err(error) => (Some(Report::failed(&error.to_string())), Vec::new()),
-            }
-        }
+        None => match edge::parameters(arguments) {
+            Ok(bytes) => (without_disks(arguments, &bytes), bytes),
+            Err(error) => (Some(Report::failed(&error.to_string())), Vec::new()),
+        },
     };
     let report =
         report.unwrap_or_else(|| front::through_disk_side(arguments, &bytes, run::ACTION_MAX));
-    // A closed pipe at the other end changes nothing about what was done to the machine.
-    let _ = stdout().write_all(report.stdout.as_bytes());
-    let _ = stdout().flush();
-    if !report.stderr.is_empty() {
-        let _ = writeln!(stderr(), "{}", report.stderr);
-    }
-    ExitCode::from(report.exit)
+    edge::finish(&report)
 }
 
 /// The half that touches the disks.
@@ -59,12 +42,9 @@ fn disk_side(words: &[String]) -> ExitCode {
         (Err(why), _) => Report::failed(&why),
         (Ok(()), Some(verb)) => admin::run(verb, &arguments[1..]),
         (Ok(()), None) => {
-            let bytes = if arguments.is_empty() {
-                read_stdin()
-            } else {
-                Ok(Vec::new())
-            };
-            match bytes.and_then(|bytes| input(arguments, &bytes)) {
+            let input = edge::parameters(arguments)
+                .and_then(|bytes| edge::input(&spec::AGENT, arguments, &bytes));
+            match input {
                 Ok(input) => match run::prepare(&input) {
                     Task::Done(report) => report,
                     Task::Disks(action, settings) => run::carry_out(&input, action, &settings),
@@ -83,29 +63,11 @@ fn verb(arguments: &[String]) -> Option<Verb> {
 }
 
 fn without_disks(arguments: &[String], bytes: &[u8]) -> Option<Report> {
-    match input(arguments, bytes) {
+    match edge::input(&spec::AGENT, arguments, bytes) {
         Ok(input) => match run::prepare(&input) {
             Task::Done(report) => Some(report),
             Task::Disks(..) => None,
         },
         Err(error) => Some(Report::failed(&error.to_string())),
-    }
-}
-
-fn input(arguments: &[String], bytes: &[u8]) -> Result<Input, InputError> {
-    if arguments.is_empty() {
-        agent::read_stdin(&spec::AGENT, bytes)
-    } else {
-        agent::read_argv(&spec::AGENT, arguments)
-    }
-}
-
-fn read_stdin() -> Result<Vec<u8>, InputError> {
-    let mut bytes = Vec::new();
-    // One byte more than allowed, so that too much is noticed and not cut.
-    let limit = u64::try_from(STDIN_MAX + 1).unwrap_or(u64::MAX);
-    match stdin().lock().take(limit).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(_) => Err(InputError::NotText),
     }
 }

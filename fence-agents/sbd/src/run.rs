@@ -7,14 +7,14 @@
 use std::time::{Duration, Instant};
 
 use haft_fence_protocol::Action;
-use haft_fence_protocol::agent::{Input, Report, metadata};
+use haft_fence_protocol::agent::{Input, Report, Talk, edge, talk};
 
 use crate::bank::Bank;
 use crate::device::Access;
 use crate::disk::{Mailbox, Message, Pill, SlotName};
 use crate::majority::DiskCount;
 use crate::poison::{self, Answer, PoisonError, Reading};
-use crate::settings::{Method, Settings, Talk, talk};
+use crate::settings::{Method, Settings};
 use crate::spec::AGENT;
 use crate::volume::Survey;
 
@@ -28,24 +28,18 @@ pub enum Task {
 
 /// Answers what needs no disk, and checks the rest.
 pub fn prepare(input: &Input) -> Task {
-    if input.flag("help") == Ok(true) {
-        return Task::Done(Report::text(metadata::help(&AGENT)));
-    }
-    if input.flag("version") == Ok(true) {
-        let text = format!("{} {}\n", AGENT.name, env!("CARGO_PKG_VERSION"));
-        return Task::Done(Report::text(text));
-    }
-    let action = match input.action() {
-        Ok(Action::Metadata) => return Task::Done(Report::text(metadata::xml(&AGENT))),
+    let action = match edge::action(&AGENT, input) {
         Ok(action) => action,
-        Err(error) => return Task::Done(warned(input, Report::failed(&error.to_string()))),
+        Err(answer) => return Task::Done(edge::warned(input, answer)),
     };
     let settings = match Settings::read(input, action) {
         Ok(settings) => settings,
-        Err(error) => return Task::Done(warned(input, Report::failed(&error.to_string()))),
+        Err(error) => return Task::Done(edge::warned(input, Report::failed(&error.to_string()))),
     };
     match action {
-        Action::ValidateAll => Task::Done(warned(input, Report::success("parameters are valid"))),
+        Action::ValidateAll => {
+            Task::Done(edge::warned(input, Report::success("parameters are valid")))
+        }
         Action::Off
         | Action::On
         | Action::Reboot
@@ -65,9 +59,9 @@ pub fn carry_out(input: &Input, action: Action, settings: &Settings) -> Report {
     let mut report = act(action, settings, &mut steps)
         .unwrap_or_else(|error| Report::failed(&error.to_string()));
     if talk(input) == Ok(Talk::Verbose) {
-        report.stderr = lines(steps.0, std::mem::take(&mut report.stderr));
+        report.stderr = edge::lines(steps.0, std::mem::take(&mut report.stderr));
     }
-    warned(input, report)
+    edge::warned(input, report)
 }
 
 /// What was done, for those who want to know.
@@ -291,24 +285,6 @@ fn success(what: &str, evidence: &str) -> Report {
     report.stdout.push_str(evidence);
     report.stdout.push('\n');
     report
-}
-
-/// Adds the warnings of reading the input, unless they are not wanted.
-pub fn warned(input: &Input, mut report: Report) -> Report {
-    // Pacemaker sends parameters of its own making and a hundred configurations carry stale ones.
-    if talk(input) == Ok(Talk::Quiet) {
-        return report;
-    }
-    let warnings = input.warnings.iter().map(|line| format!("WARNING: {line}"));
-    report.stderr = lines(warnings.collect(), std::mem::take(&mut report.stderr));
-    report
-}
-
-fn lines(mut first: Vec<String>, last: String) -> String {
-    if !last.is_empty() {
-        first.push(last);
-    }
-    first.join("\n")
 }
 
 /// Longest time that one run takes: the delay and msgwait are bounded by a day each.

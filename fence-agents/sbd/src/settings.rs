@@ -48,17 +48,6 @@ pub enum Method {
     OnOff,
 }
 
-/// How much goes to stderr.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Talk {
-    /// Only the reason of a failure.
-    Quiet,
-    /// Warnings, too.
-    Normal,
-    /// Every step.
-    Verbose,
-}
-
 /// Why the options cannot be used.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum SettingsError {
@@ -174,18 +163,6 @@ pub fn plain_files(word: Option<&str>) -> Result<PlainFiles, InputError> {
         Some("buffered") => Ok(PlainFiles::Buffered),
         Some(_) => Err(bad("plain_files", "refuse, direct or buffered")),
     }
-}
-
-/// How much to say, also when the rest of the options is not readable.
-///
-/// # Errors
-/// A boolean that is none.
-pub fn talk(input: &Input) -> Result<Talk, InputError> {
-    Ok(match (input.flag("verbose")?, input.flag("quiet")?) {
-        (true, _) => Talk::Verbose,
-        (false, true) => Talk::Quiet,
-        (false, false) => Talk::Normal,
-    })
 }
 
 fn bad(name: &'static str, expected: &str) -> InputError {

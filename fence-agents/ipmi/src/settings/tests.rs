@@ -3,6 +3,7 @@
 use super::*;
 use crate::spec::AGENT;
 use haft_fence_protocol::agent::read_stdin;
+use std::os::unix::fs::PermissionsExt as _;
 
 fn settings(text: &str) -> Result<Settings, SettingsError> {
     Settings::read(&read_stdin(&AGENT, text.as_bytes()).ok().unwrap())

@@ -1,0 +1,139 @@
+//! What every agent does the same way at its edges: read argv or stdin, answer what concerns no device, warn, print.
+//!
+//! Knows no device and no option but those of the contract.
+
+use std::io::{Read as _, Write as _, stderr, stdin, stdout};
+use std::process::ExitCode;
+
+use super::input::STDIN_MAX;
+use super::{AgentSpec, Input, InputError, Report, metadata, read_argv, read_stdin};
+use crate::Action;
+
+/// How much goes to stderr.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Talk {
+    /// Only the reason of a failure.
+    Quiet,
+    /// Warnings, too.
+    Normal,
+    /// Every step.
+    Verbose,
+}
+
+/// How much the caller wants to hear; `verbose` wins over `quiet`.
+///
+/// # Errors
+/// A flag that is no boolean.
+pub fn talk(input: &Input) -> Result<Talk, InputError> {
+    Ok(match (input.flag("verbose")?, input.flag("quiet")?) {
+        (true, _) => Talk::Verbose,
+        (false, true) => Talk::Quiet,
+        (false, false) => Talk::Normal,
+    })
+}
+
+/// The words on the command line, without the program's own name.
+#[must_use]
+pub fn arguments() -> Vec<String> {
+    std::env::args_os()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect()
+}
+
+/// Standard input to its end, if there are no arguments: then it holds the parameters.
+///
+/// # Errors
+/// It cannot be read.
+pub fn parameters(arguments: &[String]) -> Result<Vec<u8>, InputError> {
+    let mut bytes = Vec::new();
+    if !arguments.is_empty() {
+        return Ok(bytes);
+    }
+    // One byte more than allowed, so that too much is noticed and not cut.
+    let limit = u64::try_from(STDIN_MAX + 1).unwrap_or(u64::MAX);
+    match stdin().lock().take(limit).read_to_end(&mut bytes) {
+        Ok(_) => Ok(bytes),
+        Err(_) => Err(InputError::NotText),
+    }
+}
+
+/// The input, from the arguments if there are any, else from what standard input held.
+///
+/// # Errors
+/// See [`InputError`].
+pub fn input(
+    agent: &'static AgentSpec,
+    arguments: &[String],
+    bytes: &[u8],
+) -> Result<Input, InputError> {
+    if arguments.is_empty() {
+        read_stdin(agent, bytes)
+    } else {
+        read_argv(agent, arguments)
+    }
+}
+
+/// The action that concerns the device; or the whole answer, where none does (help, version, metadata) or none is named.
+///
+/// # Errors
+/// That answer.
+pub fn action(agent: &AgentSpec, input: &Input) -> Result<Action, Report> {
+    if input.flag("help") == Ok(true) {
+        return Err(Report::text(metadata::help(agent)));
+    }
+    if input.flag("version") == Ok(true) {
+        // All packages of the workspace have one version.
+        let version = env!("CARGO_PKG_VERSION");
+        return Err(Report::text(format!("{} {version}\n", agent.name)));
+    }
+    match input.action() {
+        Ok(Action::Metadata) => Err(Report::text(metadata::xml(agent))),
+        Ok(action) => Ok(action),
+        Err(error) => Err(Report::failed(&error.to_string())),
+    }
+}
+
+/// The report with the input's warnings before its own words, unless the caller wants quiet. Pacemaker sends
+/// parameters of its own making and a hundred configurations carry stale ones.
+#[must_use]
+pub fn warned(input: &Input, mut report: Report) -> Report {
+    if talk(input) == Ok(Talk::Quiet) {
+        return report;
+    }
+    let warnings = input.warnings.iter().map(|line| format!("WARNING: {line}"));
+    report.stderr = lines(warnings.collect(), std::mem::take(&mut report.stderr));
+    report
+}
+
+/// Lines and, if there is one, a last one.
+#[must_use]
+pub fn lines(mut first: Vec<String>, last: String) -> String {
+    if !last.is_empty() {
+        first.push(last);
+    }
+    first.join("\n")
+}
+
+/// Prints a report; the process's exit code.
+#[must_use]
+pub fn finish(report: &Report) -> ExitCode {
+    // A closed pipe at the other end changes nothing about what was done to the machine.
+    let _ = stdout().write_all(report.stdout.as_bytes());
+    let _ = stdout().flush();
+    if !report.stderr.is_empty() {
+        let _ = writeln!(stderr(), "{}", report.stderr);
+    }
+    ExitCode::from(report.exit)
+}
+
+/// A whole agent in one process: reads the input, runs it, prints the report.
+pub fn serve(agent: &'static AgentSpec, run: impl FnOnce(&Input) -> Report) -> ExitCode {
+    super::forbid_core_dumps();
+    let arguments = arguments();
+    let input = parameters(&arguments).and_then(|bytes| input(agent, &arguments, &bytes));
+    finish(&match input {
+        Ok(input) => run(&input),
+        Err(error) => Report::failed(&error.to_string()),
+    })
+}
