@@ -18,13 +18,21 @@ use crate::guest::Guest;
 use crate::rack::{self, NODES, Rack};
 
 /// Programs of haft that the suite needs, as Cargo names them.
-pub const PROGRAMS: [&str; 4] = ["haftd", "haft-agent", "haftctl", "fence_haft_ipmi"];
+pub const PROGRAMS: [&str; 5] = [
+    "haftd",
+    "haft-agent",
+    "haftctl",
+    "fence_haft_ipmi",
+    "fence_haft_sbd",
+];
 
 /// How long a guest may take to boot, and any single wait for a state of the cluster: emulated, on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where the guests have their configuration.
-const CONFIGURATION: &str = "/etc/haft/haft.yaml";
+pub const CONFIGURATION: &str = "/etc/haft/haft.yaml";
+/// Where a story may put another one, which survives a reset.
+pub const OTHER_CONFIGURATION: &str = "/data/haft.yaml";
 /// Where the guests have the BMCs' password.
 const SECRET: &str = "/etc/haft/bmc-password";
 

@@ -38,6 +38,13 @@ END
 chmod 755 /run/way-in
 nc -ll -p 2323 -e /run/way-in &
 
+# A story may put another configuration on the guest's own disk.
+agent() {
+    config=/data/haft.yaml
+    [ -e "$config" ] || config=/etc/haft/haft.yaml
+    haft-agent --config "$config" --node "$name"
+}
+
 keep() {
     label=$1
     shift
@@ -58,7 +65,7 @@ if [ -z "${plain:-}" ]; then
     echo "lab: $name booted, $(cut -d' ' -f1 /proc/uptime) s after its kernel"
     cd /data || exit 1
     keep haftd haftd --config /etc/haft/haft.yaml --node "$name" &
-    keep haft-agent haft-agent --config /etc/haft/haft.yaml --node "$name" &
+    keep haft-agent agent &
     for stand_in in web:10.77.9.100 db:10.77.9.101 wd:10.77.9.102; do
         region=${stand_in%%:*}
         keep "stamp-$region" haft-vm stamp --disk /dev/vdb --region "$region" --address "${stand_in#*:}" --node "$name" &

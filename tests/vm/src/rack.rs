@@ -45,6 +45,8 @@ pub struct Rack {
     pub client: Arc<Machine>,
     /// The shared disk's image.
     pub shared: PathBuf,
+    /// The image of the shared disk for pills.
+    pub poison: PathBuf,
     _bmcs: Vec<Bmc>,
 }
 
@@ -121,6 +123,7 @@ impl Rack {
             plain,
             client,
             shared,
+            poison,
             _bmcs: bmcs,
         })
     }

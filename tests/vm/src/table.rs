@@ -11,8 +11,6 @@ pub enum Ending {
     Held,
     /// One was not, or the story could not be told to its end.
     Broken,
-    /// Not run: the product has no such part yet.
-    Awaited,
 }
 
 /// What one story found.
@@ -22,7 +20,6 @@ pub struct Outcome {
     demanded: &'static str,
     figures: Vec<String>,
     broken: Vec<String>,
-    awaited: bool,
     took: Duration,
 }
 
@@ -35,18 +32,8 @@ impl Outcome {
             demanded,
             figures: Vec::new(),
             broken: Vec::new(),
-            awaited: false,
             took: Duration::ZERO,
         }
-    }
-
-    /// A story that is not run because the product lacks `part`.
-    #[must_use]
-    pub fn awaited(name: &'static str, demanded: &'static str, part: &str) -> Self {
-        let mut outcome = Self::of(name, demanded);
-        outcome.awaited = true;
-        outcome.figures.push(format!("waits for {part}"));
-        outcome
     }
 
     /// Notes whether a demand was met; `detail` says what was seen instead.
@@ -74,9 +61,7 @@ impl Outcome {
     /// How it ended.
     #[must_use]
     pub fn ending(&self) -> Ending {
-        if self.awaited {
-            Ending::Awaited
-        } else if self.broken.is_empty() {
+        if self.broken.is_empty() {
             Ending::Held
         } else {
             Ending::Broken
@@ -108,7 +93,6 @@ pub fn show(outcomes: &[Outcome]) -> usize {
         let word = match outcome.ending() {
             Ending::Held => "held",
             Ending::Broken => "BROKEN",
-            Ending::Awaited => "not yet",
         };
         let took = outcome.took.as_secs();
         print(&format!(
@@ -123,14 +107,8 @@ pub fn show(outcomes: &[Outcome]) -> usize {
             print(&format!("{:40}broken: {broken}", ""));
         }
     }
-    let (held, broken, awaited) = (
-        count(Ending::Held),
-        count(Ending::Broken),
-        count(Ending::Awaited),
-    );
-    print(&format!(
-        "\n{held} held, {broken} broken, {awaited} not yet possible"
-    ));
+    let (held, broken) = (count(Ending::Held), count(Ending::Broken));
+    print(&format!("\n{held} held, {broken} broken"));
     broken
 }
 
@@ -139,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_unmet_demand_breaks_a_story_and_an_awaited_one_neither_holds_nor_breaks() {
+    fn one_unmet_demand_breaks_a_story() {
         let mut good = Outcome::of("a", "b");
         good.demand("c", Demand::Met, "");
         assert_eq!(good.ending(), Ending::Held);
@@ -147,8 +125,6 @@ mod tests {
         bad.demand("c", Demand::Met, "");
         bad.demand("d", Demand::Unmet, "e");
         assert_eq!(bad.ending(), Ending::Broken);
-        let awaited = Outcome::awaited("a", "b", "c");
-        assert_eq!(awaited.ending(), Ending::Awaited);
-        assert_eq!(show(&[good, bad, awaited]), 1);
+        assert_eq!(show(&[good, bad]), 1);
     }
 }

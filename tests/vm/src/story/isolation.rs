@@ -1,5 +1,4 @@
-//! Owners that nobody can power off: their own watchdog, or a poison pill on a shared disk, must reset them before
-//! anything is granted elsewhere.
+//! Owners that nobody can power off: their own watchdog must reset them before anything is granted elsewhere.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -15,11 +14,6 @@ use crate::table::Outcome;
 
 /// Who owns `wd` and has no fence device in these stories.
 const OWNER: &str = "n3";
-
-/// The poison pill device, behind the BMCs: tried when they fail.
-const PILL: &str = "apiVersion: haft/v1\nkind: FenceDevice\nmetadata: { name: sbd }\nspec:\n  \
-    agent: fence_haft_sbd\n  observes: poison\n  level: 2\n  deadline: 60s\n  \
-    targets: { n1: n1, n2: n2, n3: n3 }\n  parameters: { devices: /dev/vdc }\n";
 
 /// The owner is cut from everybody and its agent hangs, so that it cannot stop by itself; it has no fence device.
 pub(super) fn cut(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
@@ -152,48 +146,4 @@ fn demand_reset_first(
     stage.demand_one_owner(outcome, "wd")?;
     stage.demand_not_reset(outcome, &[owner.name()]);
     Ok(())
-}
-
-/// No BMC can be reached, and the owner's haft processes are stopped, not dead: only the pill can end it.
-pub(super) fn poison_pill(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Result<()> {
-    stage.begin("n1", "n1")?;
-    let owner = stage.rack.guest("n1")?.clone();
-    owner.sh(
-        "fence_haft_sbd create -d /dev/vdc\nfor node in n1 n2 n3; do fence_haft_sbd allocate -d /dev/vdc $node; done",
-    )?;
-    stage.cluster.ctl.act(&["apply", "-f", "-"], PILL)?;
-    stage.rack.set_management(Link::Down)?;
-    stage.mark("no BMC can be reached")?;
-    stage.rack.set_port(&owner, Link::Down)?;
-    let since = stage.mark("n1, which owns both, is cut off")?;
-    let db = stage.cluster.wait_taken_over("db", "n1")?;
-    stage.wait_stamps("db", &db.owner)?;
-    let successor = stage.successor("db", "n1")?;
-    let reset = shell::wait_for("n1 to be reset", PATIENCE, || {
-        Ok(owner.event("RESET", since))
-    })?;
-    outcome.demand(
-        "the owner was reset before db was written elsewhere",
-        (reset.at < successor.first).into(),
-        "it was reset later",
-    );
-    outcome.figure(format!(
-        "reset after {:.1} s, db written elsewhere after {:.1} s, granted on {}",
-        reset.at.saturating_duration_since(since).as_secs_f64(),
-        successor
-            .first
-            .saturating_duration_since(since)
-            .as_secs_f64(),
-        db.proof
-    ));
-    stage.demand_one_owner(outcome, "db")?;
-    stage.demand_not_reset(outcome, &["n1"]);
-    stage.rack.set_management(Link::Up)?;
-    stage.rack.set_port(&owner, Link::Up)?;
-    stage.cluster.wait_whole(&stage.rack.guests)?;
-    stage
-        .cluster
-        .ctl
-        .act(&["delete", "fencedevice/sbd"], "")
-        .map(drop)
 }
