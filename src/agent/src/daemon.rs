@@ -31,7 +31,9 @@ use tokio::time::Instant;
 
 /// How often a missing identity is looked for.
 const IDENTITY_EVERY: Duration = Duration::from_millis(100);
-/// How long the releases may take to reach the leader when the process ends.
+/// How long the lease thread may take to end, and the least that releases get to reach the leader. They get two
+/// ttls where that is longer: there may be no leader just then, and an owner that ends without having been heard
+/// is lost, and fenced.
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a dying predecessor's lock is waited for, and how often it is tried.
 const LOCK_WITHIN: Duration = Duration::from_secs(2);
@@ -153,6 +155,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         credentials,
     };
     let (end_at, ending) = watch::channel(None);
+    let grace = GRACE.max(attach.config.timing.ttl * 2);
     let task = AttachTask::new(attach, sender.clone(), noticed, ending).run();
     let verdict = Arc::new(OnceLock::new());
     let told = Arc::clone(&verdict);
@@ -169,7 +172,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         notify::notify("STOPPING=1");
         // At once, whatever the stream's task is waiting for.
         let told = sender.send(Order::Shutdown);
-        let _ = end_at.send(Some(Instant::now() + GRACE));
+        let _ = end_at.send(Some(Instant::now() + grace));
         told.map_err(|_| RunError::LeaseEnded)?;
         std::future::pending().await
     };
