@@ -43,6 +43,9 @@ fn what_cannot_switch_off_is_refused_when_it_is_applied() {
             "before the machine is off",
         ),
         ("fence_sbd", "", "reads no power state"),
+        // Fabric agents: they close a port, and the machine behind it runs on.
+        ("fence_brocade", "", "reads no power state"),
+        ("fence_scsi", "", "reads no power state"),
     ] {
         let refused = apply(&cluster, &device("d", agent, "n1", more));
         let told = stderr(&refused);
@@ -81,6 +84,48 @@ fn orders_are_carried_out_by_agents_of_the_field() {
         sim.power() == Power::Off
     });
     until(&cluster, "n3", "fence_dummy", &dummy_off);
+}
+
+/// An agent of the older kind: its metadata knows `port` alone. It notes what it is told in `$0.told`.
+const OLD_AGENT: &str = r#"#!/bin/sh
+words=$(cat)
+case $words in
+*action=metadata*)
+    echo '<resource-agent name="fence_old" shortdesc="old"><parameters><parameter name="port"/></parameters>'
+    echo '<actions><action name="on"/><action name="off"/><action name="status"/><action name="monitor"/></actions>'
+    echo '</resource-agent>'
+    ;;
+*action=off*) echo "$words" >"$0.told" ;;
+*action=status*) [ ! -e "$0.told" ] || exit 2 ;;
+esac
+exit 0
+"#;
+
+#[test]
+fn an_agent_gets_the_machine_by_the_parameter_that_its_metadata_names() {
+    let mut cluster = Coordinators::prepare();
+    cluster.form();
+    let agent = cluster.folder.path().join("fence_old");
+    std::fs::write(&agent, OLD_AGENT).unwrap();
+    std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let object =
+        device("old", agent.to_str().unwrap(), "n3", "").replace("{ n3: \"\" }", "{ n3: outlet7 }");
+    succeeded(&apply(&cluster, &object));
+    let shown = cluster.json(&["get", "fencedevice/old"]).unwrap();
+    assert_eq!(shown["spec"]["hostArgument"], "port", "{shown}");
+    // The same again says nothing of it, and changes nothing.
+    succeeded(&apply(&cluster, &object));
+    let again = cluster.json(&["get", "fencedevice/old"]).unwrap();
+    assert_eq!(
+        again["metadata"]["resourceVersion"], shown["metadata"]["resourceVersion"],
+        "{again}"
+    );
+    let told = agent.with_extension("told");
+    until(&cluster, "n3", "fence_old", &|| told.exists());
+    let told = std::fs::read_to_string(&told).unwrap();
+    assert!(told.contains("port=outlet7"), "{told}");
+    assert!(told.contains("nodename=n3"), "{told}");
+    assert!(!told.contains("plug="), "{told}");
 }
 
 #[test]

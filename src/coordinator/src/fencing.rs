@@ -10,7 +10,7 @@ use crate::secret_file::read_secret;
 use haft_engine::command::{FenceAction, Verdict};
 use haft_engine::ids::DeviceName;
 use haft_engine::leader::{FenceRun, Input, StatusFirst};
-use haft_engine::spec::{FenceDeviceSpec, Observes};
+use haft_engine::spec::{FenceDeviceSpec, HostArgument, Observes};
 use haft_engine::state::OrderPhase;
 use haft_fence_protocol::caller::{
     AgentPath, Call, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters, adopt_off,
@@ -136,7 +136,9 @@ async fn one_device(
         Ok(agent) => agent,
         Err(error) => return Finding::unknown(error.to_string()),
     };
-    let parameters = match secret_parameters(&spec, &[("nodename", &plug.0), ("plug", &plug.1)]) {
+    let mut of_call = vec![("nodename", plug.0.as_str())];
+    of_call.extend(host_argument(&spec).map(|name| (name, plug.1.as_str())));
+    let parameters = match secret_parameters(&spec, &of_call) {
         Ok(parameters) => parameters,
         Err(why) => return Finding::unknown(why),
     };
@@ -170,6 +172,16 @@ async fn one_device(
             };
             on_finding(run(&mut turn.turn, &call).await.outcome)
         }
+    }
+}
+
+/// The parameter that names the machine to this device's agent. What was applied before haft asked agents for
+/// it gets the field's first choice.
+fn host_argument(spec: &FenceDeviceSpec) -> Option<&str> {
+    match &spec.host_argument {
+        HostArgument::Named(name) => Some(name),
+        HostArgument::Unsaid => Some("plug"),
+        HostArgument::Without => None,
     }
 }
 

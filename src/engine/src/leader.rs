@@ -67,7 +67,7 @@ pub enum Input {
         replaces: Incarnation,
     },
     /// The owner acts.
-    Reported(Report),
+    Reported(Box<Report>),
     /// A try is over.
     FenceAnswered {
         /// The order.
@@ -374,7 +374,7 @@ impl Leader {
             } => self
                 .judge
                 .on_attach(now, state, node, (boot, probe, replaces)),
-            Input::Reported(report) => self.reports.on_report(report),
+            Input::Reported(report) => self.reports.on_report(*report),
             Input::FenceAnswered {
                 order,
                 attempt,

@@ -137,6 +137,18 @@ pub enum Observes {
     Poison,
 }
 
+/// The parameter by which an agent learns which machine is meant (`pcmk_host_argument` of the field).
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
+pub enum HostArgument {
+    /// Not decided: haftd asks the agent's metadata when the device is applied; `plug` until then.
+    #[default]
+    Unsaid,
+    /// This one: `plug`, or the older `port`.
+    Named(String),
+    /// None: the device has one machine.
+    Without,
+}
+
 /// A configured instance of a fence agent.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct FenceDeviceSpec {
@@ -146,6 +158,8 @@ pub struct FenceDeviceSpec {
     pub observes: Observes,
     /// The nodes it can isolate, and what the device calls each (`plug`); empty plug: the node's name.
     pub targets: BTreeMap<NodeName, String>,
+    /// The parameter that carries it.
+    pub host_argument: HostArgument,
     /// Parameters handed to the agent on stdin. Never secrets.
     pub parameters: BTreeMap<String, String>,
     /// Parameters whose values are read from root-only files on the executor at each call.

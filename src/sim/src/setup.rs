@@ -239,6 +239,7 @@ fn registration(place: usize, role: NodeRole) -> Registration {
 
 fn device(shape: &Shape, state: &ClusterState) -> FenceDeviceSpec {
     FenceDeviceSpec {
+        host_argument: haft_engine::spec::HostArgument::default(),
         agent: "/usr/lib/haft/fence-agents/fence_haft_ipmi".to_owned(),
         observes: Observes::Power,
         delay: Duration::ZERO,

@@ -4,10 +4,13 @@ use super::{FieldError, domains_from, domains_into, wrong};
 use crate::pb::v1;
 use haft_engine::domains::all_shared;
 use haft_engine::ids::{DeviceName, NodeName};
-use haft_engine::spec::{FenceDeviceSpec, Observes};
+use haft_engine::spec::{FenceDeviceSpec, HostArgument, Observes};
 use haft_engine::state::{ClusterState, Device};
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// How "the agent takes no host argument" is written.
+const WITHOUT: &str = "none";
 
 /// The object as users see it.
 pub fn device_into(state: &ClusterState, name: &DeviceName, device: &Device) -> v1::FenceDevice {
@@ -66,6 +69,11 @@ pub fn device_spec_into(spec: &FenceDeviceSpec) -> v1::FenceDeviceSpec {
         level: u32::from(spec.level),
         delay_ms: u64::try_from(spec.delay.as_millis()).unwrap_or(u64::MAX),
         domains: domains_into(&spec.domains),
+        host_argument: match &spec.host_argument {
+            HostArgument::Unsaid => String::new(),
+            HostArgument::Named(name) => name.clone(),
+            HostArgument::Without => WITHOUT.to_owned(),
+        },
     }
 }
 
@@ -103,6 +111,11 @@ pub fn device_from(object: v1::FenceDevice) -> Result<(DeviceName, FenceDeviceSp
         level: level.max(1),
         delay: Duration::from_millis(spec.delay_ms),
         domains: domains_from(spec.domains),
+        host_argument: match spec.host_argument.as_str() {
+            "" => HostArgument::Unsaid,
+            WITHOUT => HostArgument::Without,
+            name => HostArgument::Named(name.to_owned()),
+        },
     };
     Ok((DeviceName(name), spec))
 }

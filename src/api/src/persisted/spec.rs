@@ -8,8 +8,8 @@ use crate::pb::log as pb;
 use haft_engine::command::{FenceCause, HeartbeatKey, NodeRole, Registration, StatedAge};
 use haft_engine::ids::{DeviceName, LogIndex, NodeId, NodeName};
 use haft_engine::spec::{
-    AfterFence, Domains, Failback, FenceDeviceSpec, NodeSpec, ObjectRef, ObjectSpec, Observes,
-    ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, HostArgument, NodeSpec, ObjectRef, ObjectSpec,
+    Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -127,6 +127,11 @@ pub(super) fn device_into(spec: &FenceDeviceSpec) -> pb::FenceDeviceSpec {
         level: u32::from(spec.level),
         delay_ns: nanos(spec.delay),
         domains: domains_into(&spec.domains),
+        host_argument: match &spec.host_argument {
+            HostArgument::Named(name) => name.clone(),
+            HostArgument::Unsaid | HostArgument::Without => String::new(),
+        },
+        without_host_argument: spec.host_argument == HostArgument::Without,
     }
 }
 
@@ -150,6 +155,11 @@ pub(super) fn device_from(form: pb::FenceDeviceSpec) -> Decoded<FenceDeviceSpec>
         level: u8::try_from(form.level).map_err(|_| missing("level"))?,
         delay: Duration::from_nanos(form.delay_ns),
         domains: domains_from(form.domains),
+        host_argument: match (form.without_host_argument, form.host_argument.is_empty()) {
+            (true, _) => HostArgument::Without,
+            (false, true) => HostArgument::Unsaid,
+            (false, false) => HostArgument::Named(form.host_argument),
+        },
     })
 }
 

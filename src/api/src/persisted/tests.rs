@@ -3,7 +3,9 @@
 use super::*;
 use haft_engine::command::{Command, FenceAction, FenceCause, PathFault, PathHealth};
 use haft_engine::ids::{DeviceName, Generation, Incarnation, NodeId, NodeName, RequestId};
-use haft_engine::spec::{AfterFence, Domains, FenceDeviceSpec, NodeSpec, ObjectSpec, Observes};
+use haft_engine::spec::{
+    AfterFence, Domains, FenceDeviceSpec, HostArgument, NodeSpec, ObjectSpec, Observes,
+};
 use haft_engine::state::{Device, Probed};
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ fn findings() -> Vec<PathHealth> {
 
 fn spec() -> FenceDeviceSpec {
     FenceDeviceSpec {
+        host_argument: HostArgument::Named("port".into()),
         agent: "fence_haft_ipmi".to_owned(),
         observes: Observes::Power,
         targets: [(NodeName::from("n1"), String::new())].into(),

@@ -7,15 +7,16 @@ use crate::fields::{Fields, Reader};
 use crate::names::{NAME_RULE, fault_in_name};
 use crate::yaml::{At, Tree, Value};
 use haft_engine::ids::NodeName;
-use haft_engine::spec::{FenceDeviceSpec, Observes};
+use haft_engine::spec::{FenceDeviceSpec, HostArgument, Observes};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "agent",
     "observes",
     "targets",
+    "hostArgument",
     "parameters",
     "secretFiles",
     "deadline",
@@ -57,6 +58,10 @@ pub(super) fn read(reader: &mut Reader<'_>, tree: &Tree) -> Option<Read> {
     let targets = reader
         .required(fields, "targets", what, "{ n1: \"\" }")
         .and_then(|tree| targets(reader, tree));
+    let host_argument = match fields.get("hostArgument") {
+        None => Some(HostArgument::Unsaid),
+        Some(tree) => host_argument(reader, tree),
+    };
     let parameters = parameters(reader, fields);
     let secret_files = secret_files(reader, fields, &parameters);
     let deadline = match fields.get("deadline") {
@@ -85,6 +90,7 @@ pub(super) fn read(reader: &mut Reader<'_>, tree: &Tree) -> Option<Read> {
                 .into_iter()
                 .map(|(_, name, plug)| (name, plug))
                 .collect(),
+            host_argument: host_argument?,
             parameters,
             secret_files,
             deadline: deadline?,
@@ -161,6 +167,17 @@ fn targets(reader: &mut Reader<'_>, tree: &Tree) -> Option<Vec<(At, NodeName, St
         return None;
     }
     Some(out)
+}
+
+fn host_argument(reader: &mut Reader<'_>, tree: &Tree) -> Option<HostArgument> {
+    match reader.text(tree, "hostArgument")? {
+        "none" => Some(HostArgument::Without),
+        name @ ("plug" | "port") => Some(HostArgument::Named(name.to_owned())),
+        name => {
+            let named = HostArgument::Named(name.to_owned());
+            parameter_name(reader, tree.at, name).then_some(named)
+        }
+    }
 }
 
 /// Agents read `name=value` lines: a value with a line break would be a second parameter.

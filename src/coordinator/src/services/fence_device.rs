@@ -9,9 +9,11 @@ use haft_api::pb::v1;
 use haft_api::status::status;
 use haft_engine::command::Command;
 use haft_engine::ids::DeviceName;
-use haft_engine::spec::{FenceDeviceSpec, ObjectRef, ObjectSpec, Observes};
+use haft_engine::spec::{FenceDeviceSpec, HostArgument, ObjectRef, ObjectSpec, Observes};
 use haft_fence_protocol::Action;
-use haft_fence_protocol::caller::{AgentPath, DeviceLock, OffProof, Parameter, read_metadata};
+use haft_fence_protocol::caller::{
+    self, AgentPath, DeviceLock, Metadata, OffProof, OnIsUnfencing, Parameter, read_metadata,
+};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -20,8 +22,8 @@ use tonic::{Code, Request, Response, Status};
 /// Time for an agent to print its metadata. Those of the field start a Python interpreter, a tenth of a second.
 const METADATA_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Refuses what is no fence agent or cannot switch off: the metadata says so without touching the device.
-async fn offers_off(agent: &AgentPath) -> Result<(), Status> {
+/// What the agent says of itself, without touching the device. Refuses what is no fence agent or cannot switch off.
+async fn described(agent: &AgentPath) -> Result<Metadata, Status> {
     let refused = |why: String| {
         status(
             Code::InvalidArgument,
@@ -39,9 +41,35 @@ async fn offers_off(agent: &AgentPath) -> Result<(), Status> {
         .await
         .map_err(|error| refused(error.to_string()))?;
     if metadata.offers(Action::Off) {
-        Ok(())
+        Ok(metadata)
     } else {
         Err(refused("it offers no action off".to_owned()))
+    }
+}
+
+/// Refuses an agent that cuts a machine off its storage or network as a reader of power: the machine runs on, and
+/// `off` is the state of a port. Such agents say that `on` is unfencing.
+fn switches_power(agent: &AgentPath, metadata: &Metadata) -> Result<(), Status> {
+    match metadata.on_is_unfencing {
+        OnIsUnfencing::No => Ok(()),
+        OnIsUnfencing::Yes => Err(status(
+            Code::InvalidArgument,
+            "ObservesNoPower",
+            format!(
+                "{} cuts a node off its storage or network (`on` is unfencing) and reads no power state",
+                agent.name()
+            ),
+            "isolate the nodes of `targets` by a device of power or of poison instead",
+        )),
+    }
+}
+
+/// The host argument that the field's cluster managers would use, where the administrator has not said one.
+fn host_argument(said: HostArgument, metadata: &Metadata) -> HostArgument {
+    match (said, metadata.host()) {
+        (HostArgument::Unsaid, caller::HostArgument::Named(name)) => HostArgument::Named(name),
+        (HostArgument::Unsaid, caller::HostArgument::None) => HostArgument::Without,
+        (said @ (HostArgument::Named(_) | HostArgument::Without), _) => said,
     }
 }
 
@@ -129,7 +157,7 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
         let request = request.into_inner();
         let object = request.fence_device.unwrap_or_default();
         let echo = object.clone();
-        let (name, spec) = device_from(object).map_err(field_status)?;
+        let (name, mut spec) = device_from(object).map_err(field_status)?;
         // An agent that this coordinator cannot run would be found out in the worst moment.
         let agent = self.0.agents.find(&spec.agent).map_err(|error| {
             status(
@@ -140,7 +168,9 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
             )
         })?;
         observes_what_it_says(&spec, &agent)?;
-        offers_off(&agent).await?;
+        let metadata = described(&agent).await?;
+        switches_power(&agent, &metadata)?;
+        spec.host_argument = host_argument(spec.host_argument, &metadata);
         checked_parameters(&spec)?;
         let effect = effect(request.options.as_ref());
         let options = request.options.unwrap_or_default();

@@ -41,6 +41,9 @@ pub(super) fn json(device: &v1::FenceDevice) -> (Value, Value) {
         "delay": span(spec.delay_ms),
         "level": spec.level,
     });
+    if !spec.host_argument.is_empty() {
+        shown["hostArgument"] = json!(spec.host_argument);
+    }
     super::add_domains(&mut shown, spec.domains.as_ref());
     let status = json!({
         "health": status.health,

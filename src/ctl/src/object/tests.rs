@@ -42,6 +42,7 @@ fn device() -> Object {
             ..Default::default()
         }),
         spec: Some(v1::FenceDeviceSpec {
+            host_argument: "plug".into(),
             agent: "fence_haft_ipmi".to_owned(),
             observes: v1::Observes::Power.into(),
             delay_ms: 0,

@@ -7,7 +7,9 @@ use super::Refusal;
 use super::fence::ATTEMPT_MAX;
 use super::joining::check_name;
 use crate::ids::{DeviceName, NodeName, Reserved, ResourceId};
-use crate::spec::{Domains, FenceDeviceSpec, Isolation, ResourceSpec, Unfenced, VirtualIpSpec};
+use crate::spec::{
+    Domains, FenceDeviceSpec, HostArgument, Isolation, ResourceSpec, Unfenced, VirtualIpSpec,
+};
 use crate::state::{ClusterState, Device, reserved_by};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -19,6 +21,8 @@ const INTERFACE_MAX: usize = 15;
 const PAIRS_MAX: usize = 64;
 /// Longest key or value, in bytes; the fence protocol takes values of up to 4,096.
 const TEXT_MAX: usize = 4_096;
+/// Longest name of a parameter.
+const ARGUMENT_MAX: usize = 63;
 /// Longest name of a power or network domain.
 const DOMAIN_MAX: usize = 63;
 /// Shortest time for an order on a device: less could not even read it twice.
@@ -265,6 +269,7 @@ pub(super) fn check_device(
         }
         check_text(plug)?;
     }
+    check_host_argument(&spec.host_argument)?;
     if spec.delay > DELAY_MAX {
         return Err(Refusal::invalid(
             "BadDelay",
@@ -290,6 +295,24 @@ pub(super) fn check_device(
         );
     }
     check_parameters(spec)
+}
+
+fn check_host_argument(argument: &HostArgument) -> Result<(), Refusal> {
+    let HostArgument::Named(name) = argument else {
+        return Ok(());
+    };
+    let plain = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+    if plain && name != "action" && name != "nodename" && name.len() <= ARGUMENT_MAX {
+        return Ok(());
+    }
+    Err(Refusal::invalid(
+        "BadHostArgument",
+        format!("{name:?} is no parameter that could name a machine"),
+    )
+    .fix("write plug or port, as the agent's metadata says, or leave it out"))
 }
 
 fn check_parameters(spec: &FenceDeviceSpec) -> Result<(), Refusal> {

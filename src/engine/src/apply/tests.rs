@@ -276,6 +276,7 @@ fn wanted(name: &str, isolation: Isolation, address: &str) -> Command {
 
 fn device(targets: &[&str]) -> FenceDeviceSpec {
     FenceDeviceSpec {
+        host_argument: crate::spec::HostArgument::default(),
         agent: "fence_haft_ipmi".to_owned(),
         observes: Observes::Power,
         delay: Duration::ZERO,

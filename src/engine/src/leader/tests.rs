@@ -159,7 +159,7 @@ impl Stage {
         ));
         let outputs = self.tick(MS);
         self.settle(outputs);
-        let outputs = self.step(Input::Reported(self.activated(&id)));
+        let outputs = self.step(Input::Reported(Box::new(self.activated(&id))));
         self.settle(outputs);
         id
     }
@@ -174,6 +174,7 @@ impl Stage {
 
     fn device(&mut self, target: &str) {
         let spec = FenceDeviceSpec {
+            host_argument: crate::spec::HostArgument::default(),
             agent: "fence_haft_ipmi".to_owned(),
             observes: Observes::Power,
             delay: Duration::ZERO,
@@ -323,7 +324,10 @@ fn a_proposal_that_came_to_nothing_is_made_again_after_a_pause() {
     let mut stage = Stage::new();
     let id = stage.vip(Isolation::Lease, "n2");
     let report = stage.released(&id);
-    assert_eq!(proposed(&stage.step(Input::Reported(report))).len(), 2);
+    assert_eq!(
+        proposed(&stage.step(Input::Reported(Box::new(report)))).len(),
+        2
+    );
     assert!(proposed(&stage.step(Input::ProposalUnknown)).is_empty());
     assert!(proposed(&stage.tick(MS)).is_empty());
     let again = proposed(&stage.tick(TIMING.beat));
@@ -336,7 +340,7 @@ fn a_node_that_hands_back_unasked_is_avoided_for_a_while() {
     let id = stage.vip(Isolation::Lease, "n2");
     assert_eq!(stage.owner(&id), Some(stage.ids[1]));
     let report = stage.released(&id);
-    let outputs = stage.step(Input::Reported(report));
+    let outputs = stage.step(Input::Reported(Box::new(report)));
     stage.settle(outputs);
     let other = stage.owner(&id).expect("another node takes it");
     assert_ne!(other, stage.ids[1]);
@@ -422,7 +426,7 @@ fn a_grant_waits_while_its_node_is_suspect() {
         stage.silent.insert(node, TIMING.beat * 3);
     }
     let report = stage.released(&id);
-    let outputs = stage.step(Input::Reported(report));
+    let outputs = stage.step(Input::Reported(Box::new(report)));
     stage.settle(outputs);
     assert_eq!(stage.state.resources[&id].ownership, Ownership::Unowned);
     stage.silent.clear();

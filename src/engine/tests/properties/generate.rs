@@ -422,6 +422,7 @@ impl Maker<'_> {
             .map(|name| (NodeName::from(*name), String::new()))
             .collect();
         let spec = FenceDeviceSpec {
+            host_argument: haft_engine::spec::HostArgument::default(),
             agent: "fence_haft_ipmi".to_owned(),
             observes: Observes::Power,
             delay: Duration::ZERO,

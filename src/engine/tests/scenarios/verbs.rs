@@ -31,6 +31,7 @@ impl World {
 
     pub(crate) fn device(&mut self, name: &str, target: &str, level: u8) -> Result<(), String> {
         let spec = FenceDeviceSpec {
+            host_argument: haft_engine::spec::HostArgument::default(),
             agent: "fence_haft_ipmi".to_owned(),
             observes: Observes::Power,
             delay: Duration::ZERO,

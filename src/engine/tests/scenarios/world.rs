@@ -322,7 +322,7 @@ impl World {
             }
         }
         for report in reports {
-            self.step_leader(Input::Reported(report));
+            self.step_leader(Input::Reported(Box::new(report)));
         }
     }
 

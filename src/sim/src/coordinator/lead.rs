@@ -351,7 +351,7 @@ impl Coordinator {
             },
             _ => return,
         };
-        self.step_lead(context, Input::Reported(report));
+        self.step_lead(context, Input::Reported(Box::new(report)));
     }
 
     /// Sends each connected agent its assignment if it differs from what was sent.

@@ -284,6 +284,6 @@ async fn heard(
             "a node reports only on its own grants",
         ));
     }
-    context.tell_leader(Input::Reported(report)).await;
+    context.tell_leader(Input::Reported(Box::new(report))).await;
     Ok(())
 }
