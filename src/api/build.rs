@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
-const API: [&str; 6] = [
+const API: [&str; 7] = [
     "haft/v1/cluster.proto",
     "haft/v1/event.proto",
     "haft/v1/fence_device.proto",
+    "haft/v1/fence_topology.proto",
     "haft/v1/node.proto",
     "haft/v1/session.proto",
     "haft/v1/virtual_ip.proto",

@@ -5,6 +5,7 @@
 //! suite `agents`. Needs the Debian packages fence-agents, ipmitool and openipmi.
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use haft_tests::coordinators::{Coordinators, succeeded};
@@ -174,6 +175,135 @@ fn a_device_that_stops_answering_is_told_of_and_recovers() {
     for reason in ["FencePathDegraded", "FencePathRestored"] {
         assert!(events.contains(reason), "{events}");
     }
+}
+
+/// An agent of the field's contract in a few lines of shell: its machine is a file, every call is written to a
+/// journal, and what it does when asked for `off` is the test's choice.
+fn scripted(folder: &Path, name: &str, at_off: &str) -> PathBuf {
+    let path = folder.join(format!("fence_{name}"));
+    let text = format!(
+        r#"#!/bin/sh
+state="{folder}/{name}.state"
+action=
+while IFS= read -r line; do
+    case "$line" in action=*) action=${{line#action=}} ;; esac
+done
+echo "{name} $action" >> "{folder}/journal"
+case "$action" in
+metadata)
+    cat <<END
+<?xml version="1.0"?>
+<resource-agent name="fence_{name}" shortdesc="a file"><longdesc>a file</longdesc>
+<parameters></parameters>
+<actions><action name="on"/><action name="off"/><action name="status"/><action name="monitor"/><action name="metadata"/></actions>
+</resource-agent>
+END
+    ;;
+off) {at_off} ;;
+on) echo on > "$state" ;;
+status) if [ "$(cat "$state" 2>/dev/null)" = off ]; then exit 2; fi ;;
+monitor) ;;
+*) exit 1 ;;
+esac
+"#,
+        folder = folder.display()
+    );
+    std::fs::write(&path, text).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+/// What an agent of [`scripted`] runs to obey.
+const OBEYS: &str = "echo off > \"$state\"";
+
+fn topology(levels: &str) -> String {
+    format!(
+        "apiVersion: haft/v1\nkind: FenceTopology\nmetadata: {{ name: racks }}\nspec:\n  nodes: [n2]\n  levels:\n{levels}"
+    )
+}
+
+#[test]
+fn a_topology_falls_back_to_a_level_whose_devices_all_switch_off() {
+    let mut cluster = Coordinators::prepare();
+    cluster.form();
+    let folder = cluster.folder.path().to_owned();
+    let object = |name: &str, at_off: &str| {
+        let agent = scripted(&folder, name, at_off);
+        device(name, agent.to_str().unwrap(), "n2", "")
+    };
+    // The first level's only device says that it cannot; `unused` would, and is not in the topology.
+    let objects = [
+        object("bmc", "echo the BMC is dead >&2; exit 1"),
+        object("pdu-a", OBEYS),
+        object("pdu-b", OBEYS),
+        object("unused", OBEYS),
+    ];
+    succeeded(&apply(&cluster, &objects.concat()));
+    let absent = apply(&cluster, &topology("    - devices: [bmc, pdu-c]\n"));
+    assert!(!absent.status.success());
+    assert!(
+        stderr(&absent).contains("names pdu-c, and no fence device is called so"),
+        "{}",
+        stderr(&absent)
+    );
+    let racks = topology(
+        "    - devices: [bmc]\n      delay: 100ms\n    - devices: [pdu-b, pdu-a]\n      timeout: 15s\n",
+    );
+    succeeded(&apply(&cluster, &racks));
+    let kept = cluster.ctl(&["delete", "fencedevice/pdu-a"]);
+    assert!(!kept.status.success());
+    assert!(
+        stderr(&kept).contains("DeviceInTopology") && stderr(&kept).contains("fencetopology/racks"),
+        "{}",
+        stderr(&kept)
+    );
+    let before = std::fs::read_to_string(folder.join("journal"))
+        .unwrap()
+        .len();
+    succeeded(&cluster.ctl(&["fence", "n2", "--force", "--reason", "a test"]));
+    let order = confirmed(&cluster, "n2");
+    let detail = order["detail"].as_str().unwrap();
+    assert!(
+        detail.contains("pdu-b: ") && detail.contains("; pdu-a: "),
+        "{order}"
+    );
+    assert_eq!(order["attempts"], 2, "{order}");
+    let journal = std::fs::read_to_string(folder.join("journal")).unwrap();
+    let offs: Vec<&str> = journal[before..]
+        .lines()
+        .filter_map(|line| line.strip_suffix(" off"))
+        .collect();
+    assert_eq!(offs, ["bmc", "pdu-b", "pdu-a"], "{journal}");
+    let shown = cluster.json(&["get", "fencetopology/racks"]).unwrap();
+    assert_eq!(shown["spec"]["levels"][1]["devices"][0], "pdu-b", "{shown}");
+    let why = cluster.ctl(&["why", "node/n2"]);
+    let why = String::from_utf8_lossy(&why.stdout).into_owned();
+    assert!(
+        why.contains("not used for n2, since fencetopology/racks does not name it: unused"),
+        "{why}"
+    );
+    succeeded(&cluster.ctl(&["delete", "fencetopology/racks"]));
+    succeeded(&cluster.ctl(&["delete", "fencedevice/pdu-a"]));
+}
+
+/// Waits until the newest order against the node is confirmed.
+fn confirmed(cluster: &Coordinators, node: &str) -> serde_json::Value {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let mut found = Err("not asked yet".to_owned());
+    while Instant::now() < deadline {
+        found = cluster.json(&["get", &format!("node/{node}")]);
+        let orders = found
+            .as_ref()
+            .ok()
+            .and_then(|node| node["status"]["orders"].as_array());
+        if let Some(order) = orders.and_then(|orders| orders.last())
+            && order["phase"] == "Confirmed"
+        {
+            return order.clone();
+        }
+        std::thread::yield_now();
+    }
+    panic!("no confirmed order against {node}: {found:?}");
 }
 
 /// Waits until haftctl says this of the device, and gives its status.

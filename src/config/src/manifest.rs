@@ -5,13 +5,14 @@
 //! cluster checks the rest when a manifest is applied.
 
 mod fence_device;
+mod fence_topology;
 mod node;
 mod virtual_ip;
 
 use crate::fields::{Fields, Reader};
 use crate::problem::Problems;
 use crate::yaml::{self, At, Source, Tree};
-use haft_engine::ids::{DeviceName, NodeName, ResourceId};
+use haft_engine::ids::{DeviceName, NodeName, ResourceId, TopologyName};
 use haft_engine::spec::{Domains, ObjectSpec, ResourceSpec};
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -42,12 +43,14 @@ pub struct Manifest {
 enum Kind {
     VirtualIp,
     FenceDevice,
+    FenceTopology,
     Node,
 }
 
-const KINDS: [(&str, Kind); 3] = [
+const KINDS: [(&str, Kind); 4] = [
     ("VirtualIP", Kind::VirtualIp),
     ("FenceDevice", Kind::FenceDevice),
+    ("FenceTopology", Kind::FenceTopology),
     ("Node", Kind::Node),
 ];
 
@@ -112,38 +115,13 @@ pub(crate) fn read(reader: &mut Reader<'_>, tree: &Tree) -> Option<Placed> {
         .map(str::to_owned);
     let spec_tree = match kind {
         Some(Kind::Node) => top.get("spec"),
-        Some(Kind::VirtualIp | Kind::FenceDevice) | None => {
+        Some(Kind::VirtualIp | Kind::FenceDevice | Kind::FenceTopology) | None => {
             reader.required(top, "spec", "a manifest", "{ ... }")
         }
     };
     // Without a name the spec is still read, for its problems.
     let known_name = name.clone().unwrap_or_default();
-    let (spec, address, nodes) = match kind? {
-        Kind::VirtualIp => {
-            let vip = virtual_ip::read(reader, spec_tree?)?;
-            let spec = ObjectSpec::Resource(
-                ResourceId::vip(&known_name),
-                ResourceSpec::VirtualIp(vip.spec),
-            );
-            (spec, Some(vip.address), vip.nodes)
-        }
-        Kind::FenceDevice => {
-            let device = fence_device::read(reader, spec_tree?)?;
-            (
-                ObjectSpec::Device(DeviceName(known_name), device.spec),
-                None,
-                device.nodes,
-            )
-        }
-        Kind::Node => {
-            let spec = node::read(reader, spec_tree, labels.clone())?;
-            (
-                ObjectSpec::Node(NodeName(known_name), spec),
-                None,
-                Vec::new(),
-            )
-        }
-    };
+    let (spec, address, nodes) = read_spec(reader, kind?, spec_tree, known_name, &labels)?;
     name?;
     Some(Placed {
         manifest: Manifest {
@@ -156,6 +134,46 @@ pub(crate) fn read(reader: &mut Reader<'_>, tree: &Tree) -> Option<Placed> {
         name_at: name_tree?.at,
         address,
         nodes,
+    })
+}
+
+/// A spec with the places of what refers to others.
+type PlacedSpec = (ObjectSpec, Option<(At, IpAddr)>, Vec<(At, NodeName)>);
+
+fn read_spec(
+    reader: &mut Reader<'_>,
+    kind: Kind,
+    spec_tree: Option<&Tree>,
+    name: String,
+    labels: &BTreeMap<String, String>,
+) -> Option<PlacedSpec> {
+    Some(match kind {
+        Kind::VirtualIp => {
+            let vip = virtual_ip::read(reader, spec_tree?)?;
+            let spec =
+                ObjectSpec::Resource(ResourceId::vip(&name), ResourceSpec::VirtualIp(vip.spec));
+            (spec, Some(vip.address), vip.nodes)
+        }
+        Kind::FenceDevice => {
+            let device = fence_device::read(reader, spec_tree?)?;
+            (
+                ObjectSpec::Device(DeviceName(name), device.spec),
+                None,
+                device.nodes,
+            )
+        }
+        Kind::FenceTopology => {
+            let topology = fence_topology::read(reader, spec_tree?)?;
+            (
+                ObjectSpec::Topology(TopologyName(name), topology.spec),
+                None,
+                topology.nodes,
+            )
+        }
+        Kind::Node => {
+            let spec = node::read(reader, spec_tree, labels.clone())?;
+            (ObjectSpec::Node(NodeName(name), spec), None, Vec::new())
+        }
     })
 }
 
@@ -187,7 +205,7 @@ fn read_labels(reader: &mut Reader<'_>, metadata: Option<Fields<'_>>) -> BTreeMa
         .collect()
 }
 
-/// Two manifests of one name, or of one address, cannot both be meant.
+/// Two manifests of one name, of one address, or topologies of one node, cannot both be meant.
 pub(crate) fn refuse_duplicates(reader: &mut Reader<'_>, placed: &[Placed]) {
     for (position, second) in placed.iter().enumerate() {
         for first in &placed[..position] {
@@ -212,9 +230,31 @@ pub(crate) fn refuse_duplicates(reader: &mut Reader<'_>, placed: &[Placed]) {
                     ),
                     "give each VirtualIP its own address; one address is one lease",
                 );
+            } else if let Some((at, node)) = in_both(first, second) {
+                reader.refuse(
+                    at,
+                    format!(
+                        "`{node}` is already in the FenceTopology at line {}",
+                        first.manifest.line
+                    ),
+                    "name each node in one topology only; a topology alone says how its nodes are fenced",
+                );
             }
         }
     }
+}
+
+/// A node that two topologies speak for, at its place in the second.
+fn in_both<'a>(first: &Placed, second: &'a Placed) -> Option<(At, &'a NodeName)> {
+    let ObjectSpec::Topology(_, earlier) = &first.manifest.spec else {
+        return None;
+    };
+    let ObjectSpec::Topology(..) = &second.manifest.spec else {
+        return None;
+    };
+    let mut nodes = second.nodes.iter();
+    let found = nodes.find(|(_, node)| earlier.nodes.contains(node));
+    found.map(|(at, node)| (*at, node))
 }
 
 fn same_object(one: &ObjectSpec, other: &ObjectSpec) -> bool {
@@ -222,9 +262,14 @@ fn same_object(one: &ObjectSpec, other: &ObjectSpec) -> bool {
         (ObjectSpec::Node(a, _), ObjectSpec::Node(b, _)) => a == b,
         (ObjectSpec::Resource(a, _), ObjectSpec::Resource(b, _)) => a == b,
         (ObjectSpec::Device(a, _), ObjectSpec::Device(b, _)) => a == b,
-        (ObjectSpec::Node(..), ObjectSpec::Resource(..) | ObjectSpec::Device(..))
-        | (ObjectSpec::Resource(..), ObjectSpec::Node(..) | ObjectSpec::Device(..))
-        | (ObjectSpec::Device(..), ObjectSpec::Node(..) | ObjectSpec::Resource(..)) => false,
+        (ObjectSpec::Topology(a, _), ObjectSpec::Topology(b, _)) => a == b,
+        (
+            ObjectSpec::Node(..)
+            | ObjectSpec::Resource(..)
+            | ObjectSpec::Device(..)
+            | ObjectSpec::Topology(..),
+            _,
+        ) => false,
     }
 }
 

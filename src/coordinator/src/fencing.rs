@@ -49,11 +49,15 @@ pub async fn execute(context: Arc<Context>, order: FenceRun) {
         verdict = Verdict::Unknown;
         words.push("no fence device covers the node".to_owned());
     }
+    if !order.delay.is_zero() {
+        sleep_until((Instant::now() + order.delay).min(deadline)).await;
+    }
     for device in &order.devices {
         let finding = one_device(&context, &order, device, deadline).await;
         words.push(format!("{device}: {}", finding.words));
         verdict = weaker(verdict, finding.verdict);
-        if verdict != Verdict::Confirmed {
+        // A machine with one supply left dark still runs, so every device is switched on that can be.
+        if verdict != Verdict::Confirmed && order.action == FenceAction::Off {
             break;
         }
     }
@@ -119,12 +123,10 @@ async fn one_device(
         let Some(node) = state.nodes.get(&order.node) else {
             return Finding::unknown("the node is no longer registered");
         };
-        let plug = configured
-            .spec
-            .targets
-            .get(&node.name)
-            .cloned()
-            .unwrap_or_default();
+        // An edit meanwhile may have given the device to another machine, which must not be switched off.
+        let Some(plug) = configured.spec.targets.get(&node.name).cloned() else {
+            return Finding::unknown("the device no longer targets the node");
+        };
         let plug = if plug.is_empty() {
             node.name.0.clone()
         } else {

@@ -7,6 +7,7 @@ mod access;
 mod cluster;
 mod event;
 mod fence_device;
+mod fence_topology;
 mod node;
 mod read;
 mod session;
@@ -84,6 +85,10 @@ pub async fn serve(
         .add_service(bounded!(
             fence_device_service_server::FenceDeviceServiceServer,
             fence_device::FenceDevices(Arc::clone(&context))
+        ))
+        .add_service(bounded!(
+            fence_topology_service_server::FenceTopologyServiceServer,
+            fence_topology::FenceTopologies(Arc::clone(&context))
         ))
         .add_service(bounded!(
             event_service_server::EventServiceServer,

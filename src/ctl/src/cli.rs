@@ -178,7 +178,7 @@ pub(crate) struct Join {
 /// An object, as `vip/web`, or as a kind and a name.
 #[derive(Args, Debug)]
 pub(crate) struct Subject {
-    /// node, vip or fencedevice; or KIND/NAME
+    /// node, vip, fencedevice or fencetopology; or KIND/NAME
     #[arg(value_name = "KIND[/NAME]")]
     pub(crate) subject: String,
     /// The object's name, unless it follows the slash

@@ -3,6 +3,7 @@
 //! The shapes are documented in docs/cli.md and only ever gain keys. What `get -o yaml` prints can be applied.
 
 mod fence_device;
+mod fence_topology;
 mod node;
 mod virtual_ip;
 
@@ -23,6 +24,7 @@ pub(crate) enum Kind {
     Node,
     VirtualIp,
     FenceDevice,
+    FenceTopology,
 }
 
 impl Kind {
@@ -34,6 +36,9 @@ impl Kind {
             "fd" | "fencedevice" | "fencedevices" | "fence-device" | "fence-devices" => {
                 Some(Kind::FenceDevice)
             }
+            "ft" | "fencetopology" | "fencetopologies" | "fence-topology" | "fence-topologies" => {
+                Some(Kind::FenceTopology)
+            }
             _ => None,
         }
     }
@@ -44,6 +49,7 @@ impl Kind {
             Kind::Node => "node",
             Kind::VirtualIp => "vip",
             Kind::FenceDevice => "fencedevice",
+            Kind::FenceTopology => "fencetopology",
         }
     }
 
@@ -53,6 +59,7 @@ impl Kind {
             Kind::Node => "Node",
             Kind::VirtualIp => "VirtualIP",
             Kind::FenceDevice => "FenceDevice",
+            Kind::FenceTopology => "FenceTopology",
         }
     }
 }
@@ -63,6 +70,7 @@ pub(crate) enum Object {
     Node(v1::Node, Vec<v1::FenceOrder>),
     VirtualIp(v1::VirtualIp),
     FenceDevice(v1::FenceDevice),
+    FenceTopology(v1::FenceTopology),
 }
 
 impl Object {
@@ -71,6 +79,7 @@ impl Object {
             Object::Node(..) => Kind::Node,
             Object::VirtualIp(_) => Kind::VirtualIp,
             Object::FenceDevice(_) => Kind::FenceDevice,
+            Object::FenceTopology(_) => Kind::FenceTopology,
         }
     }
 
@@ -79,6 +88,7 @@ impl Object {
             Object::Node(node, _) => node.metadata.as_ref(),
             Object::VirtualIp(vip) => vip.metadata.as_ref(),
             Object::FenceDevice(device) => device.metadata.as_ref(),
+            Object::FenceTopology(topology) => topology.metadata.as_ref(),
         }
     }
 
@@ -98,6 +108,7 @@ impl Object {
             Object::Node(node, orders) => node::json(node, orders),
             Object::VirtualIp(vip) => virtual_ip::json(vip),
             Object::FenceDevice(device) => fence_device::json(device),
+            Object::FenceTopology(topology) => fence_topology::json(topology),
         };
         let mut metadata = Map::new();
         metadata.insert("name".to_owned(), json!(self.name()));
@@ -124,6 +135,7 @@ impl Object {
             Object::Node(node, _) => node::row(node, form),
             Object::VirtualIp(vip) => virtual_ip::row(vip, form),
             Object::FenceDevice(device) => fence_device::row(device, form),
+            Object::FenceTopology(topology) => fence_topology::row(topology, form),
         }
     }
 }
@@ -133,6 +145,7 @@ fn headers(kind: Kind, form: Form) -> Vec<&'static str> {
         Kind::Node => node::headers(form),
         Kind::VirtualIp => virtual_ip::headers(form),
         Kind::FenceDevice => fence_device::headers(form),
+        Kind::FenceTopology => fence_topology::headers(form),
     }
 }
 
@@ -191,7 +204,7 @@ pub(crate) fn parse_subject(subject: &Subject) -> Result<(Kind, Option<String>),
             Exit::Usage,
             "UnknownKind",
             format!("there is no kind `{word}`"),
-            "write node, vip or fencedevice",
+            "write node, vip, fencedevice or fencetopology",
         )
     })?;
     match name {
@@ -228,6 +241,15 @@ pub(crate) fn timestamp(unix_ms: u64) -> String {
         .ok()
         .and_then(|time| time.format(&Rfc3339).ok())
         .unwrap_or_default()
+}
+
+/// `20s` where it is whole seconds, else milliseconds.
+fn span(millis: u64) -> String {
+    if millis.is_multiple_of(1_000) {
+        format!("{}s", millis / 1_000)
+    } else {
+        format!("{millis}ms")
+    }
 }
 
 /// `powerDomain` and `networkDomain`, where they are declared.

@@ -17,8 +17,9 @@ mod object;
 mod ownership;
 mod probe;
 mod session;
+mod topology;
 
-pub(crate) use fence::{leaves_orphans, wants_power};
+pub(crate) use fence::{ATTEMPT_MAX, leaves_orphans, wants_power};
 pub(crate) use ownership::proof_word;
 
 /// What one command did.

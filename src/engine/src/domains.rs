@@ -3,9 +3,9 @@
 //! Advice from what the administrator has declared; decides nothing.
 
 use crate::ids::{DeviceName, NodeName};
+use crate::levels::levels_of;
 use crate::spec::Domains;
-use crate::state::{ClusterState, Device, Node};
-use std::collections::BTreeMap;
+use crate::state::{ClusterState, Node};
 use std::fmt;
 
 /// What is shared.
@@ -65,28 +65,26 @@ impl fmt::Display for Shared {
 pub fn shared_by(state: &ClusterState, node: &Node) -> Vec<Shared> {
     [DomainKind::Power, DomainKind::Network]
         .into_iter()
-        .filter_map(|kind| shared(&state.devices, node, kind))
+        .filter_map(|kind| shared(state, node, kind))
         .collect()
 }
 
-fn shared(devices: &BTreeMap<DeviceName, Device>, node: &Node, kind: DomainKind) -> Option<Shared> {
+fn shared(state: &ClusterState, node: &Node, kind: DomainKind) -> Option<Shared> {
     let domain = kind.of(&node.spec.domains)?;
-    let mut levels: BTreeMap<u8, Vec<DeviceName>> = BTreeMap::new();
-    for (name, device) in devices {
-        if !device.spec.targets.contains_key(&node.name) {
-            continue;
-        }
-        let sharing = levels.entry(device.spec.level).or_default();
-        if kind.of(&device.spec.domains) == Some(domain) {
-            sharing.push(name.clone());
-        }
-    }
-    let hopeless = !levels.is_empty() && levels.values().all(|sharing| !sharing.is_empty());
+    let shares = |name: &&DeviceName| {
+        let device = state.devices.get(*name);
+        device.is_some_and(|device| kind.of(&device.spec.domains) == Some(domain))
+    };
+    let levels: Vec<Vec<DeviceName>> = levels_of(state, &node.name)
+        .iter()
+        .map(|level| level.devices.iter().filter(shares).cloned().collect())
+        .collect();
+    let hopeless = !levels.is_empty() && levels.iter().all(|sharing| !sharing.is_empty());
     hopeless.then(|| Shared {
         node: node.name.clone(),
         kind,
         domain: domain.clone(),
-        devices: levels.into_values().flatten().collect(),
+        devices: levels.into_iter().flatten().collect(),
     })
 }
 

@@ -74,6 +74,10 @@ name_id! {
     /// What an administrator calls a fence device.
     DeviceName
 }
+name_id! {
+    /// What an administrator calls a fence topology.
+    TopologyName
+}
 
 /// The fencing token: the grant's log index under the cluster epoch. Only rises per resource.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -154,8 +154,10 @@ pub struct FenceRun {
     pub incarnation: Incarnation,
     /// Off or on.
     pub action: FenceAction,
-    /// All must succeed.
+    /// All must succeed; used in this order.
     pub devices: Vec<DeviceName>,
+    /// Wait before the first of them is called, beside their own delays.
+    pub delay: Duration,
     /// Ask for status first: an earlier executor may have done it (adoption).
     pub status: StatusFirst,
     /// Kill the agents at this moment.

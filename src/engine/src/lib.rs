@@ -8,6 +8,7 @@
 //! - [`ids`], [`clock`], [`spec`]: vocabulary.
 //! - [`command`], [`state`], [`apply`]: the replicated state machine; nothing else changes ownership.
 //! - [`domains`]: advice on what a node shares with its fence devices.
+//! - [`levels`]: how a node is isolated: which fence devices, in which order.
 //! - [`evidence`]: rule R3, what opens a resource that another incarnation held.
 //! - [`session`]: rule R2, from the coordinator's, the node's and the leader's side.
 //! - [`leader`]: what the leader proposes (sessions, placement, fencing), as one machine.
@@ -24,6 +25,7 @@ pub mod evidence;
 pub mod ids;
 pub mod keeper;
 pub mod leader;
+pub mod levels;
 pub mod plant;
 pub mod session;
 pub mod spec;

@@ -1,9 +1,9 @@
-//! What the user wants: specs of nodes, virtual addresses and fence devices.
+//! What the user wants: specs of nodes, virtual addresses, fence devices and topologies.
 //!
 //! Checks the shape of a value only where the type can; admission (`apply::object`) checks the rest.
 
-use crate::ids::{DeviceName, NodeName};
-use std::collections::BTreeMap;
+use crate::ids::{DeviceName, NodeName, TopologyName};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -168,10 +168,31 @@ pub struct FenceDeviceSpec {
     pub deadline: Duration,
     /// Wait before the agent is called for an off; zero for at once. Counts against nothing.
     pub delay: Duration,
-    /// Order in which levels are tried; devices of the same level must all succeed. 1 is first.
+    /// Order in which levels are tried; devices of the same level must all succeed. 1 is first. Without effect for
+    /// a node that has a topology.
     pub level: u8,
     /// What it depends on.
     pub domains: Domains,
+}
+
+/// Which devices isolate some nodes, and in which order. A node with a topology is isolated by that alone.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FenceTopologySpec {
+    /// The nodes it speaks for; every device of every level must target each of them.
+    pub nodes: BTreeSet<NodeName>,
+    /// Tried in order, 1 to 9 of them; the first is level 1.
+    pub levels: Vec<FenceLevel>,
+}
+
+/// Devices that isolate a node together: all of them must succeed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FenceLevel {
+    /// Used in this order.
+    pub devices: Vec<DeviceName>,
+    /// Total time for one try of this level, waits included; `None`: the sum of what its devices may take.
+    pub timeout: Option<Duration>,
+    /// Wait before the first device is called for an off, beside the devices' own delays; zero for at once.
+    pub delay: Duration,
 }
 
 /// Any object an administrator can apply.
@@ -183,6 +204,8 @@ pub enum ObjectSpec {
     Resource(crate::ids::ResourceId, ResourceSpec),
     /// A fence device.
     Device(DeviceName, FenceDeviceSpec),
+    /// A fence topology.
+    Topology(TopologyName, FenceTopologySpec),
 }
 
 /// Names any object.
@@ -194,6 +217,8 @@ pub enum ObjectRef {
     Resource(crate::ids::ResourceId),
     /// A fence device.
     Device(DeviceName),
+    /// A fence topology.
+    Topology(TopologyName),
 }
 
 /// Whether the user wrote the override that lets a `stonith` resource exist without fence devices.

@@ -9,9 +9,9 @@ use crate::command::{
 };
 use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
-    OrderId, RequestId, Reserved, ResourceId, Token,
+    OrderId, RequestId, Reserved, ResourceId, Token, TopologyName,
 };
-use crate::spec::{FenceDeviceSpec, Isolation, NodeSpec, ResourceSpec};
+use crate::spec::{FenceDeviceSpec, FenceTopologySpec, Isolation, NodeSpec, ResourceSpec};
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub struct ClusterState {
     pub resources: BTreeMap<ResourceId, Resource>,
     /// Fence devices.
     pub devices: BTreeMap<DeviceName, Device>,
+    /// Fence topologies; a node is in at most one, and every device that one names exists and targets its nodes.
+    pub topologies: BTreeMap<TopologyName, Topology>,
     /// Open orders, and the last [`CLOSED_ORDERS_MAX`] closed ones.
     pub orders: BTreeMap<OrderId, FenceOrder>,
     /// Unspent join tokens by hash.
@@ -298,6 +300,17 @@ impl Device {
             PathHealth::Failing { why, .. } => Some(why),
         }
     }
+}
+
+/// A configured fence topology.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topology {
+    /// Its spec.
+    pub spec: FenceTopologySpec,
+    /// Version.
+    pub generation: Generation,
+    /// Stamp of the entry that created it.
+    pub since_unix_ms: u64,
 }
 
 /// The recorded finding of a probe.

@@ -6,7 +6,7 @@
 //! [`crate::evidence`]).
 
 use crate::apply::proof_word;
-use crate::ids::{NodeId, NodeName, OrderId, ResourceId};
+use crate::ids::{NodeId, NodeName, OrderId, ResourceId, TopologyName};
 use crate::state::{ClusterState, Evidence};
 use std::fmt;
 
@@ -14,6 +14,7 @@ mod node;
 mod order;
 mod paths;
 mod resource;
+mod topology;
 
 /// What is asked about.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -24,16 +25,19 @@ pub enum Subject {
     Node(NodeName),
     /// A fence order.
     Order(OrderId),
+    /// A fence topology.
+    Topology(TopologyName),
 }
 
 impl Subject {
-    /// From text as people write it: `vip/web`, `node/n1`, `order/12`; `None` if it is none of these.
+    /// From text as people write it: `vip/web`, `node/n1`, `order/12`, `fencetopology/racks`; `None` if it is none of these.
     pub fn parse(text: &str) -> Option<Subject> {
         let (kind, name) = text.split_once('/')?;
         match kind {
             "vip" | "virtualip" => Some(Subject::Resource(ResourceId::vip(name))),
             "node" => Some(Subject::Node(NodeName::from(name))),
             "order" => Some(Subject::Order(OrderId(name.parse().ok()?))),
+            "fencetopology" => Some(Subject::Topology(TopologyName::from(name))),
             _ => None,
         }
     }
@@ -45,6 +49,7 @@ impl fmt::Display for Subject {
             Subject::Resource(id) => write!(f, "{id}"),
             Subject::Node(name) => write!(f, "node/{name}"),
             Subject::Order(id) => write!(f, "order/{id}"),
+            Subject::Topology(name) => write!(f, "fencetopology/{name}"),
         }
     }
 }
@@ -139,6 +144,9 @@ pub fn why(state: &ClusterState, subject: &Subject) -> Option<Report> {
         Subject::Resource(id) => resource::explain(state, state.resources.get(id)?, &mut lines),
         Subject::Node(name) => node::explain(state, state.node_named(name)?, &mut lines),
         Subject::Order(id) => order::explain(state, state.orders.get(id)?, &mut lines),
+        Subject::Topology(name) => {
+            topology::explain(state, name, state.topologies.get(name)?, &mut lines);
+        }
     }
     Some(Report {
         subject: subject.to_string(),

@@ -13,8 +13,12 @@ use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::lengthened;
 use haft_engine::command::{Attestation, Command, Entry, StatedAge, Verdict, VoterSets};
 use haft_engine::ids::{Incarnation, LogIndex, NodeId, ResourceId, Token};
+use haft_engine::leader::placement::is_covered;
+use haft_engine::levels::levels_of;
 use haft_engine::spec::Isolation;
-use haft_engine::state::{ClusterState, EVENTS_MAX, Holding, Ownership, REQUESTS_MAX, reserved_by};
+use haft_engine::state::{
+    ClusterState, Device, EVENTS_MAX, Holding, Ownership, REQUESTS_MAX, reserved_by,
+};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -182,6 +186,25 @@ fn sound(state: &ClusterState) -> Result<(), TestCaseError> {
         .filter_map(|id| state.live_incarnation(*id))
         .collect();
     prop_assert!(lives.len() <= state.nodes.len());
+    standing(state)
+}
+
+/// A node is in at most one topology, and every device that one names isolates each of its nodes.
+fn standing(state: &ClusterState) -> Result<(), TestCaseError> {
+    let mut spoken_for = BTreeSet::new();
+    for topology in state.topologies.values() {
+        for node in &topology.spec.nodes {
+            prop_assert!(spoken_for.insert(node), "{node} is in two topologies");
+            let mut named = topology.spec.levels.iter().flat_map(|level| &level.devices);
+            let isolates = |device: &Device| device.spec.targets.contains_key(node);
+            let all = named.all(|name| state.devices.get(name).is_some_and(isolates));
+            prop_assert!(all, "a level that cannot isolate {node}");
+        }
+    }
+    for node in state.nodes.values() {
+        let covered = is_covered(state, &node.name);
+        prop_assert_eq!(covered, !levels_of(state, &node.name).is_empty());
+    }
     Ok(())
 }
 
@@ -286,6 +309,8 @@ fn random_commands_reach_every_kind_of_change() {
         "FenceUnproven",
         "FenceCancelled",
         "ConfirmedOff",
+        "FenceTopologyChanged",
+        "FenceTopologyDeleted",
     ] {
         assert!(reasons.contains(wanted), "never seen: {wanted}");
     }

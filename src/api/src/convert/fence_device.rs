@@ -4,6 +4,7 @@ use super::{FieldError, domains_from, domains_into, wrong};
 use crate::pb::v1;
 use haft_engine::domains::all_shared;
 use haft_engine::ids::{DeviceName, NodeName};
+use haft_engine::levels::{topology_of, unused_for};
 use haft_engine::spec::{FenceDeviceSpec, HostArgument, Observes};
 use haft_engine::state::{ClusterState, Device};
 use std::collections::BTreeMap;
@@ -40,13 +41,30 @@ fn status_into(state: &ClusterState, name: &DeviceName, device: &Device) -> v1::
         .into_iter()
         .filter(|shared| shared.devices.contains(name));
     attention.extend(shared.map(|shared| shared.to_string()));
+    attention.extend(unused(state, name, device));
+    let naming = state.topologies.iter().filter(|(_, topology)| {
+        let mut levels = topology.spec.levels.iter();
+        levels.any(|level| level.devices.contains(name))
+    });
     let since = device.probed.as_ref().map(|probed| probed.since_unix_ms);
     v1::FenceDeviceStatus {
         message: attention.join("; "),
         health: health.to_owned(),
         detail,
         health_since_unix_ms: since.unwrap_or_default(),
+        topologies: naming.map(|(topology, _)| topology.0.clone()).collect(),
     }
+}
+
+/// Targets that have a topology without this device.
+fn unused(state: &ClusterState, name: &DeviceName, device: &Device) -> Vec<String> {
+    let overruled = |node: &NodeName| {
+        let (topology, _) = topology_of(&state.topologies, node)?;
+        unused_for(state, node)
+            .contains(name)
+            .then(|| format!("not used for {node}: fencetopology/{topology} does not name it"))
+    };
+    device.spec.targets.keys().filter_map(overruled).collect()
 }
 
 /// The spec alone.

@@ -6,10 +6,10 @@ use super::field::{
 };
 use crate::pb::log as pb;
 use haft_engine::command::{FenceCause, HeartbeatKey, NodeRole, Registration, StatedAge};
-use haft_engine::ids::{DeviceName, LogIndex, NodeId, NodeName};
+use haft_engine::ids::{DeviceName, LogIndex, NodeId, NodeName, TopologyName};
 use haft_engine::spec::{
-    AfterFence, Domains, Failback, FenceDeviceSpec, HostArgument, NodeSpec, ObjectRef, ObjectSpec,
-    Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, FenceLevel, FenceTopologySpec, HostArgument,
+    NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use std::net::IpAddr;
 use std::time::Duration;
@@ -163,12 +163,37 @@ pub(super) fn device_from(form: pb::FenceDeviceSpec) -> Decoded<FenceDeviceSpec>
     })
 }
 
+pub(super) fn topology_into(spec: &FenceTopologySpec) -> pb::FenceTopologySpec {
+    let levels = spec.levels.iter().map(|level| pb::FenceLevel {
+        devices: level.devices.iter().map(|name| name.0.clone()).collect(),
+        timeout_ns: level.timeout.map(nanos),
+        delay_ns: nanos(level.delay),
+    });
+    pb::FenceTopologySpec {
+        nodes: spec.nodes.iter().map(|name| name.0.clone()).collect(),
+        levels: levels.collect(),
+    }
+}
+
+pub(super) fn topology_from(form: pb::FenceTopologySpec) -> FenceTopologySpec {
+    let levels = form.levels.into_iter().map(|level| FenceLevel {
+        devices: level.devices.into_iter().map(DeviceName).collect(),
+        timeout: level.timeout_ns.map(Duration::from_nanos),
+        delay: Duration::from_nanos(level.delay_ns),
+    });
+    FenceTopologySpec {
+        nodes: form.nodes.into_iter().map(NodeName).collect(),
+        levels: levels.collect(),
+    }
+}
+
 pub(super) fn object_into(object: &ObjectSpec) -> pb::ObjectSpec {
     use pb::object_spec::Spec;
     let (name, spec) = match object {
         ObjectSpec::Node(name, spec) => (name.0.clone(), Spec::Node(node_into(spec))),
         ObjectSpec::Resource(id, spec) => (id.to_string(), Spec::Resource(resource_into(spec))),
         ObjectSpec::Device(name, spec) => (name.0.clone(), Spec::Device(device_into(spec))),
+        ObjectSpec::Topology(name, spec) => (name.0.clone(), Spec::Topology(topology_into(spec))),
     };
     pb::ObjectSpec {
         name,
@@ -185,6 +210,7 @@ pub(super) fn object_from(form: Option<pb::ObjectSpec>) -> Decoded<ObjectSpec> {
             ObjectSpec::Resource(resource_from(&form.name)?, resource_spec_from(Some(spec))?)
         }
         Spec::Device(spec) => ObjectSpec::Device(DeviceName(form.name), device_from(spec)?),
+        Spec::Topology(spec) => ObjectSpec::Topology(TopologyName(form.name), topology_from(spec)),
     })
 }
 
@@ -194,6 +220,7 @@ pub(super) fn reference_into(object: &ObjectRef) -> pb::ObjectRef {
         ObjectRef::Node(name) => Object::Node(name.0.clone()),
         ObjectRef::Resource(id) => Object::Resource(id.to_string()),
         ObjectRef::Device(name) => Object::Device(name.0.clone()),
+        ObjectRef::Topology(name) => Object::Topology(name.0.clone()),
     };
     pb::ObjectRef {
         object: Some(object),
@@ -207,6 +234,7 @@ pub(super) fn reference_from(form: Option<pb::ObjectRef>) -> Decoded<ObjectRef> 
         Object::Node(name) => ObjectRef::Node(NodeName(name)),
         Object::Resource(text) => ObjectRef::Resource(resource_from(&text)?),
         Object::Device(name) => ObjectRef::Device(DeviceName(name)),
+        Object::Topology(name) => ObjectRef::Topology(TopologyName(name)),
     })
 }
 

@@ -7,17 +7,18 @@ use super::field::{
 };
 use super::spec::{
     ages_from, device_from, fence_cause_from, key_from, node_from, registration_from,
-    resource_spec_from,
+    resource_spec_from, topology_from,
 };
 use crate::pb::log as pb;
 use haft_engine::apply::{Outcome, Refusal, RefusalKind};
 use haft_engine::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
-    OrderId, RequestId,
+    OrderId, RequestId, TopologyName,
 };
 use haft_engine::state::{
     ClusterState, Device, Ending, Event, Evidence, FenceOrder, Holding, JoinToken, Node,
-    OrderPhase, Ownership, Probed, Proof, RememberedRequest, Resource, Session, Severity, Trouble,
+    OrderPhase, Ownership, Probed, Proof, RememberedRequest, Resource, Session, Severity, Topology,
+    Trouble,
 };
 use std::time::Duration;
 
@@ -56,6 +57,14 @@ pub(super) fn state(form: pb::State) -> Decoded<ClusterState> {
             probed,
         };
         state.devices.insert(DeviceName(form.name), device);
+    }
+    for form in form.topologies {
+        let topology = Topology {
+            spec: topology_from(required(form.spec, "topology spec")?),
+            generation: Generation(form.generation),
+            since_unix_ms: form.since_unix_ms,
+        };
+        state.topologies.insert(TopologyName(form.name), topology);
     }
     for form in form.orders {
         let order = order(form)?;

@@ -5,7 +5,9 @@ use super::field::{
     action_into, cause_into, difficulty_into, guard_into, health_into, hold_into, isolation_into,
     nanos, token_into, verdict_into, voters_into,
 };
-use super::spec::{age_into, device_into, fence_cause_into, key_into, node_into, resource_into};
+use super::spec::{
+    age_into, device_into, fence_cause_into, key_into, node_into, resource_into, topology_into,
+};
 use crate::pb::log as pb;
 use haft_engine::apply::{Outcome, Refusal, RefusalKind};
 use haft_engine::state::{
@@ -37,6 +39,16 @@ pub(super) fn state(state: &ClusterState) -> pb::State {
                     .probed
                     .as_ref()
                     .map_or(0, |probed| probed.since_unix_ms),
+            })
+            .collect(),
+        topologies: state
+            .topologies
+            .iter()
+            .map(|(name, topology)| pb::Topology {
+                name: name.0.clone(),
+                spec: Some(topology_into(&topology.spec)),
+                generation: topology.generation.0,
+                since_unix_ms: topology.since_unix_ms,
             })
             .collect(),
         orders: state.orders.values().map(order).collect(),

@@ -2,11 +2,14 @@
 
 use super::*;
 use haft_engine::command::{Command, FenceAction, FenceCause, PathFault, PathHealth};
-use haft_engine::ids::{DeviceName, Generation, Incarnation, NodeId, NodeName, RequestId};
-use haft_engine::spec::{
-    AfterFence, Domains, FenceDeviceSpec, HostArgument, NodeSpec, ObjectSpec, Observes,
+use haft_engine::ids::{
+    DeviceName, Generation, Incarnation, NodeId, NodeName, RequestId, TopologyName,
 };
-use haft_engine::state::{Device, Probed};
+use haft_engine::spec::{
+    AfterFence, Domains, FenceDeviceSpec, FenceLevel, FenceTopologySpec, HostArgument, NodeSpec,
+    ObjectRef, ObjectSpec, Observes,
+};
+use haft_engine::state::{Device, Probed, Topology};
 use std::time::Duration;
 
 fn findings() -> Vec<PathHealth> {
@@ -106,4 +109,54 @@ fn what_follows_a_fence_comes_back_from_the_log() {
     };
     let read = decode_entry(&encode_entry(&entry)).expect("what was written is readable");
     assert_eq!(read, entry);
+}
+
+fn racks() -> FenceTopologySpec {
+    let level = |devices: &[&str], timeout, delay| FenceLevel {
+        devices: devices.iter().map(|name| DeviceName::from(*name)).collect(),
+        timeout,
+        delay,
+    };
+    FenceTopologySpec {
+        nodes: [NodeName::from("n1"), NodeName::from("n2")].into(),
+        levels: vec![
+            level(&["bmc"], None, Duration::from_millis(1_500)),
+            level(
+                &["pdu-b", "pdu-a"],
+                Some(Duration::from_secs(15)),
+                Duration::ZERO,
+            ),
+        ],
+    }
+}
+
+#[test]
+fn topologies_come_back_from_the_log_and_from_a_snapshot() {
+    let name = TopologyName::from("racks");
+    let entry = Entry {
+        stamp_unix_ms: 12,
+        commands: vec![
+            Command::Put {
+                object: ObjectSpec::Topology(name.clone(), racks()),
+                expected: Some(Generation(0)),
+                request: RequestId([7; 16]),
+            },
+            Command::Delete {
+                object: ObjectRef::Topology(name.clone()),
+                expected: None,
+                request: RequestId([8; 16]),
+            },
+        ],
+    };
+    let read = decode_entry(&encode_entry(&entry)).expect("what was written is readable");
+    assert_eq!(read, entry);
+    let mut state = ClusterState::default();
+    let topology = Topology {
+        spec: racks(),
+        generation: Generation(9),
+        since_unix_ms: 1_763_730_000_123,
+    };
+    state.topologies.insert(name, topology);
+    let read = decode_state(&encode_state(&state)).expect("what was written is readable");
+    assert_eq!(read, state);
 }

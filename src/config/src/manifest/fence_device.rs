@@ -27,9 +27,11 @@ const KEYS: [&str; 11] = [
 ];
 const DEADLINE: Duration = Duration::from_secs(20);
 const DEADLINE_MIN: Duration = Duration::from_secs(1);
-const DEADLINE_MAX: Duration = Duration::from_secs(600);
+/// Longest time for one try; the same bound as at the cluster.
+pub(super) const DEADLINE_MAX: Duration = Duration::from_secs(600);
 const DELAY_MAX: Duration = Duration::from_secs(60);
-const LEVEL_MAX: u64 = 9;
+/// Highest level; the same bound as at the cluster.
+pub(super) const LEVEL_MAX: u8 = 9;
 /// Parameters that carry secrets under the names that fence agents use (fence-agents' fencing.py).
 const SECRET_WORDS: [&str; 6] = [
     "password",
@@ -74,7 +76,7 @@ pub(super) fn read(reader: &mut Reader<'_>, tree: &Tree) -> Option<Read> {
     };
     let level = match fields.get("level") {
         None => Some(1),
-        Some(tree) => reader.number(tree, "level", 1..=LEVEL_MAX),
+        Some(tree) => reader.number(tree, "level", 1..=u64::from(LEVEL_MAX)),
     };
     let domains = domains(reader, fields);
     let targets = targets?;
@@ -303,7 +305,7 @@ fn secret_files(
     out
 }
 
-fn delay(reader: &mut Reader<'_>, tree: &Tree) -> Option<Duration> {
+pub(super) fn delay(reader: &mut Reader<'_>, tree: &Tree) -> Option<Duration> {
     let span = reader.span(tree, "delay")?;
     if span > DELAY_MAX {
         reader.refuse(

@@ -1,7 +1,9 @@
 //! What good manifests become. The refusals are in tests/cli, as golden texts.
 
 use super::*;
-use haft_engine::spec::{Failback, Isolation, Observes, Scheduling, Unfenced};
+use haft_engine::spec::{
+    Failback, FenceLevel, FenceTopologySpec, Isolation, Observes, Scheduling, Unfenced,
+};
 use std::time::Duration;
 
 const ALL: &str = r#"
@@ -108,4 +110,31 @@ fn what_is_left_out_is_the_safe_default() {
 fn json_is_a_manifest_too() {
     let text = r#"{"apiVersion":"haft/v1","kind":"Node","metadata":{"name":"n1"},"spec":{"scheduling":"cordoned"}}"#;
     assert_eq!(parse("node.json", text).unwrap().len(), 1);
+}
+
+#[test]
+fn a_fence_topology_keeps_the_order_of_its_levels_and_of_their_devices() {
+    let text = "apiVersion: haft/v1\nkind: FenceTopology\nmetadata: { name: racks }\nspec:\n  nodes: [n2, n1]\n  \
+                levels:\n    - devices: [bmc]\n      delay: 1.5s\n    - { devices: [pdu-b, pdu-a], timeout: 15s }\n";
+    let all = parse("racks.yaml", text).unwrap_or_else(|problems| panic!("{problems}"));
+    let ObjectSpec::Topology(name, spec) = &all[0].spec else {
+        panic!("{:?}", all[0]);
+    };
+    let level = |devices: &[&str], timeout, delay| FenceLevel {
+        devices: devices.iter().map(|name| DeviceName::from(*name)).collect(),
+        timeout,
+        delay,
+    };
+    let expected = FenceTopologySpec {
+        nodes: [NodeName::from("n1"), NodeName::from("n2")].into(),
+        levels: vec![
+            level(&["bmc"], None, Duration::from_millis(1_500)),
+            level(
+                &["pdu-b", "pdu-a"],
+                Some(Duration::from_secs(15)),
+                Duration::ZERO,
+            ),
+        ],
+    };
+    assert_eq!((name.as_str(), spec), ("racks", &expected));
 }

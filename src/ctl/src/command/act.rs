@@ -29,7 +29,7 @@ pub(super) async fn r#move(global: &Global, arguments: &Move) -> Result<(), Fail
     let (kind, name) = object::parse_named(&arguments.subject)?;
     match kind {
         Kind::VirtualIp => {}
-        Kind::Node | Kind::FenceDevice => {
+        Kind::Node | Kind::FenceDevice | Kind::FenceTopology => {
             return Err(Failure::new(
                 Exit::Usage,
                 "NotMovable",

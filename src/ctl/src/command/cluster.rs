@@ -20,6 +20,7 @@ struct Screen {
     nodes: Vec<Object>,
     virtual_ips: Vec<Object>,
     fence_devices: Vec<Object>,
+    fence_topologies: Vec<Object>,
 }
 
 /// Without a majority, one coordinator's own view is shown, with its age, and the exit code says so.
@@ -66,6 +67,7 @@ async fn screen(caller: &mut Caller, consistency: v1::Consistency) -> Result<Scr
         nodes: objects::list(caller, Kind::Node, options).await?,
         virtual_ips: objects::list(caller, Kind::VirtualIp, options).await?,
         fence_devices: objects::list(caller, Kind::FenceDevice, options).await?,
+        fence_topologies: objects::list(caller, Kind::FenceTopology, options).await?,
     })
 }
 
@@ -96,6 +98,7 @@ fn json(screen: &Screen) -> Value {
         "nodes": all(&screen.nodes),
         "virtualIps": all(&screen.virtual_ips),
         "fenceDevices": all(&screen.fence_devices),
+        "fenceTopologies": all(&screen.fence_topologies),
     })
 }
 
@@ -122,8 +125,13 @@ fn table(screen: &Screen, output: Output) -> String {
         (Kind::Node, &screen.nodes),
         (Kind::VirtualIp, &screen.virtual_ips),
         (Kind::FenceDevice, &screen.fence_devices),
+        (Kind::FenceTopology, &screen.fence_topologies),
     ];
     for (kind, objects) in sections {
+        // Most clusters need no topology; every other kind is missed where there is none.
+        if objects.is_empty() && kind == Kind::FenceTopology {
+            continue;
+        }
         if objects.is_empty() {
             text.push_str(&format!("\nno {}\n", kind.manifest()));
         } else {

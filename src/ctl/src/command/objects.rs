@@ -6,11 +6,13 @@ use crate::object::{Kind, Object};
 use haft_api::convert;
 use haft_api::pb::v1;
 use haft_api::pb::v1::fence_device_service_client::FenceDeviceServiceClient;
+use haft_api::pb::v1::fence_topology_service_client::FenceTopologyServiceClient;
 use haft_api::pb::v1::node_service_client::NodeServiceClient;
 use haft_api::pb::v1::virtual_ip_service_client::VirtualIpServiceClient;
 use haft_config::manifest::Manifest;
 use haft_engine::spec::{
-    FenceDeviceSpec, NodeSpec, ObjectSpec, ResourceSpec, Scheduling, VirtualIpSpec,
+    FenceDeviceSpec, FenceTopologySpec, NodeSpec, ObjectSpec, ResourceSpec, Scheduling,
+    VirtualIpSpec,
 };
 
 /// One object.
@@ -57,6 +59,22 @@ pub(super) async fn get(caller: &mut Caller, kind: Kind, name: &str) -> Result<O
                 })
                 .await?;
             Ok(Object::FenceDevice(answer.fence_device.unwrap_or_default()))
+        }
+        Kind::FenceTopology => {
+            let request = v1::GetFenceTopologyRequest {
+                name: name.to_owned(),
+                options: None,
+            };
+            let answer = caller
+                .call(Effect::Read, async |channel| {
+                    FenceTopologyServiceClient::new(channel)
+                        .get_fence_topology(request.clone())
+                        .await
+                })
+                .await?;
+            Ok(Object::FenceTopology(
+                answer.fence_topology.unwrap_or_default(),
+            ))
         }
     }
 }
@@ -111,9 +129,26 @@ pub(super) async fn list(
                 .map(Object::FenceDevice)
                 .collect()
         }
+        Kind::FenceTopology => fence_topologies(caller, options).await?,
     };
     objects.sort_by(|one, other| one.name().cmp(other.name()));
     Ok(objects)
+}
+
+async fn fence_topologies(
+    caller: &mut Caller,
+    options: Option<v1::ReadOptions>,
+) -> Result<Vec<Object>, Failure> {
+    let request = v1::ListFenceTopologiesRequest { options };
+    let answer = caller
+        .call(Effect::Read, async |channel| {
+            FenceTopologyServiceClient::new(channel)
+                .list_fence_topologies(request)
+                .await
+        })
+        .await?;
+    let found = answer.fence_topologies.into_iter();
+    Ok(found.map(Object::FenceTopology).collect())
 }
 
 /// Creates or changes what a manifest describes.
@@ -136,6 +171,9 @@ pub(super) async fn apply(
         }
         ObjectSpec::Device(name, spec) => {
             apply_fence_device(caller, metadata(name.as_str()), spec, options).await
+        }
+        ObjectSpec::Topology(name, spec) => {
+            apply_fence_topology(caller, metadata(name.as_str()), spec, options).await
         }
     }
 }
@@ -221,6 +259,32 @@ async fn apply_fence_device(
     Ok(Object::FenceDevice(answer.fence_device.unwrap_or_default()))
 }
 
+async fn apply_fence_topology(
+    caller: &mut Caller,
+    metadata: v1::ObjectMeta,
+    spec: &FenceTopologySpec,
+    options: v1::MutationOptions,
+) -> Result<Object, Failure> {
+    let request = v1::ApplyFenceTopologyRequest {
+        fence_topology: Some(v1::FenceTopology {
+            metadata: Some(metadata),
+            spec: Some(convert::topology_spec_into(spec)),
+            status: None,
+        }),
+        options: Some(options),
+    };
+    let answer = caller
+        .call(Effect::Mutation, async |channel| {
+            FenceTopologyServiceClient::new(channel)
+                .apply_fence_topology(request.clone())
+                .await
+        })
+        .await?;
+    Ok(Object::FenceTopology(
+        answer.fence_topology.unwrap_or_default(),
+    ))
+}
+
 /// Deletes an object; a held address stays reserved until there is evidence.
 pub(super) async fn delete(
     caller: &mut Caller,
@@ -256,6 +320,16 @@ pub(super) async fn delete(
                 .call(Effect::Mutation, async |channel| {
                     FenceDeviceServiceClient::new(channel)
                         .delete_fence_device(request.clone())
+                        .await
+                })
+                .await?;
+        }
+        Kind::FenceTopology => {
+            let request = v1::DeleteFenceTopologyRequest { name, options };
+            caller
+                .call(Effect::Mutation, async |channel| {
+                    FenceTopologyServiceClient::new(channel)
+                        .delete_fence_topology(request.clone())
                         .await
                 })
                 .await?;

@@ -111,6 +111,8 @@ fn why_subject(subject: &Subject) -> Result<String, Failure> {
     }
     let (kind, name) = object::parse_named(subject)?;
     Ok(match kind {
-        Kind::Node | Kind::VirtualIp | Kind::FenceDevice => format!("{}/{name}", kind.word()),
+        Kind::Node | Kind::VirtualIp | Kind::FenceDevice | Kind::FenceTopology => {
+            format!("{}/{name}", kind.word())
+        }
     })
 }

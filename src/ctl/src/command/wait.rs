@@ -47,7 +47,7 @@ impl Condition {
                 match kind {
                     Kind::VirtualIp => "write state=Active, owner=n1, token=0.12 or deleted",
                     Kind::Node => "write state=Online, leader=true, voter=true or deleted",
-                    Kind::FenceDevice => "write deleted",
+                    Kind::FenceDevice | Kind::FenceTopology => "write deleted",
                 },
             )
         };
@@ -100,7 +100,12 @@ impl Condition {
                 | Condition::Token(_)
                 | Condition::Leader(_)
                 | Condition::Voter(_),
-                Some(Object::Node(..) | Object::VirtualIp(_) | Object::FenceDevice(_)),
+                Some(
+                    Object::Node(..)
+                    | Object::VirtualIp(_)
+                    | Object::FenceDevice(_)
+                    | Object::FenceTopology(_),
+                ),
             ) => false,
         }
     }
@@ -236,6 +241,6 @@ fn state(object: &Object) -> String {
                 format!("is {} on {}", status.state, status.owner)
             }
         }
-        Object::FenceDevice(_) => "exists".to_owned(),
+        Object::FenceDevice(_) | Object::FenceTopology(_) => "exists".to_owned(),
     }
 }

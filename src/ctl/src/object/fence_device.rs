@@ -1,5 +1,6 @@
 //! A FenceDevice as JSON and as a row.
 
+use super::span;
 use crate::cli::Form;
 use haft_api::pb::v1;
 use serde_json::{Map, Value, json};
@@ -10,15 +11,6 @@ fn observes(value: i32) -> &'static str {
         Ok(v1::Observes::Power) => "power",
         Ok(v1::Observes::Poison) => "poison",
         Ok(v1::Observes::Unspecified) | Err(_) => "",
-    }
-}
-
-/// `20s` where it is whole seconds, else milliseconds.
-fn span(millis: u64) -> String {
-    if millis.is_multiple_of(1_000) {
-        format!("{}s", millis / 1_000)
-    } else {
-        format!("{millis}ms")
     }
 }
 
@@ -49,6 +41,7 @@ pub(super) fn json(device: &v1::FenceDevice) -> (Value, Value) {
         "health": status.health,
         "detail": status.detail,
         "since": super::timestamp(status.health_since_unix_ms),
+        "topologies": status.topologies,
         "message": status.message,
     });
     (shown, status)

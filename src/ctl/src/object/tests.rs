@@ -64,9 +64,66 @@ fn device() -> Object {
     })
 }
 
+fn topology() -> Object {
+    Object::FenceTopology(v1::FenceTopology {
+        metadata: Some(v1::ObjectMeta {
+            name: "racks".to_owned(),
+            resource_version: "9".to_owned(),
+            ..Default::default()
+        }),
+        spec: Some(v1::FenceTopologySpec {
+            nodes: vec!["n1".to_owned(), "n2".to_owned()],
+            levels: vec![
+                v1::FenceLevel {
+                    devices: vec!["bmc".to_owned()],
+                    timeout_ms: None,
+                    delay_ms: 1_500,
+                },
+                v1::FenceLevel {
+                    devices: vec!["pdu-b".to_owned(), "pdu-a".to_owned()],
+                    timeout_ms: Some(15_000),
+                    delay_ms: 0,
+                },
+            ],
+        }),
+        status: Some(v1::FenceTopologyStatus {
+            message: String::new(),
+            since_unix_ms: 1_763_730_000_123,
+        }),
+    })
+}
+
+#[test]
+fn a_fence_topology_has_the_documented_shape_and_one_row() {
+    let expected = json!({
+        "apiVersion": "haft/v1",
+        "kind": "FenceTopology",
+        "metadata": { "name": "racks", "labels": {}, "resourceVersion": "9" },
+        "spec": {
+            "nodes": ["n1", "n2"],
+            "levels": [
+                { "devices": ["bmc"], "delay": "1500ms" },
+                { "devices": ["pdu-b", "pdu-a"], "delay": "0s", "timeout": "15s" },
+            ],
+        },
+        "status": { "since": "2025-11-21T13:00:00.123Z", "message": "" },
+    });
+    assert_eq!(topology().json(), expected);
+    let wide = Output {
+        form: Form::Wide,
+        headers: Headers::Shown,
+    };
+    let text = table(Kind::FenceTopology, &[topology()], wide);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let headers = ["NAME", "NODES", "LEVELS", "AGE", "TIMEOUTS", "MESSAGE"];
+    assert_eq!(words[..6], headers);
+    assert_eq!(words[6..11], ["racks", "n1,n2", "bmc", ">", "pdu-b+pdu-a"]);
+    assert_eq!(words[12..], ["sum,15s"]);
+}
+
 #[test]
 fn what_get_prints_is_a_manifest_that_can_be_applied() {
-    for object in [vip(), device()] {
+    for object in [vip(), device(), topology()] {
         for text in [output::yaml(&object.json()), output::json(&object.json())] {
             let parsed = haft_config::manifest::parse("got", &text)
                 .unwrap_or_else(|problems| panic!("{problems}\n{text}"));
@@ -120,6 +177,8 @@ fn every_name_of_a_kind_is_understood() {
         (typed("vip/web", None), Kind::VirtualIp, Some("web")),
         (typed("VirtualIPs", None), Kind::VirtualIp, None),
         (typed("fd", Some("bmc1")), Kind::FenceDevice, Some("bmc1")),
+        (typed("ft/racks", None), Kind::FenceTopology, Some("racks")),
+        (typed("fencetopologies", None), Kind::FenceTopology, None),
         (typed("nodes", None), Kind::Node, None),
     ];
     for (subject, kind, name) in rows {

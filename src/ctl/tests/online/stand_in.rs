@@ -8,6 +8,7 @@ use haft_api::pb::v1;
 use haft_api::pb::v1::cluster_service_server::ClusterServiceServer;
 use haft_api::pb::v1::event_service_server::EventServiceServer;
 use haft_api::pb::v1::fence_device_service_server::FenceDeviceServiceServer;
+use haft_api::pb::v1::fence_topology_service_server::FenceTopologyServiceServer;
 use haft_api::pb::v1::node_service_server::NodeServiceServer;
 use haft_api::pb::v1::virtual_ip_service_server::VirtualIpServiceServer;
 use haft_api::status::{self, NO_QUORUM};
@@ -192,6 +193,7 @@ impl StandIn {
             .add_service(NodeServiceServer::new(stand_in.clone()))
             .add_service(VirtualIpServiceServer::new(stand_in.clone()))
             .add_service(FenceDeviceServiceServer::new(stand_in.clone()))
+            .add_service(FenceTopologyServiceServer::new(stand_in.clone()))
             .add_service(EventServiceServer::new(stand_in.clone()))
             .serve_with_incoming(incoming);
         tokio::spawn(server);

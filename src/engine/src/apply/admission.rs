@@ -7,6 +7,7 @@ use super::Refusal;
 use super::fence::ATTEMPT_MAX;
 use super::joining::check_name;
 use crate::ids::{DeviceName, NodeName, Reserved, ResourceId};
+use crate::levels::is_isolated;
 use crate::spec::{
     Domains, FenceDeviceSpec, HostArgument, Isolation, ResourceSpec, Unfenced, VirtualIpSpec,
 };
@@ -26,11 +27,11 @@ const ARGUMENT_MAX: usize = 63;
 /// Longest name of a power or network domain.
 const DOMAIN_MAX: usize = 63;
 /// Shortest time for an order on a device: less could not even read it twice.
-const DEADLINE_MIN: Duration = Duration::from_millis(100);
+pub(super) const DEADLINE_MIN: Duration = Duration::from_millis(100);
 /// Levels tried in a row, as in Pacemaker's fencing topology (1 to 9).
-const LEVEL_MAX: u8 = 9;
-/// Longest wait before a device is used.
-const DELAY_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+pub(super) const LEVEL_MAX: u8 = 9;
+/// Longest wait before a device, or a level, is used.
+const DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// Checks that declared domains are words that can be told apart.
 pub(super) fn check_domains(domains: &Domains) -> Result<(), Refusal> {
@@ -131,7 +132,7 @@ fn check_preference(state: &ClusterState, vip: &VirtualIpSpec) -> Result<(), Ref
     Ok(())
 }
 
-fn unknown_node(state: &ClusterState, name: &NodeName) -> Refusal {
+pub(super) fn unknown_node(state: &ClusterState, name: &NodeName) -> Refusal {
     let known: Vec<&str> = state
         .nodes
         .values()
@@ -177,11 +178,7 @@ pub(crate) fn uncovered(
     state
         .nodes
         .values()
-        .filter(|node| {
-            !devices
-                .values()
-                .any(|device| device.spec.targets.contains_key(&node.name))
-        })
+        .filter(|node| !is_isolated(devices, &state.topologies, &node.name))
         .map(|node| node.name.clone())
         .collect()
 }
@@ -270,13 +267,7 @@ pub(super) fn check_device(
         check_text(plug)?;
     }
     check_host_argument(&spec.host_argument)?;
-    if spec.delay > DELAY_MAX {
-        return Err(Refusal::invalid(
-            "BadDelay",
-            format!("a delay of {:?} is out of bounds", spec.delay),
-        )
-        .fix("wait at most 60s, or leave the delay out"));
-    }
+    check_delay(spec.delay)?;
     if spec.deadline < DEADLINE_MIN || spec.deadline > ATTEMPT_MAX {
         return Err(Refusal::invalid(
             "BadDeadline",
@@ -313,6 +304,17 @@ fn check_host_argument(argument: &HostArgument) -> Result<(), Refusal> {
         format!("{name:?} is no parameter that could name a machine"),
     )
     .fix("write plug or port, as the agent's metadata says, or leave it out"))
+}
+
+/// Checks a wait before an off.
+pub(super) fn check_delay(delay: Duration) -> Result<(), Refusal> {
+    if delay > DELAY_MAX {
+        return Err(
+            Refusal::invalid("BadDelay", format!("a delay of {delay:?} is out of bounds"))
+                .fix("wait at most 60s, or leave the delay out"),
+        );
+    }
+    Ok(())
 }
 
 fn check_parameters(spec: &FenceDeviceSpec) -> Result<(), Refusal> {

@@ -1,9 +1,10 @@
-//! Objects: put and delete of nodes' specs, resources and fence devices, with their versions.
+//! Objects: put and delete of nodes' specs, resources and fence devices, with their versions; topologies have a
+//! file of their own.
 //!
 //! Whether a value is acceptable is `admission`'s question; here stand versions, deletion and what an
 //! object's absence would break.
 
-use super::{At, Outcome, Refusal, admission, event};
+use super::{At, Outcome, Refusal, admission, event, topology};
 use crate::domains::{Shared, all_shared};
 use crate::ids::{DeviceName, Generation, NodeId, NodeName, ResourceId, Token};
 use crate::spec::{FenceDeviceSpec, NodeSpec, ObjectRef, ObjectSpec, ResourceSpec, Scheduling};
@@ -26,6 +27,7 @@ pub(super) fn put(
         ObjectSpec::Node(name, spec) => put_node(state, at, name, spec, expected),
         ObjectSpec::Resource(id, spec) => put_resource(state, at, id, spec, expected),
         ObjectSpec::Device(name, spec) => put_device(state, at, name, spec, expected),
+        ObjectSpec::Topology(name, spec) => topology::put(state, at, name, spec, expected),
     }
 }
 
@@ -40,11 +42,12 @@ pub(super) fn delete(
         ObjectRef::Node(name) => delete_node(state, at, name, expected),
         ObjectRef::Resource(id) => delete_resource(state, at, id, expected),
         ObjectRef::Device(name) => delete_device(state, at, name, expected),
+        ObjectRef::Topology(name) => topology::delete(state, at, name, expected),
     }
 }
 
 /// Compares the version that the client saw with the one in force.
-fn check_version(
+pub(super) fn check_version(
     what: &str,
     present: Option<Generation>,
     expected: Option<Generation>,
@@ -67,7 +70,7 @@ fn check_version(
     }
 }
 
-fn no_such(what: &str) -> Refusal {
+pub(super) fn no_such(what: &str) -> Refusal {
     Refusal::not_found("NotFound", format!("{what} does not exist"))
 }
 
@@ -113,7 +116,7 @@ fn put_node(
 
 /// Warns of nodes that came to depend on what their fence devices depend on (hazards R22). No refusal: a
 /// cluster may have no other.
-fn warn_of_shared(state: &mut ClusterState, at: At, before: &[Shared]) {
+pub(super) fn warn_of_shared(state: &mut ClusterState, at: At, before: &[Shared]) {
     for shared in all_shared(state) {
         if !before.contains(&shared) {
             let subject = format!("node/{}", shared.node);
@@ -205,6 +208,7 @@ fn put_device(
         probed: None,
     };
     devices.insert(name.clone(), device);
+    topology::keep_standing(state, &devices, name)?;
     admission::keep_covered(state, &devices)?;
     let shared = all_shared(state);
     state.devices = devices;
@@ -227,6 +231,7 @@ fn delete_device(
     check_version(&what, Some(device.generation), expected)?;
     let mut devices = state.devices.clone();
     devices.remove(name);
+    topology::keep_standing(state, &devices, name)?;
     admission::keep_covered(state, &devices)?;
     let shared = all_shared(state);
     state.devices = devices;

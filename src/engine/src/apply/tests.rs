@@ -5,6 +5,7 @@ mod evidence;
 mod fencing;
 mod objects;
 mod probes;
+mod topologies;
 mod trouble;
 
 use super::{Outcome, RefusalKind, apply};
@@ -15,11 +16,11 @@ use crate::command::{
 };
 use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
-    OrderId, RequestId, ResourceId, Token,
+    OrderId, RequestId, ResourceId, Token, TopologyName,
 };
 use crate::spec::{
-    AfterFence, Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec,
-    Observes, ResourceSpec, Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, FenceLevel, FenceTopologySpec, Isolation,
+    NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Unfenced, VirtualIpSpec,
 };
 use crate::state::{ClusterState, EVENTS_MAX, Ownership, Proof, REQUESTS_MAX, Session};
 use std::collections::{BTreeMap, BTreeSet};

@@ -89,6 +89,7 @@ fn lean(state: &ClusterState) -> ClusterState {
         nodes: state.nodes.clone(),
         resources: state.resources.clone(),
         devices: state.devices.clone(),
+        topologies: state.topologies.clone(),
         orders: state.orders.clone(),
         join_tokens: state.join_tokens.clone(),
         requests: VecDeque::new(),

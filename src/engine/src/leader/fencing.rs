@@ -26,7 +26,7 @@ use crate::command::{
 use crate::ids::{Incarnation, NodeId, OrderId, RequestId};
 use crate::spec::AfterFence;
 use crate::state::{ClusterState, FenceOrder, Node, OrderPhase, Session};
-use levels::{first_level, next_level};
+use levels::{first_level, level_at, next_level, same_level};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -34,8 +34,6 @@ use std::time::Duration;
 const RETRY_MIN: Duration = Duration::from_secs(1);
 /// Longest pause: a repaired device is noticed within this.
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// Longest total time for one attempt (the same bound as in `apply`).
-const ATTEMPT_MAX: Duration = Duration::from_secs(600);
 /// What the driver gets beyond the deadline to say that it has killed the agent.
 const ANSWER_GRACE: Duration = Duration::from_secs(2);
 /// An administrator's order that could not be carried out for so long is dropped: nobody expects it by then.
@@ -176,13 +174,20 @@ impl Fencing {
             self.runs.insert(order.id, Run { attempt, deadline });
             wake.at(deadline + ANSWER_GRACE);
             let fresh = attempt == 1 && order.attempts == 1;
+            // Gone if it was edited away since the attempt was planned: then nothing is called and nothing proven.
+            let level = level_at(view.state, order.node, level);
+            let delay = match (order.action, &level) {
+                (FenceAction::Off, Some(level)) => level.delay,
+                (FenceAction::Off, None) | (FenceAction::On, _) => Duration::ZERO,
+            };
             outputs.push(Output::Fence(FenceRun {
                 order: order.id,
                 attempt,
                 node: order.node,
                 incarnation: order.incarnation,
                 action: order.action,
-                devices: devices_at(view.state, order.node, level),
+                devices: level.map_or_else(Vec::new, |level| level.devices),
+                delay,
                 status: if fresh {
                     StatusFirst::No
                 } else {
@@ -318,7 +323,7 @@ impl Fencing {
                 if executor == view.own && self.is_mine(order, attempt) {
                     return;
                 }
-                Some(level)
+                same_level(draft.state(), order.node, order.action, level)
             }
             OrderPhase::Intended | OrderPhase::Held(_) => {
                 first_level(draft.state(), order.node, order.action)
@@ -525,11 +530,9 @@ fn plan_attempt(
     level: Option<u8>,
     live: &BTreeSet<NodeId>,
 ) -> Result<FenceAttemptPlan, HoldReason> {
-    let level = level.ok_or(HoldReason::NoDevice)?;
-    let devices = devices_at(state, node, level);
-    if devices.is_empty() {
-        return Err(HoldReason::NoDevice);
-    }
+    let level = level
+        .and_then(|number| level_at(state, node, number))
+        .ok_or(HoldReason::NoDevice)?;
     let mut survivors = live.clone();
     survivors.remove(&node);
     match action {
@@ -538,16 +541,10 @@ fn plan_attempt(
         }
         FenceAction::Off | FenceAction::On => {}
     }
-    // The devices of a level may be worked one after the other.
-    let total: Duration = devices
-        .iter()
-        .filter_map(|name| state.devices.get(name))
-        .map(|device| device.spec.deadline + device.spec.delay)
-        .sum();
     Ok(FenceAttemptPlan {
         executor: view.own,
-        level,
-        deadline: total.min(ATTEMPT_MAX),
+        level: level.number,
+        deadline: level.total(&state.devices),
     })
 }
 

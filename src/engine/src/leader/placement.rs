@@ -11,6 +11,7 @@ use crate::clock::{Moment, lengthened};
 use crate::command::{Command, Difficulty, RelinquishCause};
 use crate::evidence;
 use crate::ids::{NodeId, NodeName, ResourceId, Token};
+use crate::levels::is_isolated;
 use crate::plant::{self, Bug};
 use crate::spec::{Failback, Isolation, ResourceSpec, Scheduling, Unfenced};
 use crate::state::{ClusterState, Holding, Node, Ownership, Resource, Session};
@@ -73,10 +74,7 @@ pub fn eligible(state: &ClusterState, resource: &Resource, node: &Node) -> Resul
 
 /// Whether any device isolates the node of this name.
 pub fn is_covered(state: &ClusterState, name: &NodeName) -> bool {
-    state
-        .devices
-        .values()
-        .any(|device| device.spec.targets.contains_key(name))
+    is_isolated(&state.devices, &state.topologies, name)
 }
 
 /// Place of a node in the preference list; unnamed nodes come last, together.

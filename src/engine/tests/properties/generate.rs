@@ -9,11 +9,11 @@ use haft_engine::command::{
 };
 use haft_engine::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
-    OrderId, RequestId, ResourceId, Token,
+    OrderId, RequestId, ResourceId, Token, TopologyName,
 };
 use haft_engine::spec::{
-    AfterFence, Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec,
-    Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, FenceLevel, FenceTopologySpec, Isolation,
+    NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use haft_engine::state::{ClusterState, Session};
 use proptest::prelude::*;
@@ -370,7 +370,7 @@ impl Maker<'_> {
     }
 
     fn of_objects(&self, number: u8) -> Command {
-        let object = match (number, self.field(6) % 5) {
+        let object = match (number, self.field(6) % 6) {
             (_, 0) => self.device(),
             (_, 1) => ObjectSpec::Node(
                 self.state.nodes[&self.node()].name.clone(),
@@ -382,6 +382,7 @@ impl Maker<'_> {
                     domains: Domains::default(),
                 },
             ),
+            (_, 2) => self.topology(),
             _ => self.vip(),
         };
         if number == 21 && self.field(7).is_multiple_of(2) {
@@ -389,6 +390,7 @@ impl Maker<'_> {
                 ObjectSpec::Node(name, _) => ObjectRef::Node(name),
                 ObjectSpec::Resource(id, _) => ObjectRef::Resource(id),
                 ObjectSpec::Device(name, _) => ObjectRef::Device(name),
+                ObjectSpec::Topology(name, _) => ObjectRef::Topology(name),
             };
             return Command::Delete {
                 object,
@@ -434,5 +436,26 @@ impl Maker<'_> {
             domains: Domains::default(),
         };
         ObjectSpec::Device(DeviceName::from("bmc"), spec)
+    }
+
+    fn topology(&self) -> ObjectSpec {
+        let name = ["racks", "others"][usize::from(self.field(1)) % 2];
+        let first = usize::from(self.field(2)) % 4;
+        let count = 1 + usize::from(self.field(3)) % 2;
+        let level = FenceLevel {
+            devices: vec![DeviceName::from("bmc")],
+            timeout: None,
+            delay: Duration::from_secs(u64::from(self.field(4))),
+        };
+        let spec = FenceTopologySpec {
+            nodes: NAMES
+                .iter()
+                .skip(first)
+                .take(count)
+                .map(|name| NodeName::from(*name))
+                .collect(),
+            levels: vec![level; usize::from(self.field(5)) % 4],
+        };
+        ObjectSpec::Topology(TopologyName::from(name), spec)
     }
 }

@@ -72,6 +72,7 @@ fn administer(world: &mut World, words: &[&str]) -> Result<(), String> {
             let level = level.parse().map_err(|_| "bad level".to_owned())?;
             world.device(name, target, level)
         }
+        ["topology", name, "of", nodes, rest @ ..] => world.topology(name, nodes, rest),
         ["after-fence", "power-on"] => {
             world.power_on_after_fence();
             Ok(())
@@ -114,7 +115,7 @@ fn administer(world: &mut World, words: &[&str]) -> Result<(), String> {
     }
 }
 
-fn span_of(text: &str) -> Result<Duration, String> {
+pub(crate) fn span_of(text: &str) -> Result<Duration, String> {
     let wrong = || format!("{text} is not a span");
     if let Some(ms) = text.strip_suffix("ms") {
         return ms.parse().map(Duration::from_millis).map_err(|_| wrong());
@@ -139,6 +140,7 @@ fn expect(world: &World, words: &[&str], line: &str) -> Result<(), String> {
             };
         }
         ["one", "entry", kinds @ ..] => return world.expect_entry(kinds),
+        ["executor", "calls", ..] => world.calls(),
         ["executor", ..] => world.executor(),
         ["transfer", ..] => world.transfer(),
         ["why", "not", subject, "says", ..] => {

@@ -29,13 +29,16 @@ impl World {
         }
     }
 
-    pub(crate) fn device(&mut self, name: &str, target: &str, level: u8) -> Result<(), String> {
+    pub(crate) fn device(&mut self, name: &str, targets: &str, level: u8) -> Result<(), String> {
         let spec = FenceDeviceSpec {
             host_argument: haft_engine::spec::HostArgument::default(),
             agent: "fence_haft_ipmi".to_owned(),
             observes: Observes::Power,
             delay: Duration::ZERO,
-            targets: BTreeMap::from([(NodeName::from(target), String::new())]),
+            targets: targets
+                .split(',')
+                .map(|target| (NodeName::from(target), String::new()))
+                .collect(),
             parameters: BTreeMap::new(),
             secret_files: BTreeMap::new(),
             deadline: Duration::from_secs(10),
@@ -43,6 +46,54 @@ impl World {
             domains: self.domains(),
         };
         self.put(ObjectSpec::Device(DeviceName::from(name), spec))
+    }
+
+    /// `topology NAME of A,B level X,Y [timeout T] [delay T] level Z ...`
+    pub(crate) fn topology(
+        &mut self,
+        name: &str,
+        nodes: &str,
+        rest: &[&str],
+    ) -> Result<(), String> {
+        let mut levels: Vec<FenceLevel> = Vec::new();
+        for pair in rest.chunks(2) {
+            let [word, value] = pair else {
+                return Err("a word without a value".to_owned());
+            };
+            if *word == "level" {
+                levels.push(FenceLevel {
+                    devices: value.split(',').map(DeviceName::from).collect(),
+                    timeout: None,
+                    delay: Duration::ZERO,
+                });
+                continue;
+            }
+            let level = levels.last_mut().ok_or("no level yet")?;
+            let span = crate::script::span_of(value)?;
+            match *word {
+                "timeout" => level.timeout = Some(span),
+                "delay" => level.delay = span,
+                other => return Err(format!("levels have no {other}")),
+            }
+        }
+        let spec = FenceTopologySpec {
+            nodes: nodes.split(',').map(NodeName::from).collect(),
+            levels,
+        };
+        self.put(ObjectSpec::Topology(TopologyName::from(name), spec))
+    }
+
+    /// What the newest attempt calls, and for how long.
+    pub(crate) fn calls(&self) -> String {
+        self.runs.back().map_or("nothing".to_owned(), |run| {
+            let devices: Vec<&str> = run.devices.iter().map(DeviceName::as_str).collect();
+            format!(
+                "calls {} within {} ms after {} ms",
+                devices.join(","),
+                run.deadline.since(self.handed_out).as_millis(),
+                run.delay.as_millis()
+            )
+        })
     }
 
     /// `path DEVICE answers` or `path DEVICE fails WORDS`
@@ -115,6 +166,7 @@ impl World {
         let object = match kind {
             "vip" => ObjectRef::Resource(ResourceId::vip(name)),
             "node" => ObjectRef::Node(NodeName::from(name)),
+            "fencetopology" => ObjectRef::Topology(TopologyName::from(name)),
             _ => ObjectRef::Device(DeviceName::from(name)),
         };
         let request = self.request();

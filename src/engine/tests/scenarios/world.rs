@@ -11,12 +11,12 @@ use haft_engine::command::{
 };
 use haft_engine::ids::{
     BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
-    ResourceId,
+    ResourceId, TopologyName,
 };
 use haft_engine::leader::{FenceRun, Input, Leader, Output, Report, Silence};
 use haft_engine::spec::{
-    AfterFence, Domains, Failback, FenceDeviceSpec, Isolation, NodeSpec, ObjectRef, ObjectSpec,
-    Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
+    AfterFence, Domains, Failback, FenceDeviceSpec, FenceLevel, FenceTopologySpec, Isolation,
+    NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use haft_engine::state::{ClusterState, Node, Ownership, Resource, Session};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -64,6 +64,8 @@ pub(crate) struct World {
     acknowledged: BTreeMap<(NodeId, NodeId), Moment>,
     cut: BTreeSet<(NodeId, NodeId)>,
     runs: VecDeque<FenceRun>,
+    /// When the newest of them was.
+    handed_out: Moment,
     transfers: Vec<NodeId>,
     /// Devices that fail their probes, and their words.
     broken: BTreeMap<DeviceName, String>,
@@ -89,6 +91,7 @@ impl World {
             acknowledged: BTreeMap::new(),
             cut: BTreeSet::new(),
             runs: VecDeque::new(),
+            handed_out: Moment::default(),
             transfers: Vec::new(),
             broken: BTreeMap::new(),
             feed: None,
@@ -363,7 +366,10 @@ impl World {
                             inputs.push_back(Input::AgeStated { closing, age });
                         }
                     }
-                    Output::Fence(run) => self.runs.push_back(run),
+                    Output::Fence(run) => {
+                        self.handed_out = self.now;
+                        self.runs.push_back(run);
+                    }
                     Output::Probe {
                         device, generation, ..
                     } => {

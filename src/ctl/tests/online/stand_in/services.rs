@@ -5,6 +5,7 @@ use haft_api::pb::v1;
 use haft_api::pb::v1::cluster_service_server::ClusterService;
 use haft_api::pb::v1::event_service_server::EventService;
 use haft_api::pb::v1::fence_device_service_server::FenceDeviceService;
+use haft_api::pb::v1::fence_topology_service_server::FenceTopologyService;
 use haft_api::pb::v1::node_service_server::NodeService;
 use haft_api::pb::v1::virtual_ip_service_server::VirtualIpService;
 use haft_api::status::{self, OUTCOME_UNKNOWN};
@@ -320,6 +321,24 @@ impl FenceDeviceService for StandIn {
         get_fence_device(v1::GetFenceDeviceRequest) -> v1::GetFenceDeviceResponse,
         apply_fence_device(v1::ApplyFenceDeviceRequest) -> v1::ApplyFenceDeviceResponse,
         delete_fence_device(v1::DeleteFenceDeviceRequest) -> v1::DeleteFenceDeviceResponse,
+    }
+}
+
+#[tonic::async_trait]
+impl FenceTopologyService for StandIn {
+    async fn list_fence_topologies(
+        &self,
+        request: Request<v1::ListFenceTopologiesRequest>,
+    ) -> Result<Response<v1::ListFenceTopologiesResponse>, Status> {
+        self.by_mood(who(&request), is_local(request.get_ref().options.as_ref()))
+            .await?;
+        Ok(Response::new(v1::ListFenceTopologiesResponse::default()))
+    }
+
+    not_scripted! {
+        get_fence_topology(v1::GetFenceTopologyRequest) -> v1::GetFenceTopologyResponse,
+        apply_fence_topology(v1::ApplyFenceTopologyRequest) -> v1::ApplyFenceTopologyResponse,
+        delete_fence_topology(v1::DeleteFenceTopologyRequest) -> v1::DeleteFenceTopologyResponse,
     }
 }
 

@@ -1,64 +1,77 @@
-//! Which devices and levels an order on a node may use.
+//! Which level of its devices an order on a node uses next.
 //!
-//! Reads the configured devices alone; whether they work is found out by using them.
+//! What the levels are is [`crate::levels`]' business; whether they work is found out by using them.
 
 use crate::command::FenceAction;
 use crate::ids::{DeviceName, NodeId};
+use crate::levels::{Level, levels_of};
 use crate::spec::Observes;
 use crate::state::ClusterState;
-use std::collections::BTreeSet;
+
+fn all(state: &ClusterState, node: NodeId) -> Vec<Level> {
+    state
+        .nodes
+        .get(&node)
+        .map(|node| levels_of(state, &node.name))
+        .unwrap_or_default()
+}
+
+/// The level of this number, if the node still has it.
+pub(super) fn level_at(state: &ClusterState, node: NodeId, number: u8) -> Option<Level> {
+    all(state, node)
+        .into_iter()
+        .find(|level| level.number == number)
+}
 
 /// The devices of one level that isolate `node`, in order.
 pub(in crate::leader) fn devices_at(
     state: &ClusterState,
     node: NodeId,
-    level: u8,
+    number: u8,
 ) -> Vec<DeviceName> {
-    covering(state, node)
-        .filter(|(_, at)| *at == level)
-        .map(|(name, _)| name.clone())
-        .collect()
-}
-
-fn covering(state: &ClusterState, node: NodeId) -> impl Iterator<Item = (&DeviceName, u8)> {
-    let name = state.nodes.get(&node).map(|node| &node.name);
-    state
-        .devices
-        .iter()
-        .filter(move |(_, device)| name.is_some_and(|name| device.spec.targets.contains_key(name)))
-        .map(|(device_name, device)| (device_name, device.spec.level))
+    level_at(state, node, number).map_or_else(Vec::new, |level| level.devices)
 }
 
 /// Levels that can carry out `action`: a pill's device cannot switch on, so a level with one is left out.
-fn levels(state: &ClusterState, node: NodeId, action: FenceAction) -> BTreeSet<u8> {
-    let mut levels: BTreeSet<u8> = covering(state, node).map(|(_, level)| level).collect();
-    match action {
-        FenceAction::Off => {}
-        FenceAction::On => {
-            for (name, level) in covering(state, node) {
-                if state.devices[name].spec.observes == Observes::Poison {
-                    levels.remove(&level);
-                }
-            }
-        }
-    }
-    levels
+fn able(state: &ClusterState, node: NodeId, action: FenceAction) -> impl Iterator<Item = u8> {
+    let poisons = |name: &DeviceName| {
+        let device = state.devices.get(name);
+        device.is_some_and(|device| device.spec.observes == Observes::Poison)
+    };
+    all(state, node)
+        .into_iter()
+        .filter(move |level| match action {
+            FenceAction::Off => true,
+            FenceAction::On => !level.devices.iter().any(poisons),
+        })
+        .map(|level| level.number)
 }
 
 /// The level that is tried first.
 pub(super) fn first_level(state: &ClusterState, node: NodeId, action: FenceAction) -> Option<u8> {
-    levels(state, node, action).first().copied()
+    able(state, node, action).next()
 }
 
-/// The level after `level`, or the first again.
+/// The level after `number`, or the first again.
 pub(super) fn next_level(
     state: &ClusterState,
     node: NodeId,
     action: FenceAction,
-    level: u8,
+    number: u8,
 ) -> Option<u8> {
-    levels(state, node, action)
-        .into_iter()
-        .find(|at| *at > level)
+    able(state, node, action)
+        .find(|at| *at > number)
+        .or_else(|| first_level(state, node, action))
+}
+
+/// The level `number` again; where an edit has taken it away, the one after it, or the first.
+pub(super) fn same_level(
+    state: &ClusterState,
+    node: NodeId,
+    action: FenceAction,
+    number: u8,
+) -> Option<u8> {
+    able(state, node, action)
+        .find(|at| *at >= number)
         .or_else(|| first_level(state, node, action))
 }
