@@ -19,7 +19,7 @@ pub mod run;
 pub mod turn;
 
 pub use find::{AgentDirs, AgentPath, FindAgentError};
-pub use metadata::{Metadata, MetadataError, OnIsUnfencing, read_metadata};
+pub use metadata::{Metadata, MetadataError, OnIsUnfencing, RunsOn, read_metadata};
 pub use outcome::{Exit, Outcome, Report};
 pub use parameters::{HostArgument, Parameter, ParameterError, Parameters};
 pub use patience::{Patience, run_patiently};

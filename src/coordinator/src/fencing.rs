@@ -84,7 +84,7 @@ fn weaker(left: Verdict, right: Verdict) -> Verdict {
 /// What proves this device's off: the agent's own word for it, unless the device observes no power at all.
 pub(crate) fn off_proof(observes: Observes, agent: &AgentPath) -> OffProof {
     match observes {
-        Observes::Power => OffProof::for_agent(agent),
+        Observes::Power | Observes::Storage => OffProof::for_agent(agent),
         Observes::Poison => OffProof::AgentWaits,
     }
 }

@@ -94,6 +94,8 @@ pub enum FenceCause {
     },
     /// The node is proven off and its spec wants it on again (power on only).
     AfterFence,
+    /// The node has joined, and ports of its storage have to be opened first (power on only).
+    Unfence,
     /// An administrator asked.
     Administrator {
         /// Who (certificate name).

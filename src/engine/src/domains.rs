@@ -77,6 +77,7 @@ fn shared(state: &ClusterState, node: &Node, kind: DomainKind) -> Option<Shared>
     };
     let levels: Vec<Vec<DeviceName>> = levels_of(state, &node.name)
         .iter()
+        .filter(|level| level.isolates(&state.devices))
         .map(|level| level.devices.iter().filter(shares).cloned().collect())
         .collect();
     let hopeless = !levels.is_empty() && levels.iter().all(|sharing| !sharing.is_empty());

@@ -5,8 +5,8 @@
 
 use crate::apply::ATTEMPT_MAX;
 use crate::ids::{DeviceName, NodeName, TopologyName};
-use crate::spec::FenceTopologySpec;
-use crate::state::{ClusterState, Device, Topology};
+use crate::spec::{FenceTopologySpec, Observes};
+use crate::state::{ClusterState, Device, Node, Session, Topology};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -23,7 +23,18 @@ pub struct Level {
     pub delay: Duration,
 }
 
+/// The number of the level that opens storage to a node that has joined; it isolates nobody.
+pub const UNFENCING: u8 = 0;
+
 impl Level {
+    /// Whether success proves that the machine has stopped: one of its devices must observe that.
+    pub fn isolates(&self, devices: &BTreeMap<DeviceName, Device>) -> bool {
+        self.devices
+            .iter()
+            .filter_map(|name| devices.get(name))
+            .any(|device| device.spec.observes.stops_the_machine())
+    }
+
     /// Longest time for one try: as set, else what its devices may take one after the other, within
     /// the bound of any attempt.
     pub fn total(&self, devices: &BTreeMap<DeviceName, Device>) -> Duration {
@@ -49,24 +60,64 @@ pub fn topology_of<'a>(
         .find(|(_, topology)| topology.spec.nodes.contains(node))
 }
 
-/// The levels of the node of this name, first to last; none if nothing isolates it.
+/// The levels of the node of this name, first to last, also such as isolate nobody.
 pub fn levels_of(state: &ClusterState, node: &NodeName) -> Vec<Level> {
-    match topology_of(&state.topologies, node) {
+    levels(&state.devices, &state.topologies, node)
+}
+
+fn levels(
+    devices: &BTreeMap<DeviceName, Device>,
+    topologies: &BTreeMap<TopologyName, Topology>,
+    node: &NodeName,
+) -> Vec<Level> {
+    match topology_of(topologies, node) {
         Some((_, topology)) => as_written(&topology.spec),
-        None => by_own_level(&state.devices, node),
+        None => by_own_level(devices, node),
     }
 }
 
-/// Whether the node has any level at all, with devices that may not be in force: what [`levels_of`] would say.
+/// Whether the node has a level that isolates it, with devices that may not be in force.
 pub(crate) fn is_isolated(
     devices: &BTreeMap<DeviceName, Device>,
     topologies: &BTreeMap<TopologyName, Topology>,
     node: &NodeName,
 ) -> bool {
-    topology_of(topologies, node).is_some()
-        || devices
-            .values()
-            .any(|device| device.spec.targets.contains_key(node))
+    levels(devices, topologies, node)
+        .iter()
+        .any(|level| level.isolates(devices))
+}
+
+/// Every device that closes a port of the node of this name, as one level; `None` if there is none.
+pub fn unfencing_of(state: &ClusterState, node: &NodeName) -> Option<Level> {
+    let mut devices = Vec::new();
+    for name in levels_of(state, node)
+        .iter()
+        .flat_map(|level| &level.devices)
+    {
+        let storage = state
+            .devices
+            .get(name)
+            .is_some_and(|device| device.spec.observes == Observes::Storage);
+        if storage && !devices.contains(name) {
+            devices.push(name.clone());
+        }
+    }
+    (!devices.is_empty()).then_some(Level {
+        number: UNFENCING,
+        devices,
+        timeout: None,
+        delay: Duration::ZERO,
+    })
+}
+
+/// Whether this life of the node waits for its ports to be opened before it may be granted anything.
+pub fn awaits_unfencing(state: &ClusterState, node: &Node) -> bool {
+    match node.session {
+        Session::Open { incarnation } => {
+            node.unfenced != incarnation && unfencing_of(state, &node.name).is_some()
+        }
+        Session::Never | Session::Closing { .. } | Session::Ended { .. } => false,
+    }
 }
 
 fn as_written(spec: &FenceTopologySpec) -> Vec<Level> {

@@ -135,6 +135,20 @@ pub enum Observes {
     /// A poison pill on a shared disk: a verified write, then the full msgwait, which the agent itself waits.
     /// It reads no power state, so a later executor has to write and wait anew.
     Poison,
+    /// A port to storage or a network: two reads that it is closed. The machine behind it runs on, so it isolates
+    /// nobody by itself; beside a device of power or poison its level needs it, and a node that has joined is
+    /// granted nothing before `on` has opened the port again (unfencing).
+    Storage,
+}
+
+impl Observes {
+    /// Whether success proves that the machine has stopped.
+    pub fn stops_the_machine(self) -> bool {
+        match self {
+            Observes::Power | Observes::Poison => true,
+            Observes::Storage => false,
+        }
+    }
 }
 
 /// The parameter by which an agent learns which machine is meant (`pcmk_host_argument` of the field).

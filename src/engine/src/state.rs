@@ -82,6 +82,8 @@ pub struct Node {
     pub fenced_at_ms: Vec<u64>,
     /// Whether it is kept out after repeated fences.
     pub quarantined: bool,
+    /// The life to which the ports of its storage have been opened; 0 for none.
+    pub unfenced: Incarnation,
 }
 
 /// A node's session.

@@ -11,10 +11,12 @@ mod generate;
 use generate::{Draw, draw, seeded};
 use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::lengthened;
-use haft_engine::command::{Attestation, Command, Entry, StatedAge, Verdict, VoterSets};
+use haft_engine::command::{
+    Attestation, Command, Entry, FenceAction, StatedAge, Verdict, VoterSets,
+};
 use haft_engine::ids::{Incarnation, LogIndex, NodeId, ResourceId, Token};
 use haft_engine::leader::placement::is_covered;
-use haft_engine::levels::levels_of;
+use haft_engine::levels::{awaits_unfencing, levels_of};
 use haft_engine::spec::Isolation;
 use haft_engine::state::{
     ClusterState, Device, EVENTS_MAX, Holding, Ownership, REQUESTS_MAX, reserved_by,
@@ -61,6 +63,7 @@ fn opens(before: &ClusterState, command: &Command, id: &ResourceId, holding: &Ho
         Command::FenceVerdict { order, verdict, .. } => {
             let order = &before.orders[order];
             *verdict == Verdict::Confirmed
+                && order.action == FenceAction::Off
                 && order.node == holding.node
                 && order.incarnation == holding.incarnation
         }
@@ -132,6 +135,10 @@ fn judge(
             let granted = matches!(command, Command::Grant { .. });
             prop_assert!(granted, "held without a grant");
             prop_assert!(holding.token > floor, "{id}: token did not rise");
+            prop_assert!(
+                !awaits_unfencing(before, &before.nodes[&holding.node]),
+                "{id}: granted to a node whose ports are closed"
+            );
         }
     }
     Ok(())
@@ -203,7 +210,9 @@ fn standing(state: &ClusterState) -> Result<(), TestCaseError> {
     }
     for node in state.nodes.values() {
         let covered = is_covered(state, &node.name);
-        prop_assert_eq!(covered, !levels_of(state, &node.name).is_empty());
+        let levels = levels_of(state, &node.name);
+        let isolated = levels.iter().any(|level| level.isolates(&state.devices));
+        prop_assert_eq!(covered, isolated);
     }
     Ok(())
 }
@@ -310,6 +319,7 @@ fn random_commands_reach_every_kind_of_change() {
         "FenceCancelled",
         "ConfirmedOff",
         "FenceTopologyChanged",
+        "Unfenced",
         "FenceTopologyDeleted",
     ] {
         assert!(reasons.contains(wanted), "never seen: {wanted}");

@@ -22,6 +22,15 @@ pub enum OnIsUnfencing {
     No,
 }
 
+/// Where an agent's actions have to be run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunsOn {
+    /// Wherever the device can be reached.
+    Anywhere,
+    /// One of them on the machine that it is about: `on_target="1"`.
+    Target,
+}
+
 /// The part of an agent's metadata that a caller uses (fenced_commands.c, read_action_metadata).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
@@ -37,6 +46,8 @@ pub struct Metadata {
     pub host_argument: Option<String>,
     /// Whether `on` is unfencing.
     pub on_is_unfencing: OnIsUnfencing,
+    /// Where it has to be run.
+    pub runs_on: RunsOn,
 }
 
 /// Why there is no metadata.
@@ -98,7 +109,14 @@ impl Metadata {
                     .into_iter()
                     .any(|key| attribute(tag, key).as_deref() == Some("1"))
         });
+        let on_target =
+            tags(text, "action").any(|tag| attribute(tag, "on_target").as_deref() == Some("1"));
         let metadata = Self {
+            runs_on: if on_target {
+                RunsOn::Target
+            } else {
+                RunsOn::Anywhere
+            },
             name: attribute(root, "name")?,
             short: attribute(root, "shortdesc").unwrap_or_default(),
             host_argument: host_argument.map(str::to_owned),

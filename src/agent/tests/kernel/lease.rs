@@ -62,6 +62,7 @@ fn state() -> ClusterState {
         boot: BootId::default(),
         fenced_at_ms: Vec::new(),
         quarantined: false,
+        unfenced: Incarnation::default(),
     };
     ClusterState {
         applied: LogIndex(20),

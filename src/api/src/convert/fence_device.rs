@@ -72,6 +72,7 @@ pub fn device_spec_into(spec: &FenceDeviceSpec) -> v1::FenceDeviceSpec {
     let observes = match spec.observes {
         Observes::Power => v1::Observes::Power,
         Observes::Poison => v1::Observes::Poison,
+        Observes::Storage => v1::Observes::Storage,
     };
     v1::FenceDeviceSpec {
         agent: spec.agent.clone(),
@@ -114,6 +115,7 @@ pub fn device_from(object: v1::FenceDevice) -> Result<(DeviceName, FenceDeviceSp
     let observes = match spec.observes() {
         v1::Observes::Unspecified | v1::Observes::Power => Observes::Power,
         v1::Observes::Poison => Observes::Poison,
+        v1::Observes::Storage => Observes::Storage,
     };
     let spec = FenceDeviceSpec {
         agent: spec.agent,

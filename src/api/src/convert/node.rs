@@ -4,6 +4,7 @@ use super::{FieldError, domains_from, domains_into, wrong};
 use crate::pb::v1;
 use haft_engine::command::NodeRole;
 use haft_engine::ids::{NodeId, NodeName};
+use haft_engine::levels::awaits_unfencing;
 use haft_engine::spec::{AfterFence, NodeSpec, Scheduling};
 use haft_engine::state::{ClusterState, Ending, Node, Ownership, Session};
 
@@ -68,6 +69,8 @@ pub fn node_into(state: &ClusterState, node: &Node, view: NodeView) -> v1::Node 
             fence_order: order.map_or(0, |order| order.id.0),
             message: if node.quarantined {
                 "quarantined after repeated fences".into()
+            } else if awaits_unfencing(state, node) {
+                "waits for the ports of its storage to be opened".into()
             } else {
                 String::new()
             },

@@ -112,6 +112,7 @@ pub(super) fn device_into(spec: &FenceDeviceSpec) -> pb::FenceDeviceSpec {
     let observes = match spec.observes {
         Observes::Power => 1,
         Observes::Poison => 2,
+        Observes::Storage => 3,
     };
     pb::FenceDeviceSpec {
         agent: spec.agent.clone(),
@@ -139,6 +140,7 @@ pub(super) fn device_from(form: pb::FenceDeviceSpec) -> Decoded<FenceDeviceSpec>
     let observes = match form.observes {
         1 => Observes::Power,
         2 => Observes::Poison,
+        3 => Observes::Storage,
         _ => return Err(missing("observes")),
     };
     Ok(FenceDeviceSpec {
@@ -317,6 +319,10 @@ pub(super) fn fence_cause_into(cause: &FenceCause) -> pb::FenceCause {
             after_fence: true,
             ..pb::FenceCause::default()
         },
+        FenceCause::Unfence => pb::FenceCause {
+            unfence: true,
+            ..pb::FenceCause::default()
+        },
     }
 }
 
@@ -329,6 +335,8 @@ pub(super) fn fence_cause_from(form: Option<pb::FenceCause>) -> Decoded<FenceCau
         }
     } else if form.after_fence {
         FenceCause::AfterFence
+    } else if form.unfence {
+        FenceCause::Unfence
     } else if form.stop_failed.is_empty() {
         FenceCause::Orphans
     } else {

@@ -124,6 +124,7 @@ fn node(form: pb::Node) -> Decoded<Node> {
         boot: BootId(array(&form.boot, "boot")?),
         fenced_at_ms: form.fenced_at_ms,
         quarantined: form.quarantined,
+        unfenced: Incarnation(form.unfenced),
     })
 }
 

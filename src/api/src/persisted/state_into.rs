@@ -106,6 +106,7 @@ fn node(node: &Node) -> pb::Node {
         boot: node.boot.0.to_vec(),
         fenced_at_ms: node.fenced_at_ms.clone(),
         quarantined: node.quarantined,
+        unfenced: node.unfenced.0,
     }
 }
 

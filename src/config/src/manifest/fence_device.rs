@@ -123,19 +123,11 @@ fn agent(reader: &mut Reader<'_>, tree: &Tree) -> Option<String> {
 
 fn observes(reader: &mut Reader<'_>, tree: &Tree) -> Option<Observes> {
     let known = [
-        ("power", Some(Observes::Power)),
-        ("poison", Some(Observes::Poison)),
-        ("storage", None),
+        ("power", Observes::Power),
+        ("poison", Observes::Poison),
+        ("storage", Observes::Storage),
     ];
-    let chosen = reader.word(tree, "observes", &known)?;
-    if chosen.is_none() {
-        reader.refuse(
-            tree.at,
-            "devices that observe storage are not built yet",
-            "write `observes: power`, or `observes: poison` for a pill on a shared disk",
-        );
-    }
-    chosen
+    reader.word(tree, "observes", &known)
 }
 
 fn targets(reader: &mut Reader<'_>, tree: &Tree) -> Option<Vec<(At, NodeName, String)>> {

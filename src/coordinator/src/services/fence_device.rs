@@ -12,7 +12,8 @@ use haft_engine::ids::DeviceName;
 use haft_engine::spec::{FenceDeviceSpec, HostArgument, ObjectRef, ObjectSpec, Observes};
 use haft_fence_protocol::Action;
 use haft_fence_protocol::caller::{
-    self, AgentPath, DeviceLock, Metadata, OffProof, OnIsUnfencing, Parameter, read_metadata,
+    self, AgentPath, DeviceLock, Metadata, OffProof, OnIsUnfencing, Parameter, RunsOn,
+    read_metadata,
 };
 use std::sync::Arc;
 use std::time::Duration;
@@ -48,19 +49,31 @@ async fn described(agent: &AgentPath) -> Result<Metadata, Status> {
 }
 
 /// Refuses an agent that cuts a machine off its storage or network as a reader of power: the machine runs on, and
-/// `off` is the state of a port. Such agents say that `on` is unfencing.
-fn switches_power(agent: &AgentPath, metadata: &Metadata) -> Result<(), Status> {
-    match metadata.on_is_unfencing {
-        OnIsUnfencing::No => Ok(()),
-        OnIsUnfencing::Yes => Err(status(
-            Code::InvalidArgument,
+/// `off` is the state of a port. Such agents say that `on` is unfencing. Those whose actions have to run on the
+/// target itself cannot be run at all: haft runs agents on the leader.
+fn observes_what_it_switches(
+    observes: Observes,
+    agent: &AgentPath,
+    metadata: &Metadata,
+) -> Result<(), Status> {
+    let refused = |reason: &str, why: &str, fix: &str| {
+        let message = format!("{} {why}", agent.name());
+        Err(status(Code::InvalidArgument, reason, message, fix))
+    };
+    if metadata.runs_on == RunsOn::Target {
+        return refused(
+            "RunsOnTarget",
+            "has to be run on the node that it is about, and haft runs agents on the leader",
+            "isolate the nodes of `targets` by another device",
+        );
+    }
+    match (observes, metadata.on_is_unfencing) {
+        (Observes::Power | Observes::Poison, OnIsUnfencing::Yes) => refused(
             "ObservesNoPower",
-            format!(
-                "{} cuts a node off its storage or network (`on` is unfencing) and reads no power state",
-                agent.name()
-            ),
-            "isolate the nodes of `targets` by a device of power or of poison instead",
-        )),
+            "cuts a node off its storage or network (`on` is unfencing) and reads no power state",
+            "write `observes: storage`, and a device of power or of poison at the same level",
+        ),
+        (Observes::Power | Observes::Poison, OnIsUnfencing::No) | (Observes::Storage, _) => Ok(()),
     }
 }
 
@@ -76,7 +89,7 @@ fn host_argument(said: HostArgument, metadata: &Metadata) -> HostArgument {
 /// Refuses an agent of a poison pill as a reader of power: its `status` tells what the slot holds.
 fn observes_what_it_says(spec: &FenceDeviceSpec, agent: &AgentPath) -> Result<(), Status> {
     match (spec.observes, OffProof::for_agent(agent)) {
-        (Observes::Power, OffProof::AgentWaits) => Err(status(
+        (Observes::Power | Observes::Storage, OffProof::AgentWaits) => Err(status(
             Code::InvalidArgument,
             "ObservesNoPower",
             format!(
@@ -85,7 +98,10 @@ fn observes_what_it_says(spec: &FenceDeviceSpec, agent: &AgentPath) -> Result<()
             ),
             "write `observes: poison`, and a deadline longer than the disk's msgwait",
         )),
-        (Observes::Power, OffProof::AgentReadsTwice | OffProof::StatusTwice { .. })
+        (
+            Observes::Power | Observes::Storage,
+            OffProof::AgentReadsTwice | OffProof::StatusTwice { .. },
+        )
         | (Observes::Poison, _) => Ok(()),
     }
 }
@@ -169,7 +185,7 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
         })?;
         observes_what_it_says(&spec, &agent)?;
         let metadata = described(&agent).await?;
-        switches_power(&agent, &metadata)?;
+        observes_what_it_switches(spec.observes, &agent, &metadata)?;
         spec.host_argument = host_argument(spec.host_argument, &metadata);
         checked_parameters(&spec)?;
         let effect = effect(request.options.as_ref());

@@ -10,6 +10,7 @@ fn observes(value: i32) -> &'static str {
     match v1::Observes::try_from(value) {
         Ok(v1::Observes::Power) => "power",
         Ok(v1::Observes::Poison) => "poison",
+        Ok(v1::Observes::Storage) => "storage",
         Ok(v1::Observes::Unspecified) | Err(_) => "",
     }
 }

@@ -12,6 +12,7 @@ use super::session::{self, newest_incarnation};
 use super::{At, Outcome, Refusal, event};
 use crate::command::{Command, FenceAction, FenceAttemptPlan, FenceCause, HoldReason, Verdict};
 use crate::ids::{Incarnation, NodeId, NodeName, OrderId};
+use crate::levels::awaits_unfencing;
 use crate::plant::{self, Bug};
 use crate::spec::{AfterFence, Isolation};
 use crate::state::{
@@ -157,9 +158,15 @@ fn intent(
         .orders
         .values()
         .find(|order| order.phase.is_open() && order.node == node)
+        .cloned()
     {
         if open.action == action {
             return Ok(Outcome::Ordered(open.id));
+        }
+        if yields(&open) {
+            require_cause(state, (node, &name, session), action, cause)?;
+            close(state, at, open.id, "an order to power off takes its place");
+            return intent(state, at, (node, incarnation), (action, cause), first);
         }
         return Err(Refusal::stale(
             "FenceOrderOpen",
@@ -199,6 +206,20 @@ fn intent(
     Ok(Outcome::Ordered(order))
 }
 
+/// Whether an order gives way to one of the opposite kind. Only the opening of ports does, and not while an
+/// agent may be at work on it.
+fn yields(order: &FenceOrder) -> bool {
+    let working = match order.phase {
+        OrderPhase::Running { .. } => true,
+        OrderPhase::Intended
+        | OrderPhase::Held(_)
+        | OrderPhase::Waiting { .. }
+        | OrderPhase::Confirmed
+        | OrderPhase::Cancelled(_) => false,
+    };
+    order.cause == FenceCause::Unfence && !working
+}
+
 fn action_word(action: FenceAction) -> &'static str {
     match action {
         FenceAction::Off => "power off",
@@ -230,7 +251,19 @@ fn require_cause(
             "NothingToFence",
             format!("{name} holds {resource} no more, or has not failed to stop it"),
         )),
-        (FenceAction::Off, FenceCause::AfterFence) => Err(Refusal::invalid(
+        (FenceAction::On, FenceCause::Unfence)
+            if state
+                .nodes
+                .get(&node)
+                .is_some_and(|node| awaits_unfencing(state, node)) =>
+        {
+            Ok(())
+        }
+        (FenceAction::On, FenceCause::Unfence) => Err(Refusal::stale(
+            "NothingToOpen",
+            format!("{name} is not online, or no port of it waits to be opened"),
+        )),
+        (FenceAction::Off, FenceCause::AfterFence | FenceCause::Unfence) => Err(Refusal::invalid(
             "PowerOnOnly",
             "what follows a confirmed off is a power on",
         )),
@@ -311,12 +344,19 @@ fn start(
     }
     let order = open_order(state, id)?;
     order.attempts = attempt;
+    let action = order.action;
     order.phase = OrderPhase::Running {
         attempt,
         executor: plan.executor,
         level: plan.level,
         deadline: plan.deadline,
     };
+    if action == FenceAction::Off
+        && let Some(node) = state.nodes.get_mut(&node)
+    {
+        // Whatever becomes of it, some of its ports may be closed from here on.
+        node.unfenced = Incarnation::default();
+    }
     let message = format!("order {id}: attempt {attempt} at level {}", plan.level);
     event::note(state, at, "FenceAttempted", format!("node/{name}"), message);
     Ok(Outcome::Done)
@@ -394,6 +434,12 @@ fn confirm(state: &mut ClusterState, at: At, id: OrderId) -> Outcome {
     let order = order.clone();
     let message = format!("order {id}: {}", order.detail);
     match order.action {
+        FenceAction::On if order.cause == FenceCause::Unfence => {
+            if let Some(node) = state.nodes.get_mut(&order.node) {
+                node.unfenced = order.incarnation;
+            }
+            warn_node(state, at, order.node, "Unfenced", message);
+        }
         FenceAction::On => warn_node(state, at, order.node, "PowerOnConfirmed", message),
         FenceAction::Off => {
             warn_node(state, at, order.node, "FenceConfirmed", message);

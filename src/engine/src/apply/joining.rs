@@ -4,7 +4,7 @@
 
 use super::{At, Outcome, Refusal, event};
 use crate::command::{Command, HeartbeatKey, Registration, VoterSets};
-use crate::ids::{BootId, ClusterId, Epoch, Generation, NodeId, NodeName};
+use crate::ids::{BootId, ClusterId, Epoch, Generation, Incarnation, NodeId, NodeName};
 use crate::spec::NodeSpec;
 use crate::state::{ClusterState, JoinToken, Node, Session};
 
@@ -91,6 +91,7 @@ fn node_of(id: NodeId, registration: &Registration) -> Node {
         boot: BootId::default(),
         fenced_at_ms: Vec::new(),
         quarantined: false,
+        unfenced: Incarnation::default(),
     }
 }
 

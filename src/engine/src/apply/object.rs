@@ -6,8 +6,10 @@
 
 use super::{At, Outcome, Refusal, admission, event, topology};
 use crate::domains::{Shared, all_shared};
-use crate::ids::{DeviceName, Generation, NodeId, NodeName, ResourceId, Token};
-use crate::spec::{FenceDeviceSpec, NodeSpec, ObjectRef, ObjectSpec, ResourceSpec, Scheduling};
+use crate::ids::{DeviceName, Generation, Incarnation, NodeId, NodeName, ResourceId, Token};
+use crate::spec::{
+    FenceDeviceSpec, NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Scheduling,
+};
 use crate::state::{ClusterState, Device, Ownership, Resource, Session};
 
 /// Most resources; 2,000 is the soak's load (hazards section 3).
@@ -212,10 +214,24 @@ fn put_device(
     admission::keep_covered(state, &devices)?;
     let shared = all_shared(state);
     state.devices = devices;
+    close_again(state, spec);
     let message = format!("agent {}, level {}", spec.agent, spec.level);
     event::note(state, at, "FenceDeviceChanged", what, message);
     warn_of_shared(state, at, &shared);
     Ok(Outcome::Written(generation))
+}
+
+/// A new or changed device of storage has opened nothing yet: its nodes are granted nothing more before it has.
+/// What they hold they keep.
+fn close_again(state: &mut ClusterState, spec: &FenceDeviceSpec) {
+    if spec.observes != Observes::Storage {
+        return;
+    }
+    for node in state.nodes.values_mut() {
+        if spec.targets.contains_key(&node.name) {
+            node.unfenced = Incarnation::default();
+        }
+    }
 }
 
 fn delete_device(

@@ -13,6 +13,7 @@ use super::{At, Outcome, Refusal, event};
 use crate::command::{Attestation, Command, RelinquishCause};
 use crate::evidence::{self, ADDRESS_LIFE_MAX, SPAN_MAX};
 use crate::ids::{Generation, Incarnation, NodeId, NodeName, ResourceId, Token};
+use crate::levels::awaits_unfencing;
 use crate::plant::{self, Bug};
 use crate::spec::{Isolation, Scheduling};
 use crate::state::{ClusterState, Evidence, Holding, Node, Ownership, Proof, Resource, Session};
@@ -264,6 +265,13 @@ fn grant(
             "SessionNotOpen",
             format!("incarnation {incarnation} of {name} has no open session"),
         ));
+    }
+    if awaits_unfencing(state, target) {
+        return Err(Refusal::dangerous(
+            "NotUnfenced",
+            format!("the ports of {name} have not been opened to this life"),
+        )
+        .fix(format!("haftctl why node/{name}")));
     }
     let resource = resource(state, id)?;
     require_open(resource)?;

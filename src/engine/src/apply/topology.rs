@@ -8,7 +8,7 @@ use super::joining::check_name;
 use super::object::{check_version, no_such, warn_of_shared};
 use super::{At, Outcome, Refusal, event};
 use crate::domains::all_shared;
-use crate::ids::{DeviceName, Generation, NodeName, TopologyName};
+use crate::ids::{DeviceName, Generation, Incarnation, NodeName, TopologyName};
 use crate::levels::topology_of;
 use crate::spec::{FenceLevel, FenceTopologySpec};
 use crate::state::{ClusterState, Device, Topology};
@@ -55,7 +55,10 @@ pub(super) fn put(
         generation,
         since_unix_ms,
     };
-    state.topologies.insert(name.clone(), topology);
+    if let Some(before) = state.topologies.insert(name.clone(), topology) {
+        close_again(state, &before.spec);
+    }
+    close_again(state, spec);
     event::note(state, at, "FenceTopologyChanged", what, told(spec));
     warn_of_shared(state, at, &shared);
     Ok(Outcome::Written(generation))
@@ -74,7 +77,9 @@ pub(super) fn delete(
     };
     check_version(&what, Some(topology.generation), expected)?;
     let shared = all_shared(state);
-    state.topologies.remove(name);
+    if let Some(before) = state.topologies.remove(name) {
+        close_again(state, &before.spec);
+    }
     let message = "it is gone; the devices' own levels count".to_owned();
     event::note(state, at, "FenceTopologyDeleted", what, message);
     warn_of_shared(state, at, &shared);
@@ -188,8 +193,27 @@ fn fault(devices: &BTreeMap<DeviceName, Device>, spec: &FenceTopologySpec) -> Re
             waits += device.spec.delay;
         }
         check_room(number, level.timeout, waits)?;
+        let stops = |name: &DeviceName| devices[name].spec.observes.stops_the_machine();
+        if !level.devices.iter().any(stops) {
+            return Err(Refusal::invalid(
+                "IsolatesNobody",
+                format!(
+                    "level {number} has no device that stops a machine, only such as close ports"
+                ),
+            )
+            .fix("name a device that observes power or poison beside them"));
+        }
     }
     Ok(())
+}
+
+/// What a topology brings into use has opened no port yet.
+fn close_again(state: &mut ClusterState, spec: &FenceTopologySpec) {
+    for node in state.nodes.values_mut() {
+        if spec.nodes.contains(&node.name) {
+            node.unfenced = Incarnation::default();
+        }
+    }
 }
 
 fn check_room(number: usize, timeout: Option<Duration>, waits: Duration) -> Result<(), Refusal> {

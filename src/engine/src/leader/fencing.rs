@@ -24,9 +24,10 @@ use crate::command::{
     Command, Entry, FenceAction, FenceAttemptPlan, FenceCause, HoldReason, Verdict,
 };
 use crate::ids::{Incarnation, NodeId, OrderId, RequestId};
+use crate::levels::awaits_unfencing;
 use crate::spec::AfterFence;
 use crate::state::{ClusterState, FenceOrder, Node, OrderPhase, Session};
-use levels::{first_level, level_at, next_level, same_level};
+use levels::{Purpose, first_level, level_at, next_level, same_level};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -323,16 +324,16 @@ impl Fencing {
                 if executor == view.own && self.is_mine(order, attempt) {
                     return;
                 }
-                same_level(draft.state(), order.node, order.action, level)
+                same_level(draft.state(), order.node, Purpose::of(order), level)
             }
             OrderPhase::Intended | OrderPhase::Held(_) => {
-                first_level(draft.state(), order.node, order.action)
+                first_level(draft.state(), order.node, Purpose::of(order))
             }
             OrderPhase::Waiting { level, .. } => {
                 if self.must_pause(view, draft.state(), order, level, wake) {
                     return;
                 }
-                next_level(draft.state(), order.node, order.action, level)
+                next_level(draft.state(), order.node, Purpose::of(order), level)
             }
             OrderPhase::Confirmed | OrderPhase::Cancelled(_) => return,
         };
@@ -367,7 +368,7 @@ impl Fencing {
         level: u8,
         wake: &mut Wake,
     ) -> bool {
-        let next = next_level(state, order.node, order.action, level);
+        let next = next_level(state, order.node, Purpose::of(order), level);
         if next.is_some_and(|next| next > level) {
             return false;
         }
@@ -427,6 +428,19 @@ fn void_reason(
         FenceCause::AfterFence if !stays_off(state, order.node) => {
             Some("it is back, quarantined or to stay off")
         }
+        FenceCause::Unfence
+            if !state
+                .nodes
+                .get(&order.node)
+                .is_some_and(|node| awaits_unfencing(state, node)) =>
+        {
+            Some("it is not online, or nothing waits to be opened")
+        }
+        // What it cannot stop comes first.
+        FenceCause::Unfence if state.unstoppable(order.node).is_some() => {
+            Some("an order to power off takes its place")
+        }
+        FenceCause::Unfence => None,
         FenceCause::AfterFence | FenceCause::Administrator { .. } => (view.now.since(seen)
             >= ADMINISTRATOR_ORDER_LIFE)
             .then_some("it could not be carried out in time"),
@@ -445,7 +459,7 @@ fn stays_off(state: &ClusterState, node: NodeId) -> bool {
 /// Gives steering the time to hand leadership to another executor first.
 fn spares_itself(view: &View<'_>, order: &FenceOrder, seen: Moment, wake: &mut Wake) -> bool {
     let until = seen + view.timing.election_max * 3;
-    let spares = order.node == view.own && view.now < until;
+    let spares = order.action == FenceAction::Off && order.node == view.own && view.now < until;
     if spares {
         wake.at(until);
     }
@@ -455,7 +469,10 @@ fn spares_itself(view: &View<'_>, order: &FenceOrder, seen: Moment, wake: &mut W
 /// Whether the leader itself decides on orders of this cause.
 fn is_own_cause(cause: &FenceCause) -> bool {
     match cause {
-        FenceCause::Orphans | FenceCause::StopFailed { .. } | FenceCause::AfterFence => true,
+        FenceCause::Orphans
+        | FenceCause::StopFailed { .. }
+        | FenceCause::AfterFence
+        | FenceCause::Unfence => true,
         FenceCause::Administrator { .. } => false,
     }
 }
@@ -480,7 +497,7 @@ fn intend(view: &View<'_>, draft: &mut Draft<'_>, live: &BTreeSet<NodeId>) {
         })
         .collect();
     for (node, incarnation, action, cause) in guilty {
-        let level = first_level(draft.state(), node, action);
+        let level = first_level(draft.state(), node, Purpose::new(action, &cause));
         let first = plan_attempt(view, draft.state(), node, action, level, live).ok();
         draft.propose(Command::FenceIntent {
             node,
@@ -488,7 +505,7 @@ fn intend(view: &View<'_>, draft: &mut Draft<'_>, live: &BTreeSet<NodeId>) {
             action,
             cause,
             request: RequestId::default(),
-            first: first.filter(|_| node != view.own),
+            first: first.filter(|_| node != view.own || action == FenceAction::On),
         });
     }
 }
@@ -501,7 +518,7 @@ fn charge(state: &ClusterState, node: &Node) -> Option<(FenceAction, Incarnation
                 return Some((FenceAction::Off, incarnation, FenceCause::Orphans));
             }
             // Without a device of power the order could only wait; nothing depends on it.
-            let can = first_level(state, node.id, FenceAction::On).is_some();
+            let can = first_level(state, node.id, Purpose::PowerOn).is_some();
             (can && wants_power(state, node.id)).then_some((
                 FenceAction::On,
                 incarnation,
@@ -509,11 +526,18 @@ fn charge(state: &ClusterState, node: &Node) -> Option<(FenceAction, Incarnation
             ))
         }
         Session::Open { incarnation } => {
-            let resource = state.unstoppable(node.id)?.id.clone();
-            Some((
-                FenceAction::Off,
+            if let Some(resource) = state.unstoppable(node.id) {
+                let resource = resource.id.clone();
+                return Some((
+                    FenceAction::Off,
+                    incarnation,
+                    FenceCause::StopFailed { resource },
+                ));
+            }
+            awaits_unfencing(state, node).then_some((
+                FenceAction::On,
                 incarnation,
-                FenceCause::StopFailed { resource },
+                FenceCause::Unfence,
             ))
         }
         // Its end is being judged; what it leaves is dealt with then.

@@ -11,7 +11,7 @@ use crate::clock::{Moment, lengthened};
 use crate::command::{Command, Difficulty, RelinquishCause};
 use crate::evidence;
 use crate::ids::{NodeId, NodeName, ResourceId, Token};
-use crate::levels::is_isolated;
+use crate::levels::{awaits_unfencing, is_isolated};
 use crate::plant::{self, Bug};
 use crate::spec::{Failback, Isolation, ResourceSpec, Scheduling, Unfenced};
 use crate::state::{ClusterState, Holding, Node, Ownership, Resource, Session};
@@ -42,6 +42,8 @@ pub enum Ineligible {
     Quarantined,
     /// The resource's isolation is `stonith` and no device covers the node.
     NoFenceDevice,
+    /// The ports of its storage have not been opened to its present life.
+    NotUnfenced,
 }
 
 /// Whether `node` may be granted `resource`, as far as the replicated state says.
@@ -54,6 +56,9 @@ pub fn eligible(state: &ClusterState, resource: &Resource, node: &Node) -> Resul
     }
     if node.quarantined {
         return Err(Ineligible::Quarantined);
+    }
+    if awaits_unfencing(state, node) {
+        return Err(Ineligible::NotUnfenced);
     }
     match node.spec.scheduling {
         Scheduling::Open => {}

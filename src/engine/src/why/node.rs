@@ -1,6 +1,7 @@
 //! Why a node may own things, or may not.
 
 use super::{Lines, order, paths};
+use crate::levels::awaits_unfencing;
 use crate::spec::Scheduling;
 use crate::state::{ClusterState, Ending, Node, Session};
 
@@ -46,6 +47,9 @@ pub(super) fn explain(state: &ClusterState, node: &Node, lines: &mut Lines) {
         }
     }
     flags(node, lines);
+    if awaits_unfencing(state, node) {
+        lines.rule("granted nothing before the ports of its storage are open (unfencing)");
+    }
     paths::explain(state, &node.name, lines);
     holdings(state, node, lines);
     for open in state

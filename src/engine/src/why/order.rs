@@ -38,6 +38,11 @@ pub(super) fn explain(state: &ClusterState, order: &FenceOrder, lines: &mut Line
                 "{node} is proven off and its spec says afterFence: power-on"
             ));
         }
+        FenceCause::Unfence => {
+            lines.rule(format!(
+                "{node} has joined, and is granted nothing before the ports of its storage are open"
+            ));
+        }
         FenceCause::Administrator { by, reason } => {
             lines.rule(format!("{by} asked for it: {reason}"));
         }

@@ -272,6 +272,10 @@ fn unowned(state: &ClusterState, resource: &Resource, lines: &mut Lines) {
                 "is quarantined after repeated fences",
                 format!("find out why, then apply Node {name} with scheduling: open"),
             ),
+            Err(Ineligible::NotUnfenced) => (
+                "waits for the ports of its storage to be opened",
+                format!("haftctl why node/{name}"),
+            ),
             Err(Ineligible::NoFenceDevice) => (
                 "has no fence device, which isolation stonith needs",
                 format!("apply a FenceDevice that targets {name}"),

@@ -329,9 +329,10 @@ impl Maker<'_> {
                     0 => FenceAction::On,
                     _ => FenceAction::Off,
                 },
-                cause: match self.field(6) % 3 {
+                cause: match self.field(6) % 4 {
                     0 => FenceCause::Orphans,
                     1 => FenceCause::AfterFence,
+                    2 => FenceCause::Unfence,
                     _ => FenceCause::Administrator { by, reason },
                 },
                 request: self.request(),
@@ -418,6 +419,10 @@ impl Maker<'_> {
     }
 
     fn device(&self) -> ObjectSpec {
+        let name = match self.field(6) % 4 {
+            0 => "port",
+            _ => "bmc",
+        };
         let targets = NAMES
             .iter()
             .take(1 + usize::from(self.field(1)) % 4)
@@ -426,7 +431,10 @@ impl Maker<'_> {
         let spec = FenceDeviceSpec {
             host_argument: haft_engine::spec::HostArgument::default(),
             agent: "fence_haft_ipmi".to_owned(),
-            observes: Observes::Power,
+            observes: match name {
+                "port" => Observes::Storage,
+                _ => Observes::Power,
+            },
             delay: Duration::ZERO,
             targets,
             parameters: BTreeMap::new(),
@@ -435,7 +443,7 @@ impl Maker<'_> {
             level: 1,
             domains: Domains::default(),
         };
-        ObjectSpec::Device(DeviceName::from("bmc"), spec)
+        ObjectSpec::Device(DeviceName::from(name), spec)
     }
 
     fn topology(&self) -> ObjectSpec {
@@ -443,7 +451,11 @@ impl Maker<'_> {
         let first = usize::from(self.field(2)) % 4;
         let count = 1 + usize::from(self.field(3)) % 2;
         let level = FenceLevel {
-            devices: vec![DeviceName::from("bmc")],
+            devices: match self.field(6) % 8 {
+                0 => vec![DeviceName::from("port")],
+                1 => vec![DeviceName::from("bmc"), DeviceName::from("port")],
+                _ => vec![DeviceName::from("bmc")],
+            },
             timeout: None,
             delay: Duration::from_secs(u64::from(self.field(4))),
         };

@@ -4,7 +4,7 @@
 
 use super::world::World;
 use haft_engine::command::{HoldReason, Probe, Verdict};
-use haft_engine::spec::{Isolation, Scheduling};
+use haft_engine::spec::{Isolation, Observes, Scheduling};
 use haft_engine::state::{OrderPhase, Ownership, Proof, Session};
 use haft_engine::why::{Subject, why};
 use std::time::Duration;
@@ -67,10 +67,13 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
 /// What an administrator does.
 fn administer(world: &mut World, words: &[&str]) -> Result<(), String> {
     match words {
-        ["device", name, "targets", target] => world.device(name, target, 1),
+        ["device", name, "targets", target] => world.device(name, target, 1, Observes::Power),
+        ["device", name, "targets", target, "storage"] => {
+            world.device(name, target, 1, Observes::Storage)
+        }
         ["device", name, "targets", target, "level", level] => {
             let level = level.parse().map_err(|_| "bad level".to_owned())?;
-            world.device(name, target, level)
+            world.device(name, target, level, Observes::Power)
         }
         ["topology", name, "of", nodes, rest @ ..] => world.topology(name, nodes, rest),
         ["after-fence", "power-on"] => {

@@ -29,11 +29,17 @@ impl World {
         }
     }
 
-    pub(crate) fn device(&mut self, name: &str, targets: &str, level: u8) -> Result<(), String> {
+    pub(crate) fn device(
+        &mut self,
+        name: &str,
+        targets: &str,
+        level: u8,
+        observes: Observes,
+    ) -> Result<(), String> {
         let spec = FenceDeviceSpec {
             host_argument: haft_engine::spec::HostArgument::default(),
             agent: "fence_haft_ipmi".to_owned(),
-            observes: Observes::Power,
+            observes,
             delay: Duration::ZERO,
             targets: targets
                 .split(',')

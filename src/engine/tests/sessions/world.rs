@@ -68,6 +68,7 @@ pub(crate) fn admitted() -> ClusterState {
         boot: BootId::default(),
         fenced_at_ms: Vec::new(),
         quarantined: false,
+        unfenced: Incarnation::default(),
     };
     ClusterState {
         applied: LogIndex(LIFE.0),

@@ -2,18 +2,54 @@
 //!
 //! What the levels are is [`crate::levels`]' business; whether they work is found out by using them.
 
-use crate::command::FenceAction;
+use crate::command::{FenceAction, FenceCause};
 use crate::ids::{DeviceName, NodeId};
-use crate::levels::{Level, levels_of};
+use crate::levels::{Level, UNFENCING, levels_of, unfencing_of};
 use crate::spec::Observes;
-use crate::state::ClusterState;
+use crate::state::{ClusterState, FenceOrder};
+
+/// What an order is for, as far as the choice of its devices goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Purpose {
+    /// To prove that the machine has stopped.
+    Isolate,
+    /// To switch it on.
+    PowerOn,
+    /// To open the ports of its storage.
+    Unfence,
+}
+
+impl Purpose {
+    /// Of an order with this action and cause.
+    pub(super) fn new(action: FenceAction, cause: &FenceCause) -> Purpose {
+        match (action, cause) {
+            (FenceAction::Off, _) => Purpose::Isolate,
+            (FenceAction::On, FenceCause::Unfence) => Purpose::Unfence,
+            (
+                FenceAction::On,
+                FenceCause::Orphans
+                | FenceCause::StopFailed { .. }
+                | FenceCause::AfterFence
+                | FenceCause::Administrator { .. },
+            ) => Purpose::PowerOn,
+        }
+    }
+
+    /// Of this order.
+    pub(super) fn of(order: &FenceOrder) -> Purpose {
+        Purpose::new(order.action, &order.cause)
+    }
+}
 
 fn all(state: &ClusterState, node: NodeId) -> Vec<Level> {
-    state
-        .nodes
-        .get(&node)
-        .map(|node| levels_of(state, &node.name))
-        .unwrap_or_default()
+    let Some(node) = state.nodes.get(&node) else {
+        return Vec::new();
+    };
+    let unfencing = unfencing_of(state, &node.name);
+    unfencing
+        .into_iter()
+        .chain(levels_of(state, &node.name))
+        .collect()
 }
 
 /// The level of this number, if the node still has it.
@@ -23,7 +59,7 @@ pub(super) fn level_at(state: &ClusterState, node: NodeId, number: u8) -> Option
         .find(|level| level.number == number)
 }
 
-/// The devices of one level that isolate `node`, in order.
+/// The devices of one level of `node`, in order.
 pub(in crate::leader) fn devices_at(
     state: &ClusterState,
     node: NodeId,
@@ -32,46 +68,53 @@ pub(in crate::leader) fn devices_at(
     level_at(state, node, number).map_or_else(Vec::new, |level| level.devices)
 }
 
-/// Levels that can carry out `action`: a pill's device cannot switch on, so a level with one is left out.
-fn able(state: &ClusterState, node: NodeId, action: FenceAction) -> impl Iterator<Item = u8> {
+/// Levels that serve `purpose`: one without a device that stops the machine isolates nobody, and a pill's device
+/// cannot switch on.
+fn able(state: &ClusterState, node: NodeId, purpose: Purpose) -> impl Iterator<Item = u8> {
     let poisons = |name: &DeviceName| {
         let device = state.devices.get(name);
         device.is_some_and(|device| device.spec.observes == Observes::Poison)
     };
     all(state, node)
         .into_iter()
-        .filter(move |level| match action {
-            FenceAction::Off => true,
-            FenceAction::On => !level.devices.iter().any(poisons),
+        .filter(move |level| {
+            let opens = level.number == UNFENCING;
+            match purpose {
+                Purpose::Unfence => opens,
+                Purpose::Isolate => !opens && level.isolates(&state.devices),
+                Purpose::PowerOn => {
+                    !opens && level.isolates(&state.devices) && !level.devices.iter().any(poisons)
+                }
+            }
         })
         .map(|level| level.number)
 }
 
 /// The level that is tried first.
-pub(super) fn first_level(state: &ClusterState, node: NodeId, action: FenceAction) -> Option<u8> {
-    able(state, node, action).next()
+pub(super) fn first_level(state: &ClusterState, node: NodeId, purpose: Purpose) -> Option<u8> {
+    able(state, node, purpose).next()
 }
 
 /// The level after `number`, or the first again.
 pub(super) fn next_level(
     state: &ClusterState,
     node: NodeId,
-    action: FenceAction,
+    purpose: Purpose,
     number: u8,
 ) -> Option<u8> {
-    able(state, node, action)
+    able(state, node, purpose)
         .find(|at| *at > number)
-        .or_else(|| first_level(state, node, action))
+        .or_else(|| first_level(state, node, purpose))
 }
 
 /// The level `number` again; where an edit has taken it away, the one after it, or the first.
 pub(super) fn same_level(
     state: &ClusterState,
     node: NodeId,
-    action: FenceAction,
+    purpose: Purpose,
     number: u8,
 ) -> Option<u8> {
-    able(state, node, action)
+    able(state, node, purpose)
         .find(|at| *at >= number)
-        .or_else(|| first_level(state, node, action))
+        .or_else(|| first_level(state, node, purpose))
 }

@@ -37,6 +37,7 @@ fn state(applied: u64, session: Session) -> ClusterState {
         boot: BootId::default(),
         fenced_at_ms: Vec::new(),
         quarantined: false,
+        unfenced: Incarnation::default(),
     };
     ClusterState {
         applied: LogIndex(applied),
