@@ -1,11 +1,12 @@
 //! Real coordinators as users start them: init, join, reads and writes, crashes, and data directories that
-//! are not theirs. No agents and no namespaces: loopback only.
+//! are not theirs. On loopback, without agents and namespaces; `unfencing` has one of each.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 mod calls;
 mod devices;
 mod hostile;
+mod unfencing;
 
 use haft_tests::coordinators::{Coordinators, succeeded};
 use std::fs;
