@@ -262,6 +262,25 @@ fn switches_on_what_it_can(cluster: &Coordinators) {
     });
 }
 
+#[test]
+fn a_device_that_was_given_to_another_machine_meanwhile_is_not_called() {
+    let mut cluster = Coordinators::prepare();
+    cluster.form();
+    let folder = cluster.folder.path().to_owned();
+    let agent = scripted(&folder, "bmc", OFF, ON);
+    let of = |node: &str| device("bmc", agent.to_str().unwrap(), node, "  delay: 20s\n");
+    succeeded(&apply(&cluster, &of("n2")));
+    succeeded(&cluster.ctl(&["fence", "n2", "--force", "--reason", "a test"]));
+    order(&cluster, "n2", &|order| order["phase"] == "Running");
+    succeeded(&apply(&cluster, &of("n3")));
+    order(&cluster, "n2", &|order| {
+        let detail = order["detail"].as_str().unwrap_or_default();
+        detail.contains("the device no longer targets the node")
+    });
+    let journal = std::fs::read_to_string(folder.join("journal")).unwrap();
+    assert!(!journal.contains("bmc off"), "{journal}");
+}
+
 /// Waits until the newest order against the node is as wanted.
 fn order(
     cluster: &Coordinators,
