@@ -47,7 +47,10 @@ fn a_command_that_is_mistyped_exits_2_and_says_what_was_meant() {
     let dir = tempfile::tempdir().unwrap();
     let rows: [(&[&str], &str); 6] = [
         (&["gett", "vip"], "get"),
-        (&["get", "pod/x"], "write node, vip or fencedevice"),
+        (
+            &["get", "pod/x"],
+            "write node, vip, fencedevice or fencetopology",
+        ),
         (&["describe", "vip"], "write vip/NAME"),
         (
             &["get", "vip", "-o", "xml"],

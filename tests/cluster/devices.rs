@@ -178,8 +178,8 @@ fn a_device_that_stops_answering_is_told_of_and_recovers() {
 }
 
 /// An agent of the field's contract in a few lines of shell: its machine is a file, every call is written to a
-/// journal, and what it does when asked for `off` is the test's choice.
-fn scripted(folder: &Path, name: &str, at_off: &str) -> PathBuf {
+/// journal, and what it does when asked for `off` and for `on` is the test's choice.
+fn scripted(folder: &Path, name: &str, at_off: &str, at_on: &str) -> PathBuf {
     let path = folder.join(format!("fence_{name}"));
     let text = format!(
         r#"#!/bin/sh
@@ -200,7 +200,7 @@ metadata)
 END
     ;;
 off) {at_off} ;;
-on) echo on > "$state" ;;
+on) {at_on} ;;
 status) if [ "$(cat "$state" 2>/dev/null)" = off ]; then exit 2; fi ;;
 monitor) ;;
 *) exit 1 ;;
@@ -214,7 +214,8 @@ esac
 }
 
 /// What an agent of [`scripted`] runs to obey.
-const OBEYS: &str = "echo off > \"$state\"";
+const OFF: &str = "echo off > \"$state\"";
+const ON: &str = "echo on > \"$state\"";
 
 fn topology(levels: &str) -> String {
     format!(
@@ -227,16 +228,18 @@ fn a_topology_falls_back_to_a_level_whose_devices_all_switch_off() {
     let mut cluster = Coordinators::prepare();
     cluster.form();
     let folder = cluster.folder.path().to_owned();
-    let object = |name: &str, at_off: &str| {
-        let agent = scripted(&folder, name, at_off);
+    let object = |name: &str, at_off: &str, at_on: &str| {
+        let agent = scripted(&folder, name, at_off, at_on);
         device(name, agent.to_str().unwrap(), "n2", "")
     };
-    // The first level's only device says that it cannot; `unused` would, and is not in the topology.
+    // The first level's only device says that it cannot, the second's says nothing; `unused` would obey, and is not
+    // in the topology.
     let objects = [
-        object("bmc", "echo the BMC is dead >&2; exit 1"),
-        object("pdu-a", OBEYS),
-        object("pdu-b", OBEYS),
-        object("unused", OBEYS),
+        object("bmc", "echo the BMC is dead >&2; exit 1", ON),
+        object("hung", "echo $$ > \"$state\"; sleep 600", ON),
+        object("pdu-a", OFF, ON),
+        object("pdu-b", OFF, "echo the fuse is gone >&2; exit 1"),
+        object("unused", OFF, ON),
     ];
     succeeded(&apply(&cluster, &objects.concat()));
     let absent = apply(&cluster, &topology("    - devices: [bmc, pdu-c]\n"));
@@ -247,7 +250,7 @@ fn a_topology_falls_back_to_a_level_whose_devices_all_switch_off() {
         stderr(&absent)
     );
     let racks = topology(
-        "    - devices: [bmc]\n      delay: 100ms\n    - devices: [pdu-b, pdu-a]\n      timeout: 15s\n",
+        "    - devices: [bmc]\n      delay: 100ms\n    - devices: [hung]\n      timeout: 3s\n    - devices: [pdu-b, pdu-a]\n      timeout: 15s\n",
     );
     succeeded(&apply(&cluster, &racks));
     let kept = cluster.ctl(&["delete", "fencedevice/pdu-a"]);
@@ -261,33 +264,74 @@ fn a_topology_falls_back_to_a_level_whose_devices_all_switch_off() {
         .unwrap()
         .len();
     succeeded(&cluster.ctl(&["fence", "n2", "--force", "--reason", "a test"]));
-    let order = confirmed(&cluster, "n2");
-    let detail = order["detail"].as_str().unwrap();
+    let off = order(&cluster, "n2", &|order| order["phase"] == "Confirmed");
+    let detail = off["detail"].as_str().unwrap();
     assert!(
         detail.contains("pdu-b: ") && detail.contains("; pdu-a: "),
-        "{order}"
+        "{off}"
     );
-    assert_eq!(order["attempts"], 2, "{order}");
+    assert_eq!(off["attempts"], 3, "{off}");
+    let hung = std::fs::read_to_string(folder.join("hung.state")).unwrap();
+    let killed = !Path::new("/proc").join(hung.trim()).exists();
+    assert!(killed, "an agent outlived its level's timeout");
     let journal = std::fs::read_to_string(folder.join("journal")).unwrap();
     let offs: Vec<&str> = journal[before..]
         .lines()
         .filter_map(|line| line.strip_suffix(" off"))
         .collect();
-    assert_eq!(offs, ["bmc", "pdu-b", "pdu-a"], "{journal}");
+    assert_eq!(offs, ["bmc", "hung", "pdu-b", "pdu-a"], "{journal}");
     let shown = cluster.json(&["get", "fencetopology/racks"]).unwrap();
-    assert_eq!(shown["spec"]["levels"][1]["devices"][0], "pdu-b", "{shown}");
+    assert_eq!(shown["spec"]["levels"][2]["devices"][0], "pdu-b", "{shown}");
     let why = cluster.ctl(&["why", "node/n2"]);
     let why = String::from_utf8_lossy(&why.stdout).into_owned();
     assert!(
         why.contains("not used for n2, since fencetopology/racks does not name it: unused"),
         "{why}"
     );
+    switches_on_what_it_can(&cluster);
     succeeded(&cluster.ctl(&["delete", "fencetopology/racks"]));
     succeeded(&cluster.ctl(&["delete", "fencedevice/pdu-a"]));
 }
 
-/// Waits until the newest order against the node is confirmed.
-fn confirmed(cluster: &Coordinators, node: &str) -> serde_json::Value {
+/// One supply that stays dark keeps nobody from switching on the other; the order says which it was.
+fn switches_on_what_it_can(cluster: &Coordinators) {
+    succeeded(&apply(
+        cluster,
+        &topology("    - devices: [pdu-b, pdu-a]\n"),
+    ));
+    succeeded(&cluster.ctl(&["fence", "n2", "--on", "--reason", "a test"]));
+    order(cluster, "n2", &|order| {
+        let detail = order["detail"].as_str().unwrap_or_default();
+        let told = detail.contains("the fuse is gone") && detail.contains("pdu-a: power on");
+        order["action"] == "on" && order["phase"] != "Confirmed" && told
+    });
+}
+
+#[test]
+fn a_device_that_was_given_to_another_machine_meanwhile_is_not_called() {
+    let mut cluster = Coordinators::prepare();
+    cluster.form();
+    let folder = cluster.folder.path().to_owned();
+    let agent = scripted(&folder, "bmc", OFF, ON);
+    let of = |node: &str| device("bmc", agent.to_str().unwrap(), node, "  delay: 20s\n");
+    succeeded(&apply(&cluster, &of("n2")));
+    succeeded(&cluster.ctl(&["fence", "n2", "--force", "--reason", "a test"]));
+    order(&cluster, "n2", &|order| order["phase"] == "Running");
+    succeeded(&apply(&cluster, &of("n3")));
+    order(&cluster, "n2", &|order| {
+        let detail = order["detail"].as_str().unwrap_or_default();
+        detail.contains("the device no longer targets the node")
+    });
+    let journal = std::fs::read_to_string(folder.join("journal")).unwrap();
+    assert!(!journal.contains("bmc off"), "{journal}");
+}
+
+/// Waits until the newest order against the node is as wanted.
+fn order(
+    cluster: &Coordinators,
+    node: &str,
+    wanted: &dyn Fn(&serde_json::Value) -> bool,
+) -> serde_json::Value {
     let deadline = Instant::now() + Duration::from_secs(60);
     let mut found = Err("not asked yet".to_owned());
     while Instant::now() < deadline {
@@ -297,13 +341,13 @@ fn confirmed(cluster: &Coordinators, node: &str) -> serde_json::Value {
             .ok()
             .and_then(|node| node["status"]["orders"].as_array());
         if let Some(order) = orders.and_then(|orders| orders.last())
-            && order["phase"] == "Confirmed"
+            && wanted(order)
         {
             return order.clone();
         }
         std::thread::yield_now();
     }
-    panic!("no confirmed order against {node}: {found:?}");
+    panic!("no such order against {node}: {found:?}");
 }
 
 /// Waits until haftctl says this of the device, and gives its status.

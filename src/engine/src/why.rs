@@ -6,10 +6,11 @@
 //! [`crate::evidence`]).
 
 use crate::apply::proof_word;
-use crate::ids::{NodeId, NodeName, OrderId, ResourceId, TopologyName};
+use crate::ids::{DeviceName, NodeId, NodeName, OrderId, ResourceId, TopologyName};
 use crate::state::{ClusterState, Evidence};
 use std::fmt;
 
+mod device;
 mod node;
 mod order;
 mod paths;
@@ -25,18 +26,22 @@ pub enum Subject {
     Node(NodeName),
     /// A fence order.
     Order(OrderId),
+    /// A fence device.
+    Device(DeviceName),
     /// A fence topology.
     Topology(TopologyName),
 }
 
 impl Subject {
-    /// From text as people write it: `vip/web`, `node/n1`, `order/12`, `fencetopology/racks`; `None` if it is none of these.
+    /// From text as people write it: `vip/web`, `node/n1`, `order/12`, `fencedevice/bmc`,
+    /// `fencetopology/racks`; `None` if it is none of these.
     pub fn parse(text: &str) -> Option<Subject> {
         let (kind, name) = text.split_once('/')?;
         match kind {
             "vip" | "virtualip" => Some(Subject::Resource(ResourceId::vip(name))),
             "node" => Some(Subject::Node(NodeName::from(name))),
             "order" => Some(Subject::Order(OrderId(name.parse().ok()?))),
+            "fencedevice" => Some(Subject::Device(DeviceName::from(name))),
             "fencetopology" => Some(Subject::Topology(TopologyName::from(name))),
             _ => None,
         }
@@ -49,6 +54,7 @@ impl fmt::Display for Subject {
             Subject::Resource(id) => write!(f, "{id}"),
             Subject::Node(name) => write!(f, "node/{name}"),
             Subject::Order(id) => write!(f, "order/{id}"),
+            Subject::Device(name) => write!(f, "fencedevice/{name}"),
             Subject::Topology(name) => write!(f, "fencetopology/{name}"),
         }
     }
@@ -144,6 +150,9 @@ pub fn why(state: &ClusterState, subject: &Subject) -> Option<Report> {
         Subject::Resource(id) => resource::explain(state, state.resources.get(id)?, &mut lines),
         Subject::Node(name) => node::explain(state, state.node_named(name)?, &mut lines),
         Subject::Order(id) => order::explain(state, state.orders.get(id)?, &mut lines),
+        Subject::Device(name) => {
+            device::explain(state, name, state.devices.get(name)?, &mut lines);
+        }
         Subject::Topology(name) => {
             topology::explain(state, name, state.topologies.get(name)?, &mut lines);
         }

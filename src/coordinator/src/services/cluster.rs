@@ -101,7 +101,7 @@ impl v1::cluster_service_server::ClusterService for Clusters {
                 Code::InvalidArgument,
                 "InvalidSubject",
                 format!("{subject:?} names nothing that has a reason"),
-                "ask about vip/NAME, node/NAME or order/NUMBER",
+                "ask about vip/NAME, node/NAME, fencedevice/NAME, fencetopology/NAME or order/NUMBER",
             )
         })?;
         let (report, stamp) = read(&self.0, None, |state| why::why(state, &parsed)).await?;
