@@ -1,8 +1,7 @@
-//! Agents of the field, unmodified, run by haft's caller: Debian's `fence_ipmilan`, `fence_dummy` and
-//! `fence_sbd`, and the metadata of every `fence_*` that is installed.
+//! Agents of the field, unmodified, run by haft's caller: Debian's `fence_ipmilan`, `fence_apc_snmp`,
+//! `fence_dummy` and `fence_sbd`, and the metadata of every `fence_*` that is installed.
 //!
-//! [`PAIRS`] is the table that docs/fence-pairs.md shows; a further agent is a further row. Agents that
-//! need a device of their own (`fence_apc_snmp` and snmpd) have their own file. The traps of the contract
+//! [`PAIRS`] is the table that docs/fence-pairs.md shows; a further agent is a further row. The traps of the contract
 //! that concern the caller are tested here against the real library, not against a script of ours. It
 //! switches nothing but simulators and files.
 
@@ -17,6 +16,7 @@ use haft_fence_protocol::caller::{
     adopt_off, confirm_off, read_metadata, read_power, run,
 };
 use haft_tests::ipmi_sim::{IpmiSim, PASSWORD, Power, USER};
+use haft_tests::snmp_pdu::{APC_RPDU, COMMUNITY, SnmpPdu};
 use tokio::time::Instant;
 
 use crate::{run as run_plainly, text};
@@ -34,21 +34,42 @@ struct Pair {
     device: fn() -> Box<dyn Device>,
     /// The parameter that names the machine.
     host: Option<&'static str>,
+    /// What the device calls the machine.
+    plug: &'static str,
 }
 
 /// Agents whose `off` is proven by `status`. `fence_sbd` proves by waiting and has a test of its own.
-const PAIRS: [Pair; 2] = [
+const PAIRS: [Pair; 3] = [
     Pair {
         agent: "fence_ipmilan",
         device: || Box::new(IpmiSim::start()),
         host: Some("plug"),
+        plug: "n1",
+    },
+    Pair {
+        agent: "fence_apc_snmp",
+        device: || Box::new(SnmpPdu::start(APC_RPDU)),
+        host: Some("plug"),
+        plug: "3",
     },
     Pair {
         agent: "fence_dummy",
         device: || Box::new(StatusFile::on()),
         host: None,
+        plug: "n1",
     },
 ];
+
+impl Device for SnmpPdu {
+    fn parameters(&self) -> Parameters {
+        let port = self.port().to_string();
+        let plain = [("ip", "127.0.0.1"), ("ipport", &port)];
+        let secret = haft_fence_protocol::Secret::new(COMMUNITY.to_owned());
+        let mut list = plain_list(&plain);
+        list.push(Parameter::secret("community", secret).unwrap());
+        Parameters::new(list).unwrap()
+    }
+}
 
 impl Device for IpmiSim {
     fn parameters(&self) -> Parameters {
@@ -126,7 +147,7 @@ async fn agents_of_the_field_run_unmodified() {
         assert_eq!(metadata.host_argument.as_deref(), pair.host);
         let parameters = device
             .parameters()
-            .aimed_at("n1", "n1", &metadata.host())
+            .aimed_at("n1", pair.plug, &metadata.host())
             .unwrap();
         let call = |action| Call {
             agent: &agent,
@@ -167,7 +188,8 @@ async fn agents_of_the_field_run_unmodified() {
         assert_eq!(report.outcome, Outcome::Done, "{}: {report:?}", pair.agent);
         // A device of one machine lists nothing; that must not read as an empty list of machines.
         let list = haft_fence_protocol::caller::read_plugs(&mut turn, &agent, &parameters, soon());
-        assert!(list.await.is_err() || pair.agent == "fence_ipmilan");
+        let listed = list.await.is_ok_and(|plugs| plugs.contains(pair.plug));
+        assert_eq!(listed, pair.agent == "fence_apc_snmp", "{}", pair.agent);
     }
 }
 
