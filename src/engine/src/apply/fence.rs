@@ -157,6 +157,7 @@ fn intent(
         .orders
         .values()
         .find(|order| order.phase.is_open() && order.node == node)
+        .filter(|_| !(plant::is(Bug::PowerOnBesideOff) && action == FenceAction::On))
     {
         if open.action == action {
             return Ok(Outcome::Ordered(open.id));
