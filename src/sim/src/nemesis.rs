@@ -5,12 +5,13 @@
 
 use crate::bmc::{Mood, Power};
 use crate::clock::{SECOND, TrueTime};
-use crate::disks::{Watching, Word};
+use crate::disks::{StartMode, Watching, Word};
 use crate::net::{Place, Weather};
 use crate::raft::nanos;
 use crate::wire::{Hook, Local, Role};
 use crate::world::devices::Sighting;
 use crate::world::{Event, World};
+use haft_engine::command::FenceAction;
 use haft_engine::keeper::Carrier;
 use std::collections::BTreeMap;
 
@@ -345,13 +346,6 @@ pub(crate) fn tend(world: &mut World) {
             }
             continue;
         }
-        // Somebody has looked why the node was shot, and empties its mailboxes.
-        if machine.watcher.stage != Watching::Watched {
-            for disk in &mut world.park.disks {
-                disk.write(world.now, place, place, Word::Clear);
-            }
-        }
-        let machine = &world.machines[place];
         let boots = machine.boots;
         let missing = [
             (
@@ -360,11 +354,28 @@ pub(crate) fn tend(world: &mut World) {
             ),
             (Role::Agent, machine.agent.running.is_none()),
         ];
+        empty_mailboxes(world, place);
         for (role, missing) in missing {
             if missing {
                 let to = place;
                 world.after(SECOND / 100, Event::Start { to, role, boots });
             }
         }
+    }
+}
+
+/// Where nodes start `clean`, somebody looks why one was shot, and empties its mailboxes once no order waits for
+/// what lies there: a pill that is taken out before makes the order fail, and the next try shoots again.
+fn empty_mailboxes(world: &mut World, place: Place) {
+    let machine = &world.machines[place];
+    let waits = world.oracle.state().orders.values().any(|order| {
+        order.node == machine.node && order.phase.is_open() && order.action == FenceAction::Off
+    });
+    let starts = machine.watcher.stage != Watching::Watched;
+    if waits || !starts || world.park.plan.start == StartMode::Always {
+        return;
+    }
+    for disk in &mut world.park.disks {
+        disk.write(world.now, place, place, Word::Clear);
     }
 }
