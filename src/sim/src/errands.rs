@@ -195,8 +195,19 @@ fn delete_or_create(world: &mut World) -> Option<Command> {
 
 /// Off for a node that lives; on for any, which is refused while its off is open.
 fn fence(world: &mut World, action: FenceAction) -> Option<Command> {
-    let name = any_node(world)?;
-    let node = world.oracle.state().node_named(&name)?.id;
+    let orders = world.oracle.state().orders.values();
+    let waiting: Vec<NodeId> = orders
+        .filter(|order| order.phase.is_open())
+        .map(|order| order.node)
+        .collect();
+    let node = match (action, world.rng.pick(&waiting)) {
+        // Impatience.
+        (FenceAction::On, Some(node)) => *node,
+        (FenceAction::On | FenceAction::Off, _) => {
+            let name = any_node(world)?;
+            world.oracle.state().node_named(&name)?.id
+        }
+    };
     let incarnation = match action {
         FenceAction::Off => world.oracle.state().live_incarnation(node)?,
         FenceAction::On => newest(world, node)?,

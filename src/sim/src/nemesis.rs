@@ -192,7 +192,8 @@ impl Nemesis {
                 (Hook::PetDecided, _) if world.net.is_cut_off(place) => 60,
                 (Hook::PetDecided, _) => 1,
                 (Hook::Joint, _) => 300,
-                (Hook::PillWritten(_) | Hook::BetweenDevices(_), _) => 300,
+                (Hook::PillWritten(_), _) => 600,
+                (Hook::BetweenDevices(_), _) => 300,
                 (Hook::FenceStarted(_) | Hook::FenceOrdering(_), Bias::Fencing) => 150,
                 (Hook::AgeStated(_) | Hook::ClosingAppended(_), Bias::Sessions) => 60,
                 (

@@ -5,6 +5,7 @@
 
 use crate::clock::TrueTime;
 use crate::disks::{DiskTimes, Obeyed, SharedDisk, StartMode, majority};
+use crate::nemesis::Bias;
 use crate::net::Place;
 use crate::pdu::Pdu;
 use crate::rng::Rng;
@@ -65,16 +66,22 @@ pub(crate) enum Topology {
 }
 
 impl Topology {
-    /// One of them; half of the runs have a BMC and no more.
-    pub(crate) fn deal(rng: &mut Rng) -> Topology {
-        match rng.below(16) {
-            0..=5 => Topology::Bmc,
-            6 => Topology::BmcThenPdu,
-            7 | 8 => Topology::ThreeLevels,
-            9 | 10 => Topology::Pills,
-            11 => Topology::BmcWithPills,
-            12 | 13 => Topology::BmcWithPdu,
-            14 => Topology::PairThenBmc,
+    /// One of them; mostly a BMC and no more, unless the run is about fencing or everything.
+    fn deal(rng: &mut Rng, bias: Bias) -> Topology {
+        let rich = match bias {
+            Bias::Fencing | Bias::Mixed => 800,
+            Bias::Sessions | Bias::Guards | Bias::Voters => 250,
+        };
+        if !rng.chance(rich) {
+            return Topology::Bmc;
+        }
+        match rng.below(11) {
+            0 => Topology::BmcThenPdu,
+            1 | 2 => Topology::ThreeLevels,
+            3..=5 => Topology::Pills,
+            6 => Topology::BmcWithPills,
+            7 | 8 => Topology::BmcWithPdu,
+            9 => Topology::PairThenBmc,
             _ => Topology::PillsThenPair,
         }
     }
@@ -113,10 +120,10 @@ pub(crate) struct Plan {
 
 impl Plan {
     /// Deals one.
-    pub(crate) fn deal(rng: &mut Rng, timing: &Timing) -> Plan {
+    pub(crate) fn deal(rng: &mut Rng, timing: &Timing, bias: Bias) -> Plan {
         let usual = Duration::max(timing.ttl * 2, Duration::from_millis(1_000));
         Plan {
-            topology: Topology::deal(rng),
+            topology: Topology::deal(rng, bias),
             disks: if rng.chance(650) { 3 } else { 1 },
             start: if rng.chance(500) {
                 StartMode::Always

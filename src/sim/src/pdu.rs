@@ -11,9 +11,12 @@ use crate::net::Place;
 use crate::rng::Rng;
 
 /// Longest hold-up of a supply; the executor's reads of a PDU are further apart.
-const HOLD_UP_MAX: TrueTime = 25 * MS;
+const HOLD_UP_MAX: TrueTime = 35 * MS;
 /// Longest "pending" that a bad PDU calls off; with [`HOLD_UP_MAX`] still below that pause.
-pub(crate) const PENDING_MAX: TrueTime = 15 * MS;
+pub(crate) const PENDING_MAX: TrueTime = 10 * MS;
+
+/// A relay moves within this of an order that is carried out at once.
+pub(crate) const RELAY_MAX: TrueTime = 50 * MS;
 
 /// One outlet and the supply on it.
 #[derive(Clone, Debug)]
@@ -51,7 +54,7 @@ impl Pdu {
         let mut outlet = || Outlet {
             relay: Power::On,
             stuck: false,
-            hold_up: rng.range(10 * MS, HOLD_UP_MAX),
+            hold_up: rng.range(15 * MS, HOLD_UP_MAX),
             off_since: None,
             pending_off: false,
             newest: 0,

@@ -90,7 +90,7 @@ impl Shape {
             faults_for: rng.range(40, 70) * ttl,
             settle_within: 60 * ttl + 10_000 * MS,
             weather,
-            plan: Plan::deal(rng, &timing),
+            plan: Plan::deal(rng, &timing, bias),
         }
     }
 

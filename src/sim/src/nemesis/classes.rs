@@ -209,6 +209,13 @@ impl Fault {
     ];
 }
 
+impl Fault {
+    /// Whether it is one of the fence devices' and of those that the dice inflict.
+    fn is_of_a_device(self) -> bool {
+        (Fault::BmcNeverAcknowledges..=Fault::WatcherDeath).contains(&self)
+    }
+}
+
 /// What a run's faults lean towards.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Bias {
@@ -290,8 +297,14 @@ impl Bias {
             | F::StarvedByDisks
             | F::RanDry
             | F::PathDegraded => return 0,
-            _ => 2,
+            _ if !fault.is_of_a_device() => 4,
+            // There are many of these; what a run is about must not drown in them.
+            _ => match self {
+                Bias::Fencing => 4,
+                Bias::Mixed => 2,
+                Bias::Sessions | Bias::Guards | Bias::Voters => 1,
+            },
         };
-        usual + 6 * times
+        usual + 12 * times
     }
 }

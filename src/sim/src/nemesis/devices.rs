@@ -215,7 +215,7 @@ fn upset_disk(
 pub(super) fn lose_executor(world: &mut World, place: Place) {
     let unit = unit(world);
     let voters: Vec<_> = world.oracle.state().membership.all().into_iter().collect();
-    match world.rng.below(3) {
+    match world.rng.below(5) {
         0 => {
             let after = world.rng.range(unit / 20, 4 * unit);
             world.crash(place, Role::Coordinator, after);

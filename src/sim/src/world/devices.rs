@@ -7,6 +7,7 @@ use crate::disks::{Obeyed, StartMode, Watching, Word, Wrote, io_takes};
 use crate::machine::Outage;
 use crate::net::Place;
 use crate::park::Tool;
+use crate::pdu::RELAY_MAX;
 use crate::raft::nanos;
 use crate::wire::{Life, Local, Question, Role};
 use haft_engine::command::{PathFault, PathHealth};
@@ -117,6 +118,10 @@ impl World {
             answer.said = Some(Said::Off);
         }
         if let Some(switch) = answer.switch {
+            let relay = match self.park.pdus[pdu].mood {
+                Mood::PendingAsOff(_) => 0,
+                _ => self.rng.below(RELAY_MAX),
+            };
             self.park.orders += 1;
             let order = self.park.orders;
             let outlets = self.park.pdus[pdu].of(target);
@@ -125,9 +130,12 @@ impl World {
                 one.pending_off = switch.to == Power::Off && !one.stuck;
             }
             for outlet in 0..outlets.len() {
-                let relay = (pdu, target, outlet);
                 let to = (order, switch.to);
-                self.after(switch.after, Event::Relay { relay, to });
+                let event = Event::Relay {
+                    relay: (pdu, target, outlet),
+                    to,
+                };
+                self.after(switch.after + relay, event);
             }
         }
         (answer.said, answer.late)
