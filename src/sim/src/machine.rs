@@ -95,6 +95,8 @@ pub(crate) struct Machine<E> {
     pub(crate) outage: Outage,
     /// The agent's life that looked for leftovers and removed them all, on this boot.
     pub(crate) probed_clean: Option<Life>,
+    /// The agent's life that ended in good order on this boot, with everything removed.
+    pub(crate) ended_clean: Option<Life>,
     /// Whether the whole machine stands still.
     pub(crate) frozen: bool,
     /// When it last went on after standing still.
@@ -127,6 +129,7 @@ impl<E> Machine<E> {
             dog_look: None,
             outage: Outage::Switched,
             probed_clean: None,
+            ended_clean: None,
             frozen: false,
             thawed_at: None,
             disk_hangs_until: 0,

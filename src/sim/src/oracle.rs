@@ -81,6 +81,9 @@ impl Ledger {
             // No agent ever learned of this incarnation, so nobody acted under it.
             return true;
         };
+        if machine.ended_clean.is_some_and(|ended| ended >= *life) {
+            return true;
+        }
         if machine.agent.life == *life {
             let works = machine.agent.running.as_ref();
             return works

@@ -435,13 +435,22 @@ impl World {
                 .as_ref()
                 .is_some_and(crate::agent::Agent::ended)
             {
-                // A clean end puts the disks' watchdog down; nothing is held any more.
-                self.machines[place].kernel.feed_for_disks(None);
+                self.end_clean(place);
                 self.kill(place, Role::Agent);
                 return;
             }
         }
         self.schedule_wake(place, role);
+    }
+
+    /// A clean end puts the disks' watchdog down: nothing is held any more, also of earlier lives.
+    fn end_clean(&mut self, place: Place) {
+        let machine = &mut self.machines[place];
+        let life = machine.agent.life;
+        machine.kernel.feed_for_disks(None);
+        if machine.probed_clean == Some(life) {
+            machine.ended_clean = Some(life);
+        }
     }
 
     /// Makes sure that the process is woken when it wants to be.

@@ -54,6 +54,7 @@ impl World {
         machine.bmc.off_since = None;
         machine.boots += 1;
         machine.probed_clean = None;
+        machine.ended_clean = None;
         machine.thawed_at = None;
         machine.clock.reboot(self.now);
         machine.disk_hangs_until = 0;
