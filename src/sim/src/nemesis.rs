@@ -107,7 +107,9 @@ impl Nemesis {
             .map(|fault| (fault, self.bias.weight(fault)))
             .collect();
         world.net.set_weather(self.usual);
-        world.oracle.set_unclean_probes(40);
+        // With shared disks an agent that cannot remove leftovers has a watchdog to keep, so there are more of them.
+        let unclean = if world.park.disks.is_empty() { 40 } else { 120 };
+        world.oracle.set_unclean_probes(unclean);
         world.after(0, Event::Strike);
     }
 
@@ -194,6 +196,7 @@ impl Nemesis {
                 (Hook::Joint, _) => 300,
                 (Hook::PillWritten(_), _) => 600,
                 (Hook::BetweenDevices(_), _) => 300,
+                (Hook::LeftoversStay, _) => 400,
                 (Hook::FenceStarted(_) | Hook::FenceOrdering(_), Bias::Fencing) => 150,
                 (Hook::AgeStated(_) | Hook::ClosingAppended(_), Bias::Sessions) => 60,
                 (
@@ -230,6 +233,13 @@ impl Nemesis {
                 if self.isolate(world, place, span) {
                     self.count(world, Fault::Isolation);
                 }
+            }
+            Hook::LeftoversStay => {
+                // Asked to end while it waits at the door, which puts a watchdog down that has still work to do.
+                world.tell(place, Role::Agent, Local::Shutdown);
+                let span = world.rng.range(unit, 8 * unit);
+                world.restart_later(place, Role::Agent, span);
+                self.count(world, Fault::AgentRestart);
             }
             Hook::PillWritten(_) => {
                 devices::lose_executor(world, place);

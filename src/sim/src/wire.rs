@@ -158,6 +158,8 @@ pub(crate) enum Hook {
     BetweenDevices(NodeId),
     /// The executor has verified a pill and waits for it to have its effect.
     PillWritten(NodeId),
+    /// An agent has started and could not remove what an earlier life left.
+    LeftoversStay,
     /// A joint membership was appended.
     Joint,
 }

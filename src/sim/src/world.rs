@@ -372,18 +372,20 @@ impl World {
                 }
                 *process_wake = None;
             }
-            Local::Probed(_) if self.awaits_disks(place) => {
-                let life = self.life(place, role);
-                let event = self.local(place, role, life, local);
-                self.after(nanos(self.park.times.pause), event);
-                return;
-            }
             Local::Probed(haft_engine::command::Probe::Clean) => {
                 let machine = &mut self.machines[place];
                 machine.kernel.remove_leftovers();
                 machine.probed_clean = Some(machine.agent.life);
             }
+            Local::Probed(haft_engine::command::Probe::Unclean) => {
+                self.hooks.push((place, Hook::LeftoversStay));
+            }
             _ => {}
+        }
+        if matches!(local, Local::Probed(_)) && self.awaits_disks(place) {
+            let event = self.local(place, role, self.life(place, role), local);
+            self.after(nanos(self.park.times.pause), event);
+            return;
         }
         self.with_process(place, role, |process, context| match process {
             Running::Coordinator(coordinator) => coordinator.on_local(context, local),
@@ -443,12 +445,13 @@ impl World {
         self.schedule_wake(place, role);
     }
 
-    /// A clean end puts the disks' watchdog down: nothing is held any more, also of earlier lives.
+    /// A clean end puts the disks' watchdog down, if nothing is held here any more, also of earlier lives: a pill
+    /// could not end what an agent left that could not remove it.
     fn end_clean(&mut self, place: Place) {
         let machine = &mut self.machines[place];
         let life = machine.agent.life;
-        machine.kernel.feed_for_disks(None);
         if machine.probed_clean == Some(life) {
+            machine.kernel.feed_for_disks(None);
             machine.ended_clean = Some(life);
         }
     }
