@@ -120,8 +120,9 @@ impl Lease {
             let wake = self.turn();
             self.wait(wake);
         }
-        // Ended with something held, the closing of its file is what the watchdog is for.
-        if self.life.is_none() {
+        // Ended with something held, the closing of its file is what the watchdog is for. An earlier life's leftover
+        // counts: once the watchdog is put down no pill reaches it, and msgwait would prove nothing.
+        if self.life.is_none() && self.executor.probe() == Probe::Clean {
             self.executor.kennel().put_down();
         }
     }

@@ -32,11 +32,21 @@ pub enum Bug {
     PetWithoutLease,
     /// A release is said although the removal has not succeeded (R7).
     ReleaseUnproven,
+    /// One device of a level has confirmed, and that is taken for all of them (R5; in the driver's executor).
+    OneDeviceForLevel,
+    /// A pill that was written and read back is taken for off before msgwait has passed (R5; in the executor).
+    PillBeforeMsgwait,
+    /// An adopting leader finds a pill in the slot and takes that for off (R5; in the executor).
+    AdoptedPillCounts,
+    /// One read of off after `off` is taken for proof (R5; in the executor).
+    OneOffRead,
+    /// A node is ordered on while the order to power it off is open (R5).
+    PowerOnBesideOff,
 }
 
 impl Bug {
     /// Every bug, for suites that go through all of them.
-    pub const ALL: [Bug; 13] = [
+    pub const ALL: [Bug; 18] = [
         Bug::SkipEvidenceCheck,
         Bug::CountLeaseFromReceipt,
         Bug::UnknownAsOff,
@@ -50,6 +60,11 @@ impl Bug {
         Bug::ActWithoutWatchdog,
         Bug::PetWithoutLease,
         Bug::ReleaseUnproven,
+        Bug::OneDeviceForLevel,
+        Bug::PillBeforeMsgwait,
+        Bug::AdoptedPillCounts,
+        Bug::OneOffRead,
+        Bug::PowerOnBesideOff,
     ];
 }
 

@@ -43,6 +43,16 @@ pub(crate) struct Agent {
     /// Coordinators, in the order in which they are tried.
     doors: Vec<NodeId>,
     stream: u64,
+    watch: Watch,
+}
+
+/// Whether anything may be held as far as the shared disks are concerned.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Watch {
+    /// The disks do not vouch for this life yet.
+    Awaited,
+    /// They do and the watchdog is armed, or there are no disks.
+    Watched,
 }
 
 enum Phase {
@@ -85,6 +95,7 @@ impl Agent {
         boot: BootId,
         timing: Timing,
         doors: Vec<NodeId>,
+        watch: Watch,
         now: Moment,
     ) -> Agent {
         Agent {
@@ -102,6 +113,7 @@ impl Agent {
             carrier: Carrier::Up,
             doors,
             stream: 0,
+            watch,
         }
     }
 
@@ -189,6 +201,7 @@ impl Agent {
                 self.carrier = carrier;
                 self.tell_carrier(context);
             }
+            Local::Watched => self.watch = Watch::Watched,
             Local::Shutdown => {
                 self.ending = Ending::Asked;
                 match &self.phase {
@@ -198,7 +211,8 @@ impl Agent {
             }
             Local::Flushed { .. }
             | Local::Propose { .. }
-            | Local::BmcSaid { .. }
+            | Local::DeviceSaid { .. }
+            | Local::DeviceProbed(..)
             | Local::Administrator(_)
             | Local::ChangeVoters(_)
             | Local::Transfer(_) => {}
@@ -260,6 +274,8 @@ impl Agent {
                 self.step(context, Input::GuardsAttested(Attestation::Intact));
                 self.on_wake(context);
             }
+            // The leader sends it again with each greeting.
+            Wire::Assigned(_) if self.watch == Watch::Awaited => {}
             Wire::Assigned(assignment) => {
                 self.learn_addresses(&assignment);
                 let assignment = Assignment::clone(&assignment);

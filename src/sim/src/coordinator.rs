@@ -38,13 +38,15 @@ pub(crate) struct Coordinator {
     lead: Option<Lead>,
     flushing: Option<u64>,
     last_loop: Moment,
+    /// Shared disks that the device of pills is configured with.
+    disks: usize,
 }
 
 impl Coordinator {
     /// Starts from what the disk holds.
     pub(crate) fn start(
         own: NodeId,
-        timing: Timing,
+        (timing, disks): (Timing, usize),
         known: BTreeSet<NodeId>,
         disk: Disk,
         restart: Restart,
@@ -72,6 +74,7 @@ impl Coordinator {
             lead: None,
             flushing: None,
             last_loop: now,
+            disks,
         }
     }
 
@@ -126,7 +129,16 @@ impl Coordinator {
                 }
             }
             Local::Propose { term, entry } => self.propose(context, term, entry),
-            Local::BmcSaid { task, said } => self.on_bmc(context, task, said),
+            Local::DeviceSaid { task, turn, said } => self.on_device(context, task, turn, said),
+            Local::DeviceProbed(device, generation, health) => {
+                let health = Some(health);
+                let probed = Input::Probed {
+                    device,
+                    generation,
+                    health,
+                };
+                self.step_lead(context, probed);
+            }
             Local::Administrator(command) => {
                 let entry = Entry {
                     stamp_unix_ms: context.wall_ms,
@@ -146,6 +158,7 @@ impl Coordinator {
             | Local::AddressVanished(_)
             | Local::GuardRebuilt
             | Local::Carrier(_)
+            | Local::Watched
             | Local::Shutdown => {}
         }
         self.settle(context);

@@ -16,6 +16,7 @@ use haft_engine::spec::{
 };
 use haft_engine::state::{Resource, Session};
 use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
 /// The `n`-th virtual address.
 pub(crate) fn vip(n: usize, isolation: Isolation, preference: Vec<NodeName>) -> VirtualIpSpec {
@@ -42,16 +43,17 @@ pub(crate) fn run(world: &mut World) {
 
 /// Once faults have stopped: every node may own again, and every deleted resource is back.
 pub(crate) fn settle(world: &mut World) {
-    let closed: Vec<NodeName> = world
+    let closed: Vec<(NodeName, NodeSpec)> = world
         .oracle
         .state()
         .nodes
         .values()
         .filter(|node| node.spec.scheduling != Scheduling::Open)
-        .map(|node| node.name.clone())
+        .map(|node| (node.name.clone(), node.spec.clone()))
         .collect();
-    for name in closed {
-        let object = ObjectSpec::Node(name, NodeSpec::default());
+    for (name, mut spec) in closed {
+        spec.scheduling = Scheduling::Open;
+        let object = ObjectSpec::Node(name, spec);
         put(world, object);
     }
     world.after(200 * MS, Event::Errand);
@@ -81,13 +83,15 @@ fn request(world: &mut World) -> RequestId {
 }
 
 fn choose(world: &mut World) -> Option<Command> {
-    match world.rng.below(20) {
+    match world.rng.below(22) {
         0..=3 => move_one(world),
         4..=8 => edit(world),
         9 | 10 => schedule(world),
         11 => delete_or_create(world),
-        12 => fence(world),
-        13 | 14 => confirm_off(world),
+        12 => fence(world, FenceAction::Off),
+        13 => fence(world, FenceAction::On),
+        14 | 15 => confirm_off(world),
+        16 => edit_device(world),
         _ => rogue_grant(world),
     }
 }
@@ -189,21 +193,53 @@ fn delete_or_create(world: &mut World) -> Option<Command> {
     })
 }
 
-fn fence(world: &mut World) -> Option<Command> {
-    let name = any_node(world)?;
-    let node = world.oracle.state().node_named(&name)?.id;
-    let incarnation = world.oracle.state().live_incarnation(node)?;
+/// Off for a node that lives; on for any, which is refused while its off is open.
+fn fence(world: &mut World, action: FenceAction) -> Option<Command> {
+    let orders = world.oracle.state().orders.values();
+    let waiting: Vec<NodeId> = orders
+        .filter(|order| order.phase.is_open())
+        .map(|order| order.node)
+        .collect();
+    let node = match (action, world.rng.pick(&waiting)) {
+        // Impatience.
+        (FenceAction::On, Some(node)) => *node,
+        (FenceAction::On | FenceAction::Off, _) => {
+            let name = any_node(world)?;
+            world.oracle.state().node_named(&name)?.id
+        }
+    };
+    let incarnation = match action {
+        FenceAction::Off => world.oracle.state().live_incarnation(node)?,
+        FenceAction::On => newest(world, node)?,
+    };
     let request = request(world);
     Some(Command::FenceIntent {
         node,
         incarnation,
-        action: FenceAction::Off,
+        action,
         cause: FenceCause::Administrator {
             by: "operator".to_owned(),
             reason: "drill".to_owned(),
         },
         request,
         first: None,
+    })
+}
+
+/// A device waits longer before it is used, or no more; also in the middle of an order.
+fn edit_device(world: &mut World) -> Option<Command> {
+    let devices: Vec<_> = world.oracle.state().devices.keys().cloned().collect();
+    let name = world.rng.pick(&devices).cloned()?;
+    let mut spec = world.oracle.state().devices.get(&name)?.spec.clone();
+    spec.delay = match spec.delay.is_zero() {
+        true => world.timing.ttl / 4,
+        false => Duration::ZERO,
+    };
+    let request = request(world);
+    Some(Command::Put {
+        object: ObjectSpec::Device(name, spec),
+        expected: None,
+        request,
     })
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod equal_states;
 pub(crate) mod evidence;
 pub(crate) mod final_release;
 pub(crate) mod liveness;
+pub(crate) mod one_order;
 pub(crate) mod one_owner;
 pub(crate) mod one_worker;
 pub(crate) mod rising_tokens;

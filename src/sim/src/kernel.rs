@@ -58,6 +58,9 @@ pub(crate) struct Kernel {
     /// address, ends with its removal or with the machine.
     works: BTreeMap<IpAddr, Token>,
     dog: Option<Dog>,
+    /// When the same watchdog fires for the shared disks' sake. There is one timer, and a pet needs both claimants'
+    /// word, so it fires when either of them is starved: as two timers would.
+    disks_fire: Option<Moment>,
 }
 
 /// The armed watchdog.
@@ -133,7 +136,18 @@ impl Kernel {
 
     /// When the watchdog resets the machine, if it is armed.
     pub(crate) fn dog_fires(&self) -> Option<Moment> {
-        self.dog.map(|dog| dog.fires)
+        let held = self.dog.map(|dog| dog.fires);
+        held.into_iter().chain(self.disks_fire).min()
+    }
+
+    /// When it does so for the shared disks' sake.
+    pub(crate) fn disks_fire(&self) -> Option<Moment> {
+        self.disks_fire
+    }
+
+    /// The disks' claim is petted until then, or given up after a clean end.
+    pub(crate) fn feed_for_disks(&mut self, fires: Option<Moment>) {
+        self.disks_fire = fires;
     }
 
     /// The token under which a service works behind `address`, whatever the guard says.

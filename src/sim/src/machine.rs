@@ -6,6 +6,7 @@ use crate::agent::Agent;
 use crate::bmc::{Bmc, Power};
 use crate::clock::{MachineClock, TrueTime};
 use crate::coordinator::Coordinator;
+use crate::disks::Watcher;
 use crate::kernel::Kernel;
 use crate::net::Place;
 use crate::raft::Disk;
@@ -16,6 +17,15 @@ use std::net::IpAddr;
 
 /// Most events that wait for a stopped process; beyond it the sockets drop.
 pub(crate) const BACKLOG_MAX: usize = 512;
+
+/// Why a machine is off, which decides what brings it back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Outage {
+    /// It was switched off: somebody has to switch it on.
+    Switched,
+    /// Its supplies ran dry: it comes back with them (power restore policy: as before).
+    Unfed,
+}
 
 /// One process slot.
 pub(crate) struct Process<T, E> {
@@ -77,8 +87,16 @@ pub(crate) struct Machine<E> {
     pub(crate) coordinator: Process<Coordinator, E>,
     /// haft-agent.
     pub(crate) agent: Process<Agent, E>,
+    /// The watcher of the agent's present life.
+    pub(crate) watcher: Watcher,
+    /// When its watchdog is looked at next.
+    pub(crate) dog_look: Option<TrueTime>,
+    /// Why it is off.
+    pub(crate) outage: Outage,
     /// The agent's life that looked for leftovers and removed them all, on this boot.
     pub(crate) probed_clean: Option<Life>,
+    /// The agent's life that ended in good order on this boot, with everything removed.
+    pub(crate) ended_clean: Option<Life>,
     /// Whether the whole machine stands still.
     pub(crate) frozen: bool,
     /// When it last went on after standing still.
@@ -107,7 +125,11 @@ impl<E> Machine<E> {
             disk: None,
             coordinator: Process::absent(),
             agent: Process::absent(),
+            watcher: Watcher::idle(),
+            dog_look: None,
+            outage: Outage::Switched,
             probed_clean: None,
+            ended_clean: None,
             frozen: false,
             thawed_at: None,
             disk_hangs_until: 0,

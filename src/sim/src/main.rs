@@ -78,13 +78,16 @@ fn write_sweep(out: &mut impl Write, sum: &Sweep, seconds: f64) -> io::Result<()
     let counts = sum.counts;
     writeln!(
         out,
-        "{} entries, {} grants, {} sessions expired, {} reopened, {} fences confirmed, {} verdicts unproven, {} overlaps excused (clocks stood still)",
+        "{} entries, {} grants, {} sessions expired, {} reopened, {} fences confirmed, {} verdicts unproven, {} machines vouched for by a human, {} ordered on, {} drills, {} overlaps excused (clocks stood still)",
         counts.entries,
         counts.grants,
         counts.expired,
         counts.reopened,
         counts.confirmed,
         counts.unproven,
+        counts.vouched,
+        counts.ordered_on,
+        counts.drills,
         counts.exempted
     )?;
     for (fault, struck) in &sum.struck {

@@ -3,199 +3,26 @@
 //! Breaks only what the real world breaks; what it does is undone after a while, and [`heal`] ends
 //! everything at once. Counts every class, so that a sweep can show that each was met.
 
-use crate::bmc::Mood;
+use crate::bmc::{Mood, Power};
 use crate::clock::{SECOND, TrueTime};
+use crate::disks::{StartMode, Watching, Word};
 use crate::net::{Place, Weather};
 use crate::raft::nanos;
 use crate::wire::{Hook, Local, Role};
+use crate::world::devices::Sighting;
 use crate::world::{Event, World};
+use haft_engine::command::FenceAction;
 use haft_engine::keeper::Carrier;
 use std::collections::BTreeMap;
 
+mod classes;
+mod devices;
 mod faults;
 mod script;
 
+pub use classes::{Bias, Fault};
+
 use script::Script;
-
-/// Classes of faults.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum Fault {
-    /// haftd is killed and restarts from what was durable.
-    CoordinatorCrash,
-    /// haftd is stopped for a while (SIGSTOP).
-    CoordinatorPause,
-    /// haft-agent is killed and restarts on the same boot.
-    AgentKill,
-    /// haft-agent is asked to end and restarts.
-    AgentRestart,
-    /// haft-agent is stopped for a while.
-    AgentPause,
-    /// haft-agent is stopped between deciding a guard write and the kernel receiving it.
-    WritePause,
-    /// Every haft process of a machine is stopped.
-    HaftPause,
-    /// A machine loses power and boots again.
-    PowerLoss,
-    /// A machine stands still with its clocks (VM pause).
-    Freeze,
-    /// The network falls in two.
-    Partition,
-    /// Single directions of links are cut.
-    OneWayCut,
-    /// A machine is cut from all others.
-    Isolation,
-    /// Loss, repetition, delay and reordering everywhere.
-    Storm,
-    /// A machine's links come and go.
-    Flapping,
-    /// A wall clock jumps.
-    WallJump,
-    /// A BMC refuses.
-    BmcRefuses,
-    /// A BMC does not answer.
-    BmcSilent,
-    /// A BMC does not know.
-    BmcIgnorant,
-    /// A BMC reports off late.
-    BmcOffLate,
-    /// A BMC acknowledges and acts later.
-    BmcActsLate,
-    /// A BMC reports on for ever after off.
-    BmcOnForEver,
-    /// The management network is cut.
-    ManagementCut,
-    /// A disk hangs.
-    DiskStall,
-    /// A kernel is slow to take guard writes.
-    KernelStall,
-    /// Something else deletes an address.
-    AddressDeleted,
-    /// Something else flushes the guard's tables.
-    GuardFlush,
-    /// The link that carries the addresses loses its carrier.
-    CarrierLoss,
-    /// A kernel removes no address for a while: stops fail.
-    StopSticks,
-    /// A watchdog has reset a machine. Not struck: it follows from other faults, and is counted when it happens.
-    WatchdogReset,
-    /// Leadership is handed over.
-    Transfer,
-    /// A voter is replaced, or their number changes.
-    VoterChange,
-    /// A staged coincidence around a closing session.
-    Staged,
-}
-
-impl Fault {
-    /// Every class.
-    pub const ALL: [Fault; 32] = [
-        Fault::CoordinatorCrash,
-        Fault::CoordinatorPause,
-        Fault::AgentKill,
-        Fault::AgentRestart,
-        Fault::AgentPause,
-        Fault::WritePause,
-        Fault::HaftPause,
-        Fault::PowerLoss,
-        Fault::Freeze,
-        Fault::Partition,
-        Fault::OneWayCut,
-        Fault::Isolation,
-        Fault::Storm,
-        Fault::Flapping,
-        Fault::WallJump,
-        Fault::BmcRefuses,
-        Fault::BmcSilent,
-        Fault::BmcIgnorant,
-        Fault::BmcOffLate,
-        Fault::BmcActsLate,
-        Fault::BmcOnForEver,
-        Fault::ManagementCut,
-        Fault::DiskStall,
-        Fault::KernelStall,
-        Fault::AddressDeleted,
-        Fault::GuardFlush,
-        Fault::CarrierLoss,
-        Fault::StopSticks,
-        Fault::WatchdogReset,
-        Fault::Transfer,
-        Fault::VoterChange,
-        Fault::Staged,
-    ];
-}
-
-/// What a run's faults lean towards.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Bias {
-    /// Everything.
-    Mixed,
-    /// Cuts, pauses and restarts around sessions.
-    Sessions,
-    /// Pauses around guard writes.
-    Guards,
-    /// Lost owners and lying BMCs.
-    Fencing,
-    /// Changes of voters and leaders.
-    Voters,
-}
-
-impl Bias {
-    fn weight(self, fault: Fault) -> u64 {
-        use Fault as F;
-        let favoured: &[Fault] = match self {
-            Bias::Mixed => &[],
-            Bias::Sessions => &[
-                F::CoordinatorCrash,
-                F::CoordinatorPause,
-                F::OneWayCut,
-                F::Isolation,
-                F::Partition,
-                F::Storm,
-                F::Staged,
-                F::Staged,
-            ],
-            Bias::Guards => &[
-                F::AgentPause,
-                F::AgentKill,
-                F::HaftPause,
-                F::KernelStall,
-                F::AddressDeleted,
-                F::GuardFlush,
-                F::CarrierLoss,
-                F::StopSticks,
-                F::Isolation,
-                F::DiskStall,
-            ],
-            Bias::Fencing => &[
-                F::BmcRefuses,
-                F::BmcSilent,
-                F::BmcIgnorant,
-                F::BmcOffLate,
-                F::BmcActsLate,
-                F::BmcOnForEver,
-                F::ManagementCut,
-                F::HaftPause,
-                F::AgentKill,
-                F::PowerLoss,
-                F::Isolation,
-            ],
-            Bias::Voters => &[
-                F::VoterChange,
-                F::Transfer,
-                F::CoordinatorCrash,
-                F::Partition,
-                F::DiskStall,
-            ],
-        };
-        let times = favoured.iter().filter(|one| **one == fault).count() as u64;
-        let usual = match fault {
-            // Struck from a hook, or seen, not from the dice.
-            Fault::WritePause | Fault::WatchdogReset => return 0,
-            _ => 2,
-        };
-        usual + 6 * times
-    }
-}
 
 /// How often a class struck.
 #[derive(Clone, Copy, Debug, Default)]
@@ -217,6 +44,16 @@ pub(crate) enum Undo {
     Weather,
     /// The BMC is honest.
     Honest(Place),
+    /// The PDU is honest.
+    HonestPdu(usize),
+    /// The PDU is reached again.
+    JoinPdu(usize),
+    /// The PDU's feed is back.
+    Feed(usize),
+    /// The outlets of a machine move again.
+    Loosen(Place),
+    /// The slots of a shared disk name whom they should.
+    Rename(usize),
     /// The carrier is back.
     CarrierUp(Place),
     /// The links toggle again, so many times more.
@@ -243,6 +80,8 @@ pub(crate) struct Nemesis {
     active: bool,
     usual: Weather,
     script: Option<Script>,
+    /// The classes that this run's machines and devices can suffer.
+    weights: Vec<(Fault, u64)>,
     pub(crate) struck: BTreeMap<Fault, Struck>,
 }
 
@@ -254,6 +93,7 @@ impl Nemesis {
             active: false,
             usual,
             script: None,
+            weights: Vec::new(),
             struck: BTreeMap::new(),
         }
     }
@@ -261,8 +101,15 @@ impl Nemesis {
     /// Begins.
     pub(crate) fn begin(&mut self, world: &mut World) {
         self.active = true;
+        self.weights = Fault::ALL
+            .into_iter()
+            .filter(|fault| devices::fits(&world.park, *fault))
+            .map(|fault| (fault, self.bias.weight(fault)))
+            .collect();
         world.net.set_weather(self.usual);
-        world.oracle.set_unclean_probes(40);
+        // With shared disks an agent that cannot remove leftovers has a watchdog to keep, so there are more of them.
+        let unclean = if world.park.disks.is_empty() { 40 } else { 120 };
+        world.oracle.set_unclean_probes(unclean);
         world.after(0, Event::Strike);
     }
 
@@ -272,6 +119,7 @@ impl Nemesis {
         self.script = None;
         world.oracle.set_unclean_probes(0);
         world.net.heal();
+        world.park.heal();
         for place in 0..world.machines.len() {
             let machine = &mut world.machines[place];
             machine.bmc.mood = Mood::Honest;
@@ -279,6 +127,7 @@ impl Nemesis {
             machine.kernel_slow_until = 0;
             machine.sticks_until = 0;
             world.release(place);
+            world.look_at_supply(place);
             world.tell(place, Role::Agent, Local::Carrier(Carrier::Up));
         }
         tend(world);
@@ -289,10 +138,10 @@ impl Nemesis {
         if !self.active {
             return;
         }
-        let total: u64 = Fault::ALL.iter().map(|f| self.bias.weight(*f)).sum();
-        let mut dice = world.rng.below(total);
-        for fault in Fault::ALL {
-            let weight = self.bias.weight(fault);
+        let mut dice = world
+            .rng
+            .below(self.weights.iter().map(|(_, weight)| weight).sum());
+        for (fault, weight) in self.weights.clone() {
             if dice < weight {
                 if self.inflict(world, fault) {
                     self.count(world, fault);
@@ -320,6 +169,16 @@ impl Nemesis {
         for _ in std::mem::take(&mut world.dog_bites) {
             self.count(world, Fault::WatchdogReset);
         }
+        for sighting in std::mem::take(&mut world.sightings) {
+            let class = match sighting {
+                Sighting::AlreadyOff => Fault::AlreadyOff,
+                Sighting::PillObeyed => Fault::PillObeyed,
+                Sighting::StarvedByDisks => Fault::StarvedByDisks,
+                Sighting::RanDry => Fault::RanDry,
+                Sighting::PathDegraded => Fault::PathDegraded,
+            };
+            self.count(world, class);
+        }
         if !self.active {
             return;
         }
@@ -335,6 +194,9 @@ impl Nemesis {
                 (Hook::PetDecided, _) if world.net.is_cut_off(place) => 60,
                 (Hook::PetDecided, _) => 1,
                 (Hook::Joint, _) => 300,
+                (Hook::PillWritten(_), _) => 600,
+                (Hook::BetweenDevices(_), _) => 300,
+                (Hook::LeftoversStay, _) => 400,
                 (Hook::FenceStarted(_) | Hook::FenceOrdering(_), Bias::Fencing) => 150,
                 (Hook::AgeStated(_) | Hook::ClosingAppended(_), Bias::Sessions) => 60,
                 (
@@ -371,6 +233,21 @@ impl Nemesis {
                 if self.isolate(world, place, span) {
                     self.count(world, Fault::Isolation);
                 }
+            }
+            Hook::LeftoversStay => {
+                // Asked to end while it waits at the door, which puts a watchdog down that has still work to do.
+                world.tell(place, Role::Agent, Local::Shutdown);
+                let span = world.rng.range(unit, 8 * unit);
+                world.restart_later(place, Role::Agent, span);
+                self.count(world, Fault::AgentRestart);
+            }
+            Hook::PillWritten(_) => {
+                devices::lose_executor(world, place);
+                self.count(world, Fault::ExecutorLostInMsgwait);
+            }
+            Hook::BetweenDevices(_) => {
+                devices::lose_executor(world, place);
+                self.count(world, Fault::ExecutorLostBetweenDevices);
             }
             Hook::AgeStated(_)
             | Hook::ClosingAppended(_)
@@ -414,6 +291,20 @@ impl Nemesis {
                 }
             }
             Undo::Honest(place) => world.machines[place].bmc.mood = Mood::Honest,
+            Undo::HonestPdu(pdu) => world.park.pdus[pdu].mood = Mood::Honest,
+            Undo::JoinPdu(pdu) => {
+                let cuts = &mut world.park.pdus[pdu].cuts;
+                *cuts = cuts.saturating_sub(1);
+            }
+            Undo::Feed(pdu) => devices::supply(world, pdu),
+            Undo::Loosen(place) => {
+                for pdu in &mut world.park.pdus {
+                    for outlet in pdu.of(place) {
+                        outlet.stuck = false;
+                    }
+                }
+            }
+            Undo::Rename(disk) => world.park.disks[disk].misnamed = None,
             Undo::CarrierUp(place) => {
                 world.tell(place, Role::Agent, Local::Carrier(Carrier::Up));
             }
@@ -460,9 +351,9 @@ pub(crate) fn tend(world: &mut World) {
             .bmc
             .off_since
             .is_some_and(|since| world.now > since + SECOND / 2);
-        if machine.power == crate::bmc::Power::Off {
+        if machine.power == Power::Off {
             if off_long {
-                world.boot(place);
+                world.switch_on_by_hand(place);
             }
             continue;
         }
@@ -474,11 +365,28 @@ pub(crate) fn tend(world: &mut World) {
             ),
             (Role::Agent, machine.agent.running.is_none()),
         ];
+        empty_mailboxes(world, place);
         for (role, missing) in missing {
             if missing {
                 let to = place;
                 world.after(SECOND / 100, Event::Start { to, role, boots });
             }
         }
+    }
+}
+
+/// Where nodes start `clean`, somebody looks why one was shot, and empties its mailboxes once no order waits for
+/// what lies there: a pill that is taken out before makes the order fail, and the next try shoots again.
+fn empty_mailboxes(world: &mut World, place: Place) {
+    let machine = &world.machines[place];
+    let waits = world.oracle.state().orders.values().any(|order| {
+        order.node == machine.node && order.phase.is_open() && order.action == FenceAction::Off
+    });
+    let starts = machine.watcher.stage != Watching::Watched;
+    if waits || !starts || world.park.plan.start == StartMode::Always {
+        return;
+    }
+    for disk in &mut world.park.disks {
+        disk.write(world.now, place, place, Word::Clear);
     }
 }

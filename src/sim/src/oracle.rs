@@ -9,14 +9,14 @@ use crate::invariants::final_release::Released;
 use crate::invariants::rising_tokens::Highest;
 use crate::invariants::session_end::Expired;
 use crate::invariants::{
-    Violation, equal_states, evidence, one_owner, one_worker, unknown_opens_nothing,
+    Violation, equal_states, evidence, one_order, one_owner, one_worker, unknown_opens_nothing,
 };
 use crate::kernel::{Reply, Request};
 use crate::machine::Machine;
 use crate::net::Place;
 use crate::wire::Life;
 use haft_engine::apply::{Outcome, apply};
-use haft_engine::command::{Command, Entry};
+use haft_engine::command::{Command, Entry, FenceAction, FenceCause};
 use haft_engine::ids::{BootId, Incarnation, LogIndex, NodeId, ResourceId, Token};
 use haft_engine::keeper::Operation;
 use haft_engine::spec::{Isolation, ResourceSpec};
@@ -81,6 +81,9 @@ impl Ledger {
             // No agent ever learned of this incarnation, so nobody acted under it.
             return true;
         };
+        if machine.ended_clean.is_some_and(|ended| ended >= *life) {
+            return true;
+        }
         if machine.agent.life == *life {
             let works = machine.agent.running.as_ref();
             return works
@@ -117,6 +120,12 @@ pub struct Counts {
     pub confirmed: u64,
     /// Verdicts that proved nothing.
     pub unproven: u64,
+    /// Machines of which a human said, truthfully, that they are off.
+    pub vouched: u64,
+    /// Orders to power on.
+    pub ordered_on: u64,
+    /// Orders of administrators to power a live node off.
+    pub drills: u64,
     /// Overlaps excused (clocks that stood still).
     pub exempted: u64,
 }
@@ -220,11 +229,14 @@ impl Oracle {
         let unproven = unknown_opens_nothing::unproven(entry);
         let targets = unknown_opens_nothing::held_by_targets(&self.state, &unproven);
         let fenced = unknown_opens_nothing::fenced(&self.state);
+        let open = one_order::open(&self.state);
         let did = apply(&mut self.state, LogIndex(index), entry);
         let same = equal_states::check_entry(now, index, (entry, &did), (entry, outcomes));
         self.report(same);
         let opened = unknown_opens_nothing::check(now, &self.state, &targets, &fenced);
         self.report(opened);
+        let ordered = one_order::check(now, &self.state, &open);
+        self.report(ordered);
         self.judge_commands(now, machines, entry, &did);
         for (resource, holding) in before {
             let still = self
@@ -294,6 +306,16 @@ impl Oracle {
                         if let Some(machine) = machines.iter().find(|one| one.node == *node) {
                             self.after_agent(now, machine);
                         }
+                    }
+                }
+                (Command::ConfirmOff { .. }, Outcome::Done) => self.counts.vouched += 1,
+                (Command::FenceIntent { action, cause, .. }, Outcome::Ordered(_)) => {
+                    match (action, cause) {
+                        (FenceAction::On, _) => self.counts.ordered_on += 1,
+                        (FenceAction::Off, FenceCause::Administrator { .. }) => {
+                            self.counts.drills += 1;
+                        }
+                        (FenceAction::Off, _) => {}
                     }
                 }
                 (Command::Reopened { .. }, _) => self.counts.reopened += 1,

@@ -139,7 +139,7 @@ impl Run {
                 Event::Errand => self.errand(),
                 other => self.world.handle(other),
             }
-            if !self.world.hooks.is_empty() {
+            if !self.world.hooks.is_empty() || !self.world.sightings.is_empty() {
                 self.nemesis.on_hooks(&mut self.world);
             }
             if self.world.oracle.violation().is_some() {

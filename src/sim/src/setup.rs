@@ -8,6 +8,7 @@ use crate::machine::Machine;
 use crate::nemesis::Bias;
 use crate::net::Weather;
 use crate::oracle::Oracle;
+use crate::park::{Park, Plan};
 use crate::raft::{Disk, Snapshot, nanos};
 use crate::rng::Rng;
 use crate::trace::{Detail, Trace};
@@ -15,14 +16,11 @@ use crate::world::{Event, World};
 use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::{Timing, lengthened};
 use haft_engine::command::{Command, Entry, HeartbeatKey, NodeRole, Registration, VoterSets};
-use haft_engine::ids::{
-    ClusterId, DeviceName, Epoch, LogIndex, NodeId, NodeName, RequestId, ResourceId,
-};
-use haft_engine::spec::{Domains, FenceDeviceSpec, Isolation, ObjectSpec, Observes, ResourceSpec};
+use haft_engine::ids::{ClusterId, Epoch, LogIndex, NodeId, NodeName, RequestId, ResourceId};
+use haft_engine::spec::{AfterFence, Isolation, NodeSpec, ObjectSpec, ResourceSpec};
 use haft_engine::state::ClusterState;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
 
 /// Greatest clock-rate error of one machine against true time, so that two differ by no more than the
 /// engine's rho.
@@ -49,6 +47,8 @@ pub struct Shape {
     pub settle_within: TrueTime,
     /// Usual weather while faults go on.
     pub(crate) weather: Weather,
+    /// Fence devices.
+    pub(crate) plan: Plan,
 }
 
 impl Shape {
@@ -90,6 +90,7 @@ impl Shape {
             faults_for: rng.range(40, 70) * ttl,
             settle_within: 60 * ttl + 10_000 * MS,
             weather,
+            plan: Plan::deal(rng, &timing, bias),
         }
     }
 
@@ -100,7 +101,9 @@ impl Shape {
 
 /// A cluster formed and about to start.
 pub(crate) fn world(shape: &Shape, mut rng: Rng, detail: Detail) -> World {
-    let (state, voters) = form(shape, &mut rng);
+    let places = shape.machines();
+    let park = Park::build(shape.plan, &shape.timing, places, &mut rng);
+    let (state, voters) = form(shape, &park, &mut rng);
     let snapshot = Rc::new(Snapshot {
         index: state.applied.0,
         term: 1,
@@ -120,11 +123,18 @@ pub(crate) fn world(shape: &Shape, mut rng: Rng, detail: Detail) -> World {
     }
     let lease_span = nanos(lengthened(shape.timing.ttl)) + MS;
     let oracle = Oracle::new(state, lease_span);
-    World::new(rng, shape.timing, machines, oracle, Trace::new(detail))
+    World::new(
+        rng,
+        shape.timing,
+        machines,
+        park,
+        oracle,
+        Trace::new(detail),
+    )
 }
 
 /// Applies the entries of a cluster's first day.
-fn form(shape: &Shape, rng: &mut Rng) -> (ClusterState, VoterSets) {
+fn form(shape: &Shape, park: &Park, rng: &mut Rng) -> (ClusterState, VoterSets) {
     let mut day = FirstDay::default();
     let role = |place| {
         if place < shape.voters + shape.spares {
@@ -168,10 +178,21 @@ fn form(shape: &Shape, rng: &mut Rng) -> (ClusterState, VoterSets) {
         sets: vec![voters],
     };
     day.apply(Command::Membership(sets.clone()));
-    day.put(ObjectSpec::Device(
-        DeviceName::from("bmc"),
-        device(shape, &day.state),
-    ));
+    let names: Vec<NodeName> = (0..shape.machines()).map(name).collect();
+    for (device, spec) in park.specs(&names) {
+        day.put(ObjectSpec::Device(device, spec));
+    }
+    for node in names {
+        let spec = NodeSpec {
+            after_fence: match rng.chance(shape.plan.power_on) {
+                true => AfterFence::PowerOn,
+                false => AfterFence::StayOff,
+            },
+            domains: park.node_domains(),
+            ..NodeSpec::default()
+        };
+        day.put(ObjectSpec::Node(node, spec));
+    }
     for n in 0..shape.vips {
         let isolation = deal_isolation(shape, n + rng.index(2));
         let preference = vec![name(rng.index(shape.machines()))];
@@ -234,24 +255,5 @@ fn registration(place: usize, role: NodeRole) -> Registration {
         role,
         host: format!("10.0.0.{}", place + 1),
         key_sha256,
-    }
-}
-
-fn device(shape: &Shape, state: &ClusterState) -> FenceDeviceSpec {
-    FenceDeviceSpec {
-        host_argument: haft_engine::spec::HostArgument::default(),
-        agent: "/usr/lib/haft/fence-agents/fence_haft_ipmi".to_owned(),
-        observes: Observes::Power,
-        delay: Duration::ZERO,
-        targets: state
-            .nodes
-            .values()
-            .map(|node| (node.name.clone(), String::new()))
-            .collect(),
-        parameters: BTreeMap::from([("ip".to_owned(), "10.9.0.1".to_owned())]),
-        secret_files: BTreeMap::new(),
-        deadline: Duration::max(shape.timing.ttl * 2, Duration::from_millis(1_000)),
-        level: 1,
-        domains: Domains::default(),
     }
 }

@@ -51,6 +51,9 @@ impl Sweep {
         sum.reopened += one.reopened;
         sum.confirmed += one.confirmed;
         sum.unproven += one.unproven;
+        sum.vouched += one.vouched;
+        sum.ordered_on += one.ordered_on;
+        sum.drills += one.drills;
         sum.exempted += one.exempted;
         if let Some(violation) = report.violation {
             self.failure = Some((report.seed, violation));

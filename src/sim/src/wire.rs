@@ -5,11 +5,14 @@
 
 use crate::bmc::{Ask, Said};
 use crate::kernel;
+use crate::park::Tool;
 use crate::raft;
 use haft_engine::apply::Outcome;
 use haft_engine::clock::Moment;
-use haft_engine::command::{Command, Entry, Probe, StatedAge, VoterSets};
-use haft_engine::ids::{BootId, Incarnation, LogIndex, NodeId, ResourceId, Token};
+use haft_engine::command::{Command, Entry, PathHealth, Probe, StatedAge, VoterSets};
+use haft_engine::ids::{
+    BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, ResourceId, Token,
+};
 use haft_engine::keeper::{Assignment, Carrier, Operation};
 use haft_engine::session::{Answer, Beat};
 use std::rc::Rc;
@@ -83,6 +86,21 @@ pub(crate) enum Wire {
     Report(Command),
 }
 
+/// What an executor asks a fence device.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Question {
+    /// Which device.
+    pub(crate) tool: Tool,
+    /// About which machine.
+    pub(crate) target: NodeId,
+    /// For which try.
+    pub(crate) task: u64,
+    /// Which question of that try.
+    pub(crate) turn: u64,
+    /// What.
+    pub(crate) ask: Ask,
+}
+
 /// What a process asks of the world.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
@@ -96,8 +114,10 @@ pub(crate) enum Act {
     Flush { index: u64, term: u64 },
     /// Propose a moment later, if the process still leads this term.
     ProposeSoon { term: u64, entry: Rc<Entry> },
-    /// Ask a BMC over the management network.
-    AskBmc { target: NodeId, task: u64, ask: Ask },
+    /// Ask a fence device.
+    AskDevice(Question),
+    /// Find out whether a fence device answers, for the leader's probe of this version of its spec.
+    ProbeDevice(DeviceName, Generation),
     /// An entry was applied here.
     Applied {
         index: u64,
@@ -134,6 +154,12 @@ pub(crate) enum Hook {
     FenceStarted(NodeId),
     /// The executor is about to make the irreversible call.
     FenceOrdering(NodeId),
+    /// The executor has proven one device of a level and goes on to the next.
+    BetweenDevices(NodeId),
+    /// The executor has verified a pill and waits for it to have its effect.
+    PillWritten(NodeId),
+    /// An agent has started and could not remove what an earlier life left.
+    LeftoversStay,
     /// A joint membership was appended.
     Joint,
 }
@@ -147,8 +173,12 @@ pub(crate) enum Local {
     Flushed { index: u64, term: u64 },
     /// A proposal's moment has come.
     Propose { term: u64, entry: Rc<Entry> },
-    /// A BMC answered.
-    BmcSaid { task: u64, said: Said },
+    /// A fence device answered the question of this turn.
+    DeviceSaid { task: u64, turn: u64, said: Said },
+    /// A probe's finding.
+    DeviceProbed(DeviceName, Generation, PathHealth),
+    /// The watchdog is armed for the shared disks, and they vouch for this machine.
+    Watched,
     /// An administrator's command, at whatever coordinator it reached.
     Administrator(Command),
     /// An administrator's change of voters.

@@ -3,21 +3,25 @@
 //! Carries out what processes ask for and hands them what arrives. Decides no policy: faults come
 //! from [`crate::nemesis`], administrators from [`crate::errands`], judgement from [`crate::oracle`].
 
-use crate::bmc::{Ask, Said, Switch};
+use crate::bmc::{Power, Switch};
 use crate::clock::{MS, TrueTime};
+use crate::disks::{StartMode, Watching, Word};
 use crate::kernel;
 use crate::machine::{BACKLOG_MAX, Machine};
 use crate::net::{Net, Place};
 use crate::oracle::Oracle;
+use crate::park::Park;
+use crate::raft::nanos;
 use crate::rng::Rng;
 use crate::trace::Trace;
-use crate::wire::{Context, Hook, Life, Local, Role, Wire};
+use crate::wire::{Context, Hook, Life, Local, Question, Role, Wire};
 use haft_engine::clock::Timing;
 use haft_engine::ids::NodeId;
 use haft_engine::keeper::Operation;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
+pub(crate) mod devices;
 mod perform;
 mod power;
 
@@ -45,14 +49,27 @@ pub(crate) enum Event {
         operation: Operation,
         request: kernel::Request,
     },
-    /// A question reaches a BMC.
-    BmcAsked {
+    /// A question reaches a fence device.
+    Asked {
         from: Place,
         life: Life,
-        target: Place,
-        task: u64,
-        ask: Ask,
+        question: Question,
     },
+    /// A relay of a PDU moves: which outlet of which machine, by which order.
+    Relay {
+        relay: (usize, Place, usize),
+        to: (u64, Power),
+    },
+    /// A machine's supplies may have run dry.
+    Supply { to: Place },
+    /// A hung disk carries out a write.
+    PillLands { disk: usize, of: Place },
+    /// A watcher reads its slots.
+    Watch { to: Place, life: Life },
+    /// The watchdog's keeper looks whether the disks vouch.
+    Tend { to: Place, life: Life },
+    /// A pet that was decided for the disks reaches the watchdog.
+    Pet { to: Place, life: Life },
     /// A BMC switches the power.
     Switch { to: Place, switch: Switch },
     /// A machine comes up.
@@ -120,6 +137,10 @@ pub(crate) struct World {
     pub(crate) hooks: Vec<(Place, Hook)>,
     /// Machines that their watchdogs have reset since the nemesis looked last.
     pub(crate) dog_bites: Vec<Place>,
+    /// The fence devices.
+    pub(crate) park: Park,
+    /// What else the nemesis counts, since it looked last.
+    pub(crate) sightings: Vec<devices::Sighting>,
     /// Events handled.
     pub(crate) handled: u64,
     queue: BinaryHeap<Due>,
@@ -133,6 +154,7 @@ impl World {
         rng: Rng,
         timing: Timing,
         machines: Vec<Machine<Event>>,
+        park: Park,
         oracle: Oracle,
         trace: Trace,
     ) -> World {
@@ -147,6 +169,8 @@ impl World {
             trace,
             hooks: Vec::new(),
             dog_bites: Vec::new(),
+            park,
+            sightings: Vec::new(),
             handled: 0,
             queue: BinaryHeap::new(),
             order: 0,
@@ -229,13 +253,23 @@ impl World {
                     self.write_kernel(to, operation, &request);
                 }
             }
-            Event::BmcAsked {
+            Event::Asked {
                 from,
                 life,
-                target,
-                task,
-                ask,
-            } => self.ask_bmc(from, life, target, task, ask),
+                question,
+            } => self.ask_device(from, life, question),
+            Event::Relay { relay, to } => self.move_relay(relay, to),
+            Event::Supply { to } => self.look_at_supply(to),
+            Event::PillLands { disk, of } => self.park.disks[disk].put(of, Word::Pill),
+            Event::Watch { to, life } | Event::Tend { to, life } | Event::Pet { to, life } => {
+                if self.life(to, Role::Agent) == life && self.admits(to, Role::Agent, &event) {
+                    match event {
+                        Event::Watch { .. } => self.watch(to, life),
+                        Event::Tend { .. } => self.tend_watchdog(to, life),
+                        _ => self.pet_for_disks(to),
+                    }
+                }
+            }
             Event::Switch { to, switch } => self.switch(to, switch),
             Event::Boot { to } => self.boot(to),
             Event::Start { to, role, boots } => {
@@ -255,6 +289,7 @@ impl World {
             }
             Event::DogDue { to, boots } => {
                 if self.machines[to].boots == boots {
+                    self.machines[to].dog_look = None;
                     self.look_at_dog(to);
                 }
             }
@@ -342,12 +377,26 @@ impl World {
                 machine.kernel.remove_leftovers();
                 machine.probed_clean = Some(machine.agent.life);
             }
+            Local::Probed(haft_engine::command::Probe::Unclean) => {
+                self.hooks.push((place, Hook::LeftoversStay));
+            }
             _ => {}
+        }
+        if matches!(local, Local::Probed(_)) && self.awaits_disks(place) {
+            let event = self.local(place, role, self.life(place, role), local);
+            self.after(nanos(self.park.times.pause), event);
+            return;
         }
         self.with_process(place, role, |process, context| match process {
             Running::Coordinator(coordinator) => coordinator.on_local(context, local),
             Running::Agent(agent) => agent.on_local(context, local),
         });
+    }
+
+    /// Whether this agent has to see its mailboxes empty before it asks to be admitted.
+    fn awaits_disks(&self, place: Place) -> bool {
+        let watched = self.machines[place].watcher.stage == Watching::Watched;
+        !self.park.disks.is_empty() && self.park.plan.start == StartMode::Clean && !watched
     }
 
     /// Runs one step of a process and then does what it asked for.
@@ -388,11 +437,23 @@ impl World {
                 .as_ref()
                 .is_some_and(crate::agent::Agent::ended)
             {
+                self.end_clean(place);
                 self.kill(place, Role::Agent);
                 return;
             }
         }
         self.schedule_wake(place, role);
+    }
+
+    /// A clean end puts the disks' watchdog down, if nothing is held here any more, also of earlier lives: a pill
+    /// could not end what an agent left that could not remove it.
+    fn end_clean(&mut self, place: Place) {
+        let machine = &mut self.machines[place];
+        let life = machine.agent.life;
+        if machine.probed_clean == Some(life) {
+            machine.kernel.feed_for_disks(None);
+            machine.ended_clean = Some(life);
+        }
     }
 
     /// Makes sure that the process is woken when it wants to be.
@@ -427,39 +488,6 @@ impl World {
             at - self.now,
             Event::Local {
                 to: place,
-                role,
-                life,
-                local,
-            },
-        );
-    }
-
-    fn ask_bmc(&mut self, from: Place, life: Life, target: Place, task: u64, ask: Ask) {
-        if !self.net.manages(from, target) {
-            return;
-        }
-        let machine = &self.machines[target];
-        let (said, switch) = machine.bmc.hear(self.now, machine.power, ask);
-        if self.trace.on() && (ask != Ask::Status || said != Some(Said::On)) {
-            let line = format!("BMC hears {ask:?}, says {said:?}");
-            self.trace.note(self.now, target, &line);
-        }
-        if let Some(switch) = switch {
-            self.after(switch.after, Event::Switch { to: target, switch });
-        }
-        if let Some(said) = said {
-            self.bmc_says(from, life, task, said);
-        }
-    }
-
-    fn bmc_says(&mut self, to: Place, life: Life, task: u64, said: Said) {
-        let delay = self.rng.range(MS, 4 * MS);
-        let local = Local::BmcSaid { task, said };
-        let role = Role::Coordinator;
-        self.after(
-            delay,
-            Event::Local {
-                to,
                 role,
                 life,
                 local,

@@ -158,6 +158,7 @@ fn intent(
         .orders
         .values()
         .find(|order| order.phase.is_open() && order.node == node)
+        .filter(|_| !(plant::is(Bug::PowerOnBesideOff) && action == FenceAction::On))
         .cloned()
     {
         if open.action == action {

@@ -413,6 +413,12 @@ fn void_reason(
     order: &FenceOrder,
     seen: Moment,
 ) -> Option<&'static str> {
+    // One order a node at a time: a power on that cannot be carried out would keep waiting the off that a live
+    // node needs once it is lost.
+    let opens = order.cause == FenceCause::Unfence;
+    if order.action == FenceAction::On && !opens && state.live_incarnation(order.node).is_some() {
+        return Some("its target is running");
+    }
     match &order.cause {
         FenceCause::Orphans if !leaves_orphans(state, order.node) => {
             Some("nothing is left that needs proof of isolation")

@@ -3,7 +3,7 @@
 //! A failure names the line, what was expected and what was found, and the newest events.
 
 use super::world::World;
-use haft_engine::command::{HoldReason, Probe, Verdict};
+use haft_engine::command::{FenceAction, HoldReason, Probe, Verdict};
 use haft_engine::spec::{Isolation, Observes, Scheduling};
 use haft_engine::state::{OrderPhase, Ownership, Proof, Session};
 use haft_engine::why::{Subject, why};
@@ -112,7 +112,8 @@ fn administer(world: &mut World, words: &[&str]) -> Result<(), String> {
             };
             world.schedule(name, scheduling)
         }
-        ["fence", name] => world.order_fence(name),
+        ["fence", name] => world.order_fence(name, FenceAction::Off),
+        ["power-on", name] => world.order_fence(name, FenceAction::On),
         ["confirm-off", name] => world.confirm_off(name),
         _ => Err("no such word; see README.md".to_owned()),
     }

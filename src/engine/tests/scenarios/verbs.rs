@@ -198,13 +198,13 @@ impl World {
         Ok((node.id, node.newest()))
     }
 
-    pub(crate) fn order_fence(&mut self, name: &str) -> Result<(), String> {
+    pub(crate) fn order_fence(&mut self, name: &str, action: FenceAction) -> Result<(), String> {
         let (node, incarnation) = self.newest(name)?;
         let request = self.request();
         self.ask(Command::FenceIntent {
             node,
             incarnation,
-            action: FenceAction::Off,
+            action,
             cause: FenceCause::Administrator {
                 by: "alice".to_owned(),
                 reason: "maintenance".to_owned(),

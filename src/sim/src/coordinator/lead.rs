@@ -6,7 +6,7 @@ use crate::wire::{self, Act, Context, Hook, Life, Wire};
 use haft_engine::apply::Outcome;
 use haft_engine::assignment::assignment;
 use haft_engine::clock::Moment;
-use haft_engine::command::{Command, Entry, PathFault, PathHealth, Probe};
+use haft_engine::command::{Command, Entry, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId};
 use haft_engine::keeper::Assignment;
 use haft_engine::leader::{Input, Leader, Output, Report, Silence};
@@ -146,33 +146,14 @@ impl Coordinator {
                         context.acts.push(Act::Hook(Hook::FenceStarted(run.node)));
                         self.start_task(context, run);
                     }
-                    // Probes decide nothing; the log's record of them must do no harm.
                     Output::Probe {
                         device, generation, ..
-                    } => {
-                        let health = Some(self.path_health(context.now));
-                        inputs.push_back(Input::Probed {
-                            device,
-                            generation,
-                            health,
-                        });
-                    }
+                    } => context.acts.push(Act::ProbeDevice(device, generation)),
                     Output::TransferTo(to) => {
                         self.raft.transfer(context.now, to);
                     }
                 }
             }
-        }
-    }
-
-    /// Fails and heals by the clock, so that the log gets its share of findings.
-    fn path_health(&self, now: Moment) -> PathHealth {
-        if (now.0 / 1_000_000_000).is_multiple_of(2) {
-            return PathHealth::Healthy;
-        }
-        PathHealth::Failing {
-            fault: PathFault::NoAnswer,
-            why: "the clock says so".to_owned(),
         }
     }
 

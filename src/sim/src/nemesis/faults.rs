@@ -1,7 +1,7 @@
 //! Each class of fault, once.
 
-use super::{Fault, Flap, Nemesis, Undo, unit};
-use crate::bmc::{Mood, Power};
+use super::{Fault, Flap, Nemesis, Undo, devices, unit};
+use crate::bmc::Power;
 use crate::clock::{MS, SECOND, TrueTime};
 use crate::net::{Place, Weather};
 use crate::wire::{Local, Role};
@@ -36,7 +36,6 @@ impl Nemesis {
                 world.stop_process(place, Role::Agent, span);
                 true
             }
-            Fault::WritePause | Fault::WatchdogReset => false,
             Fault::StopSticks => {
                 world.machines[place].sticks_until = world.now + span;
                 true
@@ -59,7 +58,16 @@ impl Nemesis {
             | Fault::BmcIgnorant
             | Fault::BmcOffLate
             | Fault::BmcActsLate
-            | Fault::BmcOnForEver => lie(world, place, fault, span, long),
+            | Fault::BmcOnForEver
+            | Fault::BmcNeverAcknowledges
+            | Fault::BmcStuck
+            | Fault::BmcFlaps
+            | Fault::BmcSlow
+            | Fault::BmcLies => devices::lie(world, place, fault, span, long),
+            Fault::SwitchLoss => {
+                cut_management(world, place, span);
+                self.inflict_on_net(world, Fault::Isolation, place, span)
+            }
             Fault::ManagementCut => cut_management(world, place, long),
             Fault::DiskStall => {
                 let place = coordinator(world);
@@ -76,6 +84,7 @@ impl Nemesis {
             Fault::Transfer => transfer(world),
             Fault::VoterChange => change_voters(world),
             Fault::Staged => super::script::begin(self, world),
+            other => devices::inflict(world, other, place, (span, long)),
         }
     }
 
@@ -177,22 +186,6 @@ fn coordinator(world: &mut World) -> Place {
         .map(|machine| machine.place)
         .collect();
     *world.rng.pick(&places).expect("every cluster coordinates")
-}
-
-/// Puts a BMC into a mood for `long`; what it delays, it delays by `late`.
-fn lie(world: &mut World, place: Place, fault: Fault, late: TrueTime, long: TrueTime) -> bool {
-    let mood = match fault {
-        Fault::BmcRefuses => Mood::Refuses,
-        Fault::BmcSilent => Mood::Silent,
-        Fault::BmcIgnorant => Mood::Ignorant,
-        Fault::BmcOffLate => Mood::ReportsOffLate(late),
-        Fault::BmcActsLate => Mood::ActsLate(late),
-        Fault::BmcOnForEver => Mood::ReportsOnForEver,
-        _ => return false,
-    };
-    world.machines[place].bmc.mood = mood;
-    world.after(long, Event::Undo(Undo::Honest(place)));
-    true
 }
 
 /// Nobody reaches this machine's BMC for a while.

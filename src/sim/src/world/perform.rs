@@ -1,7 +1,6 @@
 //! What processes ask for, done: messages sent, disks flushed, kernel writes on their way.
 
 use super::{Event, World};
-use crate::bmc::Ask;
 use crate::clock::{MS, TrueTime};
 use crate::kernel::{Reply, Request};
 use crate::net::Place;
@@ -35,7 +34,10 @@ impl World {
                     let local = Local::Propose { term, entry };
                     self.after(delay, self.local(place, role, life, local));
                 }
-                Act::AskBmc { target, task, ask } => self.send_bmc(place, life, target, task, ask),
+                Act::AskDevice(question) => self.send_question(place, life, question),
+                Act::ProbeDevice(device, generation) => {
+                    self.probe_device(place, life, device, generation);
+                }
                 Act::Applied {
                     index,
                     entry,
@@ -58,6 +60,7 @@ impl World {
                     self.note(place, || format!("agent is incarnation {incarnation}"));
                     let node = self.machines[place].node;
                     self.oracle.adopted(node, incarnation, life);
+                    self.begin_watching(place);
                 }
                 Act::Released(resource, token) => {
                     let node = self.machines[place].node;
@@ -71,23 +74,7 @@ impl World {
         }
     }
 
-    fn send_bmc(&mut self, from: Place, life: Life, target: NodeId, task: u64, ask: Ask) {
-        let delay = self.rng.range(MS, 3 * MS);
-        if let Some(target) = self.places.get(&target).copied() {
-            self.after(
-                delay,
-                Event::BmcAsked {
-                    from,
-                    life,
-                    target,
-                    task,
-                    ask,
-                },
-            );
-        }
-    }
-
-    fn local(&self, to: Place, role: Role, life: Life, local: Local) -> Event {
+    pub(super) fn local(&self, to: Place, role: Role, life: Life, local: Local) -> Event {
         Event::Local {
             to,
             role,

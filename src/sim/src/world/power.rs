@@ -1,11 +1,14 @@
 //! Power, boots, process starts and ends, pauses.
 
+use super::devices::Sighting;
 use super::{Event, World};
-use crate::agent::Agent;
+use crate::agent::{Agent, Watch};
 use crate::bmc::{Power, Switch};
 use crate::clock::{MS, TrueTime};
 use crate::coordinator::Coordinator;
+use crate::disks::{StartMode, Watcher};
 use crate::kernel::Kernel;
+use crate::machine::Outage;
 use crate::net::Place;
 use crate::wire::{Context, Local, Role};
 use haft_engine::command::Probe;
@@ -33,19 +36,25 @@ impl World {
         machine.kernel = Kernel::default();
         machine.power = Power::Off;
         machine.bmc.off_since = Some(self.now);
+        machine.outage = Outage::Switched;
+        machine.dog_look = None;
+        machine.watcher = Watcher::idle();
         machine.frozen = false;
     }
 
     /// Power comes, under a new boot id.
+    /// Nothing comes of it while nothing feeds the machine.
     pub(crate) fn boot(&mut self, place: Place) {
+        let fed = self.park.is_fed(place, self.now);
         let machine = &mut self.machines[place];
-        if machine.power == Power::On {
+        if machine.power == Power::On || !fed {
             return;
         }
         machine.power = Power::On;
         machine.bmc.off_since = None;
         machine.boots += 1;
         machine.probed_clean = None;
+        machine.ended_clean = None;
         machine.thawed_at = None;
         machine.clock.reboot(self.now);
         machine.disk_hangs_until = 0;
@@ -72,14 +81,22 @@ impl World {
         }
         if machine.clock.local(self.now) >= fires {
             self.note(place, || "its watchdog resets it".to_owned());
-            self.dog_bites.push(place);
+            if self.machines[place].kernel.disks_fire() == Some(fires) {
+                self.sightings.push(Sighting::StarvedByDisks);
+            } else {
+                self.dog_bites.push(place);
+            }
             self.power_off(place);
             self.boot(place);
             return;
         }
         let boots = machine.boots;
-        if let Some(at) = machine.clock.when(fires) {
+        // One look at a time: it is moved on when it comes too early.
+        if let Some(at) = machine.clock.when(fires)
+            && machine.dog_look.is_none_or(|look| at < look)
+        {
             let delay = at.saturating_sub(self.now).max(1);
+            self.machines[place].dog_look = Some(self.now + delay);
             self.after(delay, Event::DogDue { to: place, boots });
         }
     }
@@ -119,6 +136,7 @@ impl World {
         let life = self.new_life();
         let known = self.coordinators();
         let timing = self.timing;
+        let disks = self.park.disks.len();
         let machine = &mut self.machines[place];
         let Some(disk) = machine.disk.take() else {
             return;
@@ -131,7 +149,7 @@ impl World {
             acts: &mut acts,
         };
         let node = machine.node;
-        let started = Coordinator::start(node, timing, known, disk, restart, &mut context);
+        let started = Coordinator::start(node, (timing, disks), known, disk, restart, &mut context);
         machine.coordinator.running = Some(started);
         machine.coordinator.life = life;
         self.note(place, || "haftd starts".to_owned());
@@ -148,9 +166,26 @@ impl World {
         let doors: Vec<_> = self.coordinators().into_iter().collect();
         let machine = &mut self.machines[place];
         let now = machine.clock.local(self.now);
-        let agent = Agent::start(machine.node, life, machine.boot(), timing, doors, now);
+        let watch = if self.park.disks.is_empty() {
+            Watch::Watched
+        } else {
+            Watch::Awaited
+        };
+        let agent = Agent::start(
+            machine.node,
+            life,
+            machine.boot(),
+            timing,
+            doors,
+            watch,
+            now,
+        );
         machine.agent.running = Some(agent);
         machine.agent.life = life;
+        machine.watcher = Watcher::idle();
+        if self.park.plan.start == StartMode::Clean {
+            self.begin_watching(place);
+        }
         self.note(place, || format!("haft-agent starts as {life:?}"));
         let probe = if self.rng.chance(self.oracle.unclean_probes()) {
             Probe::Unclean
