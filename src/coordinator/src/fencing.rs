@@ -29,6 +29,8 @@ pub use lane::DeviceLocks;
 struct Finding {
     verdict: Verdict,
     words: String,
+    /// What a `Confirmed` speaks of; absent where no device was asked.
+    observes: Option<Observes>,
 }
 
 impl Finding {
@@ -36,6 +38,7 @@ impl Finding {
         Self {
             verdict: Verdict::Unknown,
             words: words.into(),
+            observes: None,
         }
     }
 }
@@ -45,6 +48,7 @@ pub async fn execute(context: Arc<Context>, order: FenceRun) {
     let deadline = Instant::now() + order.deadline.since(boot_now());
     let mut verdict = Verdict::Confirmed;
     let mut words = Vec::new();
+    let mut observed = Vec::new();
     if order.devices.is_empty() {
         verdict = Verdict::Unknown;
         words.push("no fence device covers the node".to_owned());
@@ -55,11 +59,16 @@ pub async fn execute(context: Arc<Context>, order: FenceRun) {
     for device in &order.devices {
         let finding = one_device(&context, &order, device, deadline).await;
         words.push(format!("{device}: {}", finding.words));
+        observed.extend(finding.observes);
         verdict = weaker(verdict, finding.verdict);
         // A machine with one supply left dark still runs, so every device is switched on that can be.
         if verdict != Verdict::Confirmed && order.action == FenceAction::Off {
             break;
         }
+    }
+    if verdict == Verdict::Confirmed && !proves(order.action, &observed) {
+        verdict = Verdict::Unknown;
+        words.push("none of these devices stops the machine".to_owned());
     }
     let detail = words.join("; ");
     tracing::info!(order = %order.order, attempt = order.attempt, ?verdict, detail, "fence try is over");
@@ -70,6 +79,15 @@ pub async fn execute(context: Arc<Context>, order: FenceRun) {
         detail,
     };
     context.tell_leader(input).await;
+}
+
+/// Whether success of devices that observe these is what the action asks for. An edit meanwhile may have left only
+/// such as close ports: the machine runs on behind them.
+fn proves(action: FenceAction, observed: &[Observes]) -> bool {
+    match action {
+        FenceAction::On => true,
+        FenceAction::Off => observed.iter().any(|one| one.stops_the_machine()),
+    }
 }
 
 /// Every device of a level must confirm; unknown is weaker than refused, because it must not be taken for an answer.
@@ -163,7 +181,7 @@ async fn one_device(
                 StatusFirst::Yes => adopt_off(&mut turn.turn, &off).await,
                 StatusFirst::No => confirm_off(&mut turn.turn, &off).await,
             };
-            off_finding(answer)
+            off_finding(answer, spec.observes)
         }
         FenceAction::On => {
             let call = Call {
@@ -172,7 +190,7 @@ async fn one_device(
                 parameters: &parameters,
                 deadline,
             };
-            on_finding(run(&mut turn.turn, &call).await.outcome)
+            on_finding(run(&mut turn.turn, &call).await.outcome, spec.observes)
         }
     }
 }
@@ -187,31 +205,29 @@ fn host_argument(spec: &FenceDeviceSpec) -> Option<&str> {
     }
 }
 
-fn off_finding(answer: OffVerdict) -> Finding {
+fn off_finding(answer: OffVerdict, observes: Observes) -> Finding {
+    let found = |verdict, words| Finding {
+        verdict,
+        words,
+        observes: Some(observes),
+    };
     match answer {
-        OffVerdict::Confirmed { evidence } => Finding {
-            verdict: Verdict::Confirmed,
-            words: evidence,
-        },
-        OffVerdict::Refused { reason } => Finding {
-            verdict: Verdict::Refused,
-            words: reason,
-        },
+        OffVerdict::Confirmed { evidence } => found(Verdict::Confirmed, evidence),
+        OffVerdict::Refused { reason } => found(Verdict::Refused, reason),
         OffVerdict::Unknown { reason } => Finding::unknown(reason),
     }
 }
 
-fn on_finding(outcome: Outcome) -> Finding {
+fn on_finding(outcome: Outcome, observes: Observes) -> Finding {
+    let found = |verdict, words| Finding {
+        verdict,
+        words,
+        observes: Some(observes),
+    };
     match outcome {
-        Outcome::Done => Finding {
-            verdict: Verdict::Confirmed,
-            words: "power on".to_owned(),
-        },
+        Outcome::Done => found(Verdict::Confirmed, "on".to_owned()),
         Outcome::On | Outcome::Off => Finding::unknown("the agent answered a question instead"),
-        Outcome::Failed { reason, .. } => Finding {
-            verdict: Verdict::Refused,
-            words: reason,
-        },
+        Outcome::Failed { reason, .. } => found(Verdict::Refused, reason),
         Outcome::TimedOut => Finding::unknown("no answer before the deadline"),
         Outcome::NotRunnable { why } => Finding::unknown(why),
     }
@@ -274,6 +290,16 @@ mod tests {
     use super::*;
     use haft_fence_protocol::caller::AgentDirs;
     use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn closed_ports_alone_are_no_proof_of_off() {
+        use Observes::{Poison, Power, Storage};
+        assert!(!proves(FenceAction::Off, &[]));
+        assert!(!proves(FenceAction::Off, &[Storage, Storage]));
+        assert!(proves(FenceAction::Off, &[Storage, Power]));
+        assert!(proves(FenceAction::Off, &[Poison]));
+        assert!(proves(FenceAction::On, &[Storage]));
+    }
 
     #[test]
     fn a_device_that_observes_poison_is_never_proven_by_status_whatever_its_agent_is_called() {

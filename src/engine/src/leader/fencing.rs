@@ -27,7 +27,7 @@ use crate::ids::{Incarnation, NodeId, OrderId, RequestId};
 use crate::levels::awaits_unfencing;
 use crate::spec::AfterFence;
 use crate::state::{ClusterState, FenceOrder, Node, OrderPhase, Session};
-use levels::{Purpose, first_level, level_at, next_level, same_level};
+use levels::{Purpose, first_level, level_at, next_level, same_level, serves};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -175,8 +175,10 @@ impl Fencing {
             self.runs.insert(order.id, Run { attempt, deadline });
             wake.at(deadline + ANSWER_GRACE);
             let fresh = attempt == 1 && order.attempts == 1;
-            // Gone if it was edited away since the attempt was planned: then nothing is called and nothing proven.
-            let level = level_at(view.state, order.node, level);
+            // Gone, or of no use any more, if it was edited since the attempt was planned: then nothing is called
+            // and nothing proven.
+            let level = level_at(view.state, order.node, level)
+                .filter(|level| serves(view.state, level, Purpose::of(order)));
             let delay = match (order.action, &level) {
                 (FenceAction::Off, Some(level)) => level.delay,
                 (FenceAction::Off, None) | (FenceAction::On, _) => Duration::ZERO,

@@ -68,25 +68,25 @@ pub(in crate::leader) fn devices_at(
     level_at(state, node, number).map_or_else(Vec::new, |level| level.devices)
 }
 
-/// Levels that serve `purpose`: one without a device that stops the machine isolates nobody, and a pill's device
+/// Whether a level is of use: one without a device that stops the machine isolates nobody, and a pill's device
 /// cannot switch on.
-fn able(state: &ClusterState, node: NodeId, purpose: Purpose) -> impl Iterator<Item = u8> {
+pub(super) fn serves(state: &ClusterState, level: &Level, purpose: Purpose) -> bool {
     let poisons = |name: &DeviceName| {
         let device = state.devices.get(name);
         device.is_some_and(|device| device.spec.observes == Observes::Poison)
     };
+    let isolates = level.number != UNFENCING && level.isolates(&state.devices);
+    match purpose {
+        Purpose::Unfence => level.number == UNFENCING,
+        Purpose::Isolate => isolates,
+        Purpose::PowerOn => isolates && !level.devices.iter().any(poisons),
+    }
+}
+
+fn able(state: &ClusterState, node: NodeId, purpose: Purpose) -> impl Iterator<Item = u8> {
     all(state, node)
         .into_iter()
-        .filter(move |level| {
-            let opens = level.number == UNFENCING;
-            match purpose {
-                Purpose::Unfence => opens,
-                Purpose::Isolate => !opens && level.isolates(&state.devices),
-                Purpose::PowerOn => {
-                    !opens && level.isolates(&state.devices) && !level.devices.iter().any(poisons)
-                }
-            }
-        })
+        .filter(move |level| serves(state, level, purpose))
         .map(|level| level.number)
 }
 
