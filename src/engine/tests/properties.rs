@@ -193,6 +193,13 @@ fn sound(state: &ClusterState) -> Result<(), TestCaseError> {
         .filter_map(|id| state.live_incarnation(*id))
         .collect();
     prop_assert!(lives.len() <= state.nodes.len());
+    let mut ordered = BTreeSet::new();
+    for order in state.orders.values().filter(|one| one.phase.is_open()) {
+        prop_assert!(
+            ordered.insert(order.node),
+            "two orders open against one node"
+        );
+    }
     standing(state)
 }
 
@@ -355,6 +362,7 @@ fn every_planted_bug_of_apply_breaks_a_property() {
                         };
                         let outcomes = apply(&mut state, LogIndex(index), &entry);
                         judge(&before, &state, &command, &outcomes[0]).is_err()
+                            || sound(&state).is_err()
                     })
             },
         )
@@ -365,6 +373,7 @@ fn every_planted_bug_of_apply_breaks_a_property() {
         Bug::UnknownAsOff,
         Bug::SpecEditLoosensIsolation,
         Bug::LeaderWordForMajority,
+        Bug::PowerOnBesideOff,
     ] {
         let mut runner = TestRunner::deterministic();
         plant::set(Some(bug));

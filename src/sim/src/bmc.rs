@@ -30,6 +30,8 @@ pub(crate) enum Mood {
     Stuck,
     /// Does what it is told; while the machine is on it says on and off in turn.
     Flaps,
+    /// Does what it is told; when all is off it says off and on in turn.
+    Wavers,
     /// Every answer comes so late that the try is over.
     Slow(TrueTime),
     /// Acts a moment later than it acknowledges, and calls that moment off already. Together with the supplies'
@@ -147,6 +149,7 @@ impl Mood {
             | Mood::NeverAcknowledges
             | Mood::Stuck
             | Mood::Flaps
+            | Mood::Wavers
             | Mood::PendingAsOff(_)
             | Mood::LiesOff => true,
         }
@@ -192,6 +195,10 @@ impl Mood {
             Mood::Stuck => says(so, None),
             Mood::Flaps => match (so, seen.turn.is_multiple_of(2)) {
                 (Said::On, true) => says(Said::Off, None),
+                (said, _) => says(said, Some(OFF_TAKES)),
+            },
+            Mood::Wavers => match (so, seen.turn.is_multiple_of(2)) {
+                (Said::Off, true) => says(Said::On, None),
                 (said, _) => says(said, Some(OFF_TAKES)),
             },
             Mood::Slow(late) => Answer {

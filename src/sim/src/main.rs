@@ -78,7 +78,7 @@ fn write_sweep(out: &mut impl Write, sum: &Sweep, seconds: f64) -> io::Result<()
     let counts = sum.counts;
     writeln!(
         out,
-        "{} entries, {} grants, {} sessions expired, {} reopened, {} fences confirmed, {} verdicts unproven, {} machines vouched for by a human, {} ordered on, {} drills, {} overlaps excused (clocks stood still)",
+        "{} entries, {} grants, {} sessions expired, {} reopened, {} fences confirmed, {} verdicts unproven, {} machines vouched for by a human, {} ordered on, {} drills, {} orders held for quorum, {} nodes quarantined, {} overlaps excused (clocks stood still)",
         counts.entries,
         counts.grants,
         counts.expired,
@@ -88,13 +88,15 @@ fn write_sweep(out: &mut impl Write, sum: &Sweep, seconds: f64) -> io::Result<()
         counts.vouched,
         counts.ordered_on,
         counts.drills,
+        counts.held,
+        counts.quarantined,
         counts.exempted
     )?;
     for (fault, struck) in &sum.struck {
         let name = format!("{fault:?}");
         writeln!(
             out,
-            "  {name:<18} {:>8}, {:>8} while something was granted",
+            "  {name:<26} {:>8}, {:>8} while something was granted",
             struck.times, struck.while_granted
         )?;
     }

@@ -16,7 +16,7 @@ use crate::machine::Machine;
 use crate::net::Place;
 use crate::wire::Life;
 use haft_engine::apply::{Outcome, apply};
-use haft_engine::command::{Command, Entry, FenceAction, FenceCause};
+use haft_engine::command::{Command, Entry, FenceAction, FenceCause, HoldReason};
 use haft_engine::ids::{BootId, Incarnation, LogIndex, NodeId, ResourceId, Token};
 use haft_engine::keeper::Operation;
 use haft_engine::spec::{Isolation, ResourceSpec};
@@ -124,6 +124,10 @@ pub struct Counts {
     pub vouched: u64,
     /// Orders to power on.
     pub ordered_on: u64,
+    /// Orders held because fewer live voters than quorum would be left.
+    pub held: u64,
+    /// Times that a node was put into quarantine.
+    pub quarantined: u64,
     /// Orders of administrators to power a live node off.
     pub drills: u64,
     /// Overlaps excused (clocks that stood still).
@@ -230,11 +234,13 @@ impl Oracle {
         let targets = unknown_opens_nothing::held_by_targets(&self.state, &unproven);
         let fenced = unknown_opens_nothing::fenced(&self.state);
         let open = one_order::open(&self.state);
+        let quarantined = self.quarantined();
         let did = apply(&mut self.state, LogIndex(index), entry);
         let same = equal_states::check_entry(now, index, (entry, &did), (entry, outcomes));
         self.report(same);
         let opened = unknown_opens_nothing::check(now, &self.state, &targets, &fenced);
         self.report(opened);
+        self.counts.quarantined += self.quarantined().saturating_sub(quarantined);
         let ordered = one_order::check(now, &self.state, &open);
         self.report(ordered);
         self.judge_commands(now, machines, entry, &did);
@@ -252,6 +258,11 @@ impl Oracle {
             }
         }
         self.history.insert(index, (entry.clone(), did));
+    }
+
+    fn quarantined(&self) -> u64 {
+        let nodes = self.state.nodes.values();
+        nodes.filter(|node| node.quarantined).count() as u64
     }
 
     fn holdings(&self) -> Vec<(ResourceId, Holding)> {
@@ -307,6 +318,9 @@ impl Oracle {
                             self.after_agent(now, machine);
                         }
                     }
+                }
+                (Command::FenceHeld { reason, .. }, _) if *reason == HoldReason::Quorum => {
+                    self.counts.held += 1;
                 }
                 (Command::ConfirmOff { .. }, Outcome::Done) => self.counts.vouched += 1,
                 (Command::FenceIntent { action, cause, .. }, Outcome::Ordered(_)) => {

@@ -49,6 +49,8 @@ impl Tool {
 pub(crate) enum Topology {
     /// A BMC.
     Bmc,
+    /// One PDU with both supplies, on the feed of the machines themselves.
+    Pdu,
     /// A BMC, then one PDU with both supplies.
     BmcThenPdu,
     /// A BMC, then a pair of PDUs, then pills.
@@ -70,18 +72,19 @@ impl Topology {
     fn deal(rng: &mut Rng, bias: Bias) -> Topology {
         let rich = match bias {
             Bias::Fencing | Bias::Mixed => 800,
-            Bias::Sessions | Bias::Guards | Bias::Voters => 250,
+            Bias::Sessions | Bias::Guards | Bias::Voters => 150,
         };
         if !rng.chance(rich) {
             return Topology::Bmc;
         }
-        match rng.below(11) {
+        match rng.below(14) {
+            11 | 12 => Topology::Pdu,
             0 => Topology::BmcThenPdu,
             1 | 2 => Topology::ThreeLevels,
             3..=5 => Topology::Pills,
             6 => Topology::BmcWithPills,
             7 | 8 => Topology::BmcWithPdu,
-            9 => Topology::PairThenBmc,
+            9 | 10 => Topology::PairThenBmc,
             _ => Topology::PillsThenPair,
         }
     }
@@ -91,6 +94,7 @@ impl Topology {
         let pair = vec![Tool::Pdu(0), Tool::Pdu(1)];
         match self {
             Topology::Bmc => vec![vec![Tool::Bmc]],
+            Topology::Pdu => vec![vec![Tool::Pdu(0)]],
             Topology::BmcThenPdu => vec![vec![Tool::Bmc], vec![Tool::Pdu(0)]],
             Topology::ThreeLevels => vec![vec![Tool::Bmc], pair, vec![Tool::Disks]],
             Topology::Pills => vec![vec![Tool::Disks]],

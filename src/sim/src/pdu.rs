@@ -54,7 +54,7 @@ impl Pdu {
         let mut outlet = || Outlet {
             relay: Power::On,
             stuck: false,
-            hold_up: rng.range(15 * MS, HOLD_UP_MAX),
+            hold_up: rng.range(20 * MS, HOLD_UP_MAX),
             off_since: None,
             pending_off: false,
             newest: 0,

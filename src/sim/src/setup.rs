@@ -56,8 +56,8 @@ impl Shape {
     pub(crate) fn deal(rng: &mut Rng) -> Shape {
         let timing = match rng.below(20) {
             // The only preset with room for a watchdog.
-            0..=3 => Timing::RELAXED,
-            4 | 5 => Timing::NORMAL,
+            0..=4 => Timing::RELAXED,
+            5 | 6 => Timing::NORMAL,
             _ => Timing::FAST,
         };
         let bias = match rng.below(10) {

@@ -54,6 +54,8 @@ impl Sweep {
         sum.vouched += one.vouched;
         sum.ordered_on += one.ordered_on;
         sum.drills += one.drills;
+        sum.held += one.held;
+        sum.quarantined += one.quarantined;
         sum.exempted += one.exempted;
         if let Some(violation) = report.violation {
             self.failure = Some((report.seed, violation));

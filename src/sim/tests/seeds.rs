@@ -28,6 +28,11 @@ fn the_first_seeds_keep_every_promise_and_meet_every_fault_while_something_is_gr
     assert!(counts.reopened > 0, "{counts:?}");
     assert!(counts.confirmed > SLICE, "{counts:?}");
     assert!(counts.unproven > 0, "{counts:?}");
+    assert!(counts.vouched > 0, "{counts:?}");
+    assert!(counts.ordered_on > 0, "{counts:?}");
+    assert!(counts.drills > 0, "{counts:?}");
+    assert!(counts.held > 0, "{counts:?}");
+    assert!(counts.quarantined > 0, "{counts:?}");
 }
 
 #[test]

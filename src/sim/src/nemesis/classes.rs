@@ -74,7 +74,7 @@ pub enum Fault {
     PduOutletStuck,
     /// A PDU calls a pending outlet off.
     PduPendingAsOff,
-    /// A PDU says on and off in turn.
+    /// A PDU says on and off in turn when its outlets are off.
     PduFlaps,
     /// A PDU's answers come after the deadline.
     PduSlow,
@@ -232,10 +232,9 @@ pub enum Bias {
 }
 
 impl Bias {
-    /// How often the dice fall on `fault`; nought for what is struck from a hook, or only seen.
-    pub(super) fn weight(self, fault: Fault) -> u64 {
+    fn favoured(self) -> &'static [Fault] {
         use Fault as F;
-        let favoured: &[Fault] = match self {
+        match self {
             Bias::Mixed => &[],
             Bias::Sessions => &[
                 F::CoordinatorCrash,
@@ -285,7 +284,13 @@ impl Bias {
                 F::Partition,
                 F::DiskStall,
             ],
-        };
+        }
+    }
+
+    /// How often the dice fall on `fault`; nought for what is struck from a hook, or only seen.
+    pub(super) fn weight(self, fault: Fault) -> u64 {
+        use Fault as F;
+        let favoured = self.favoured();
         let times = favoured.iter().filter(|one| **one == fault).count() as u64;
         let usual = match fault {
             F::WritePause

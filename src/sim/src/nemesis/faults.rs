@@ -53,17 +53,6 @@ impl Nemesis {
             | Fault::Storm
             | Fault::Flapping => self.inflict_on_net(world, fault, place, span),
             Fault::WallJump => jump_wall(world, place),
-            Fault::BmcRefuses
-            | Fault::BmcSilent
-            | Fault::BmcIgnorant
-            | Fault::BmcOffLate
-            | Fault::BmcActsLate
-            | Fault::BmcOnForEver
-            | Fault::BmcNeverAcknowledges
-            | Fault::BmcStuck
-            | Fault::BmcFlaps
-            | Fault::BmcSlow
-            | Fault::BmcLies => devices::lie(world, place, fault, span, long),
             Fault::SwitchLoss => {
                 cut_management(world, place, span);
                 self.inflict_on_net(world, Fault::Isolation, place, span)
