@@ -83,7 +83,7 @@ fn request(world: &mut World) -> RequestId {
 }
 
 fn choose(world: &mut World) -> Option<Command> {
-    match world.rng.below(22) {
+    match world.rng.below(23) {
         0..=3 => move_one(world),
         4..=8 => edit(world),
         9 | 10 => schedule(world),
@@ -92,6 +92,7 @@ fn choose(world: &mut World) -> Option<Command> {
         13 => fence(world, FenceAction::On),
         14 | 15 => confirm_off(world),
         16 => edit_device(world),
+        17 => edit_topology(world),
         _ => rogue_grant(world),
     }
 }
@@ -238,6 +239,19 @@ fn edit_device(world: &mut World) -> Option<Command> {
     let request = request(world);
     Some(Command::Put {
         object: ObjectSpec::Device(name, spec),
+        expected: None,
+        request,
+    })
+}
+
+/// The last level comes first; also in the middle of an order.
+fn edit_topology(world: &mut World) -> Option<Command> {
+    let (name, topology) = world.oracle.state().topologies.iter().next()?;
+    let (name, mut spec) = (name.clone(), topology.spec.clone());
+    spec.levels.rotate_right(1);
+    let request = request(world);
+    Some(Command::Put {
+        object: ObjectSpec::Topology(name, spec),
         expected: None,
         request,
     })

@@ -11,7 +11,7 @@ use crate::pdu::Pdu;
 use crate::rng::Rng;
 use haft_engine::clock::Timing;
 use haft_engine::ids::{DeviceName, NodeName};
-use haft_engine::spec::{Domains, FenceDeviceSpec, Observes};
+use haft_engine::spec::{Domains, FenceDeviceSpec, FenceLevel, FenceTopologySpec, Observes};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -106,10 +106,20 @@ impl Topology {
     }
 }
 
+/// How the administrator has written the levels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Written {
+    /// Each device says its own level and delay.
+    ByDevices,
+    /// A FenceTopology says them; the devices all say level 1.
+    ByTopology,
+}
+
 /// What the seed deals beside the topology.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Plan {
     pub(crate) topology: Topology,
+    pub(crate) written: Written,
     /// Shared disks, if there are any: 1 or 3.
     pub(crate) disks: usize,
     pub(crate) start: StartMode,
@@ -128,6 +138,10 @@ impl Plan {
         let usual = Duration::max(timing.ttl * 2, Duration::from_millis(1_000));
         Plan {
             topology: Topology::deal(rng, bias),
+            written: match rng.below(3) {
+                0 => Written::ByTopology,
+                _ => Written::ByDevices,
+            },
             disks: if rng.chance(650) { 3 } else { 1 },
             start: if rng.chance(500) {
                 StartMode::Always
@@ -230,14 +244,36 @@ impl Park {
         for (level, tools) in (1..).zip(self.plan.topology.levels()) {
             for (at, tool) in tools.into_iter().enumerate() {
                 let mut spec = self.spec(tool, nodes);
-                spec.level = level;
-                if at == 0 {
-                    spec.delay = self.plan.delay;
+                match self.plan.written {
+                    Written::ByTopology => {}
+                    Written::ByDevices => {
+                        spec.level = level;
+                        if at == 0 {
+                            spec.delay = self.plan.delay;
+                        }
+                    }
                 }
                 specs.push((tool.name(), spec));
             }
         }
         specs
+    }
+
+    /// The levels as one object for all nodes, if they are written so.
+    pub(crate) fn topology(&self, nodes: &[NodeName]) -> Option<FenceTopologySpec> {
+        let levels = self.plan.topology.levels().into_iter();
+        let levels = levels.map(|tools| FenceLevel {
+            devices: tools.into_iter().map(Tool::name).collect(),
+            timeout: None,
+            delay: self.plan.delay,
+        });
+        match self.plan.written {
+            Written::ByDevices => None,
+            Written::ByTopology => Some(FenceTopologySpec {
+                nodes: nodes.iter().cloned().collect(),
+                levels: levels.collect(),
+            }),
+        }
     }
 
     fn spec(&self, tool: Tool, nodes: &[NodeName]) -> FenceDeviceSpec {

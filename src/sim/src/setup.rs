@@ -16,7 +16,9 @@ use crate::world::{Event, World};
 use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::{Timing, lengthened};
 use haft_engine::command::{Command, Entry, HeartbeatKey, NodeRole, Registration, VoterSets};
-use haft_engine::ids::{ClusterId, Epoch, LogIndex, NodeId, NodeName, RequestId, ResourceId};
+use haft_engine::ids::{
+    ClusterId, Epoch, LogIndex, NodeId, NodeName, RequestId, ResourceId, TopologyName,
+};
 use haft_engine::spec::{AfterFence, Isolation, NodeSpec, ObjectSpec, ResourceSpec};
 use haft_engine::state::ClusterState;
 use std::collections::BTreeSet;
@@ -181,6 +183,9 @@ fn form(shape: &Shape, park: &Park, rng: &mut Rng) -> (ClusterState, VoterSets) 
     let names: Vec<NodeName> = (0..shape.machines()).map(name).collect();
     for (device, spec) in park.specs(&names) {
         day.put(ObjectSpec::Device(device, spec));
+    }
+    if let Some(spec) = park.topology(&names) {
+        day.put(ObjectSpec::Topology(TopologyName::from("all"), spec));
     }
     for node in names {
         let spec = NodeSpec {

@@ -129,8 +129,12 @@ impl Coordinator {
             self.finish(context, id, Verdict::Unknown, "there is no such device");
             return;
         };
+        let before_all = match task.at {
+            0 => task.run.delay,
+            _ => Duration::ZERO,
+        };
         let delay = match task.run.action {
-            FenceAction::Off => device.spec.delay,
+            FenceAction::Off => before_all + device.spec.delay,
             FenceAction::On => Duration::ZERO,
         };
         task.tool = tool;
