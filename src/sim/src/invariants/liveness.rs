@@ -2,7 +2,8 @@
 //! can run does, on exactly the machine that the log says; deletions end, and orders close.
 //!
 //! Seen to fail with: ForgetSealAcrossRestart (nobody can state an age any more), and before their fixes
-//! with two closings in one entry and with a fence attempt whose executor was gone.
+//! with two closings in one entry, with a fence attempt whose executor was gone, and with a power on of a node that
+//! runs, which no device of its levels could carry out.
 //! A resource cannot run if every node is quarantined, cordoned or in standby.
 
 use super::Violation;

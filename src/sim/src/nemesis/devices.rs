@@ -2,8 +2,8 @@
 //!
 //! What a device may not do here is what no rule can bear: report off for good while the machine is on with nobody of its
 //! level to prove it wrong; call an outlet off for one read before it opens, so that the next, within the supply's
-//! hold-up, is the second (seed 654 had that before this was ruled out; three reads would bear it); hide a pill on every disk that a machine reads; feed another machine than the
-//! administrator wrote. The checks for that are here, so that a sweep without violations shows what holds within
+//! hold-up, is the second (seen, before it was ruled out here; three reads would bear it); hide a pill
+//! on every disk that a machine reads; feed another machine than the administrator wrote. The checks for that are here, so that a sweep without violations shows what holds within
 //! these limits and no more.
 
 use super::{Fault, Undo, unit};
