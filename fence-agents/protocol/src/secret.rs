@@ -36,13 +36,17 @@ impl Drop for Secret {
 /// Replaces every occurrence of the secrets in `text` by `[secret]`.
 ///
 /// Agents of other makers echo what they were given. Secrets shorter than three bytes are left
-/// alone: replacing every `a` would only tell the reader what the password is.
+/// alone: replacing every `a` would only tell the reader what the password is. A secret that contains
+/// another is taken out first, or the rest of it would stay.
 pub fn redact<'a>(text: &str, secrets: impl IntoIterator<Item = &'a Secret>) -> String {
+    let mut secrets: Vec<&Secret> = secrets
+        .into_iter()
+        .filter(|secret| secret.0.len() >= 3)
+        .collect();
+    secrets.sort_by_key(|secret| std::cmp::Reverse(secret.0.len()));
     let mut clean = text.to_owned();
     for secret in secrets {
-        if secret.0.len() >= 3 {
-            clean = clean.replace(&secret.0, "[secret]");
-        }
+        clean = clean.replace(&secret.0, "[secret]");
     }
     clean
 }
@@ -57,6 +61,15 @@ mod tests {
         assert_eq!(
             redact("login hunter2 failed (hunter2)", [&secret]),
             "login [secret] failed ([secret])"
+        );
+    }
+
+    #[test]
+    fn nothing_is_left_of_a_secret_that_contains_another() {
+        let secrets = ["hunter", "hunter2-of-the-bmc"].map(|text| Secret::new(text.to_owned()));
+        assert_eq!(
+            redact("hunter2-of-the-bmc, hunter", &secrets),
+            "[secret], [secret]"
         );
     }
 
