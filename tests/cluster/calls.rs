@@ -56,8 +56,8 @@ impl Decoder for Raw {
 
 /// A method of the public API.
 #[derive(Clone, Debug)]
-struct Method {
-    path: String,
+pub(crate) struct Method {
+    pub(crate) path: String,
     streams: Streams,
 }
 
@@ -69,7 +69,7 @@ enum Streams {
 }
 
 /// Every method that the proto files name, so that a new one is tested from its first day.
-fn methods() -> Vec<Method> {
+pub(crate) fn methods() -> Vec<Method> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../proto/haft/v1");
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -134,7 +134,11 @@ async fn call(channel: &Channel, method: &Method, body: Vec<u8>) -> Result<Vec<u
     }
 }
 
-async fn answered(channel: &Channel, method: &Method, body: Vec<u8>) -> Result<Vec<u8>, Status> {
+pub(crate) async fn answered(
+    channel: &Channel,
+    method: &Method,
+    body: Vec<u8>,
+) -> Result<Vec<u8>, Status> {
     let what = format!("{} with {} bytes", method.path, body.len());
     tokio::time::timeout(PATIENCE, call(channel, method, body))
         .await
@@ -160,7 +164,7 @@ fn pem(cluster: &Coordinators, key: &str) -> String {
     lines.fold(String::new(), |pem, line| pem + line.trim() + "\n")
 }
 
-fn credentials(cluster: &Coordinators) -> Credentials {
+pub(crate) fn credentials(cluster: &Coordinators) -> Credentials {
     Credentials {
         ca_pem: pem(cluster, "ca"),
         certificate_pem: pem(cluster, "certificate"),
@@ -175,7 +179,7 @@ fn objects(cluster: &Coordinators) -> Vec<serde_json::Value> {
         .to_vec()
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 mod calls;
+mod canary;
 mod devices;
 mod hostile;
 mod unfencing;

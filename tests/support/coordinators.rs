@@ -5,6 +5,7 @@
 
 use crate::built::executable;
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -19,6 +20,8 @@ pub struct Coordinators {
     pub folder: tempfile::TempDir,
     network: u16,
     running: Vec<(String, Child)>,
+    /// `HAFT_LOG` of what is started from now on; the programs' own default without.
+    pub log_filter: Option<&'static str>,
 }
 
 impl Coordinators {
@@ -33,6 +36,7 @@ impl Coordinators {
             folder,
             network,
             running: Vec::new(),
+            log_filter: None,
         };
         for node in ["n1", "n2", "n3"] {
             let text = cluster.config_text(node);
@@ -116,7 +120,11 @@ impl Coordinators {
             .append(true)
             .open(self.log(node))
             .unwrap();
-        let child = Command::new(executable("haft-coordinator", "haftd"))
+        let mut haftd = Command::new(executable("haft-coordinator", "haftd"));
+        if let Some(filter) = self.log_filter {
+            haftd.env("HAFT_LOG", filter);
+        }
+        let child = haftd
             .arg("--config")
             .arg(self.config(node))
             .args(["--node", node])
@@ -243,6 +251,7 @@ impl Coordinators {
             let output = self.ctl(&["cluster", "token", "create", "--node", node]);
             if output.status.success() {
                 fs::write(&path, &output.stdout).unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
                 return path;
             }
             assert!(

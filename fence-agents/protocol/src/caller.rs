@@ -20,7 +20,7 @@ pub mod turn;
 
 pub use find::{AgentDirs, AgentPath, FindAgentError};
 pub use metadata::{Metadata, MetadataError, OnIsUnfencing, RunsOn, read_metadata};
-pub use outcome::{Exit, Outcome, Report};
+pub use outcome::{Exit, Outcome, Report, interpret};
 pub use parameters::{HostArgument, Parameter, ParameterError, Parameters};
 pub use patience::{Patience, run_patiently};
 pub use plugs::{Plugs, PlugsError, read_plugs};

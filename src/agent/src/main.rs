@@ -25,6 +25,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    haft_config::memory_image::forbid();
     let arguments = Arguments::parse();
     let outcome = start(arguments.log)
         .map_err(RunError::System)

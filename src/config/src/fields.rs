@@ -10,6 +10,10 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+/// Most problems told of one file: a file of another kind has one at each of its thousands of lines, nobody reads
+/// them, and each costs a walk to its line.
+const PROBLEMS_MAX: usize = 100;
+
 /// Collects problems while trees are read.
 pub(crate) struct Reader<'a> {
     source: Source<'a>,
@@ -56,10 +60,26 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// Notes a problem.
+    /// Notes a problem; beyond [`PROBLEMS_MAX`] only that there are more.
     pub(crate) fn refuse(&mut self, at: At, reason: impl Into<String>, fix: impl Into<String>) {
+        if self.is_full() {
+            return;
+        }
+        if self.found.len() + 1 == PROBLEMS_MAX {
+            let problem = self.source.problem(
+                at,
+                "more is wrong with this file than is told here".to_owned(),
+                "correct what is told and check again; is it the file that you meant?".to_owned(),
+            );
+            self.found.push(problem);
+            return;
+        }
         let problem = self.source.problem(at, reason.into(), fix.into());
         self.found.push(problem);
+    }
+
+    fn is_full(&self) -> bool {
+        self.found.len() >= PROBLEMS_MAX
     }
 
     /// The source that is read.
@@ -92,6 +112,9 @@ impl<'a> Reader<'a> {
         for (key, _) in fields.entries {
             if known.contains(&key.text.as_str()) {
                 continue;
+            }
+            if self.is_full() {
+                break;
             }
             let fix = match nearest(&key.text, known.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
@@ -130,11 +153,14 @@ impl<'a> Reader<'a> {
         example: &str,
     ) -> Option<&'t Tree> {
         let value = fields.get(name);
+        if value.is_some() || self.is_full() {
+            return value;
+        }
         // A key that was meant to be this one has been refused already.
         let misspelt = fields
             .entries()
             .any(|(key, _)| key.text != name && nearest(&key.text, [name]).is_some());
-        if value.is_none() && !misspelt {
+        if !misspelt {
             self.refuse(
                 fields.place(name),
                 format!("{what} needs `{name}`"),

@@ -8,6 +8,7 @@ pub mod config;
 mod fields;
 pub mod identity;
 pub mod manifest;
+pub mod memory_image;
 mod names;
 pub mod problem;
 pub mod timing;

@@ -80,7 +80,7 @@ impl Source<'_> {
         let excerpt = usize::try_from(at.line.saturating_sub(1))
             .ok()
             .filter(|_| at.line > 0)
-            .and_then(|index| self.text.lines().nth(index))
+            .and_then(|index| line_of(self.text, index))
             .map(masked)
             .unwrap_or_default();
         Problem {
@@ -93,6 +93,17 @@ impl Source<'_> {
             fix,
         }
     }
+}
+
+/// A line as YAML counts them (YAML 1.2.2, section 5.4): a carriage return alone breaks a line, too.
+fn line_of(text: &str, index: usize) -> Option<&str> {
+    let mut rest = text;
+    for _ in 0..index {
+        let at = rest.find(['\n', '\r'])?;
+        let width = if rest[at..].starts_with("\r\n") { 2 } else { 1 };
+        rest = &rest[at + width..];
+    }
+    rest.split(['\n', '\r']).next()
 }
 
 /// Parses every document of a text; empty documents are left out.
@@ -134,9 +145,16 @@ pub(crate) fn parse(source: Source<'_>) -> Result<Vec<Tree>, Problems> {
 const HIDDEN: [&str; 5] = ["password", "passwd", "secret", "token", "key"];
 
 /// The line with the values of secret-looking keys starred out, each character by one star so that columns
-/// stay. Paths are shown: they name where a secret is.
+/// stay. Paths are shown: they name where a secret is. What would steer a terminal is not shown as it is.
 fn masked(line: &str) -> String {
-    let mut out: Vec<char> = line.chars().collect();
+    let shown = |c: char| {
+        if c.is_control() && c != '\t' {
+            char::REPLACEMENT_CHARACTER
+        } else {
+            c
+        }
+    };
+    let mut out: Vec<char> = line.chars().map(shown).collect();
     for word in HIDDEN {
         let wanted: Vec<char> = word.chars().collect();
         for at in 0..out.len() {
@@ -336,10 +354,35 @@ mod tests {
                 "secretFiles: { password: /etc/x }",
             ),
             ("monkey: business", "monkey: business"),
+            ("a: \u{1b}[31m", "a: \u{fffd}[31m"),
             ("password", "password"),
         ];
         for (line, shown) in rows {
             assert_eq!(masked(line), shown);
+        }
+    }
+
+    #[test]
+    fn a_problem_shows_the_line_that_yaml_counts() {
+        // A carriage return alone breaks a line in YAML (found by fuzzing).
+        for breaks in ["\n", "\r", "\r\n"] {
+            let text = ["a: 1", "", "b: 2", "c: [3", ""].join(breaks);
+            let source = Source {
+                file: "f",
+                text: &text,
+            };
+            let shown = |line| {
+                let at = At {
+                    line,
+                    column: 1,
+                    width: 1,
+                };
+                source.problem(at, String::new(), String::new()).excerpt
+            };
+            assert_eq!(
+                [1, 2, 3, 4, 5, 6].map(shown),
+                ["a: 1", "", "b: 2", "c: [3", "", ""]
+            );
         }
     }
 }

@@ -44,6 +44,7 @@ enum Verb {
     reason = "the command line's own output"
 )]
 fn main() -> ExitCode {
+    haft_config::memory_image::forbid();
     let arguments = Arguments::parse();
     if let Some(Verb::Check { file }) = arguments.verb {
         return match Config::load(&file) {

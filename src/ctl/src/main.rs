@@ -18,6 +18,7 @@ use failure::{Exit, Failure};
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    haft_config::memory_image::forbid();
     let mut cli = cli::Cli::parse();
     cli.global.fill_from_environment();
     let runtime = match tokio::runtime::Builder::new_current_thread()

@@ -66,8 +66,8 @@ impl fmt::Display for Exit {
     }
 }
 
-/// Weighs exit and words of an action that ended by itself.
-pub(crate) fn interpret(action: Action, exit: Exit, stdout: &str, stderr: &str) -> Outcome {
+/// Weighs exit and words of an action that ended by itself. The words may be anything.
+pub fn interpret(action: Action, exit: Exit, stdout: &str, stderr: &str) -> Outcome {
     let failed = |reason: String| Outcome::Failed { exit, reason };
     if let Some(other) = another_verb(action, stdout) {
         return failed(format!(

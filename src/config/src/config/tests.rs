@@ -158,3 +158,15 @@ fn an_sbd_section_with_disks_alone_starts_clean_and_waits_as_long_as_the_fields_
     assert_eq!(sbd.start, SbdStart::Clean);
     assert_eq!(sbd.io_timeout, DEFAULT_SBD_IO_TIMEOUT);
 }
+
+#[test]
+fn a_file_of_another_kind_is_refused_with_a_hundred_problems_and_not_with_all() {
+    // Told one by one, twenty thousand problems took a minute (found by fuzzing).
+    let strange: String = (0..20_000).map(|n| format!("k{n}: 1\n")).collect();
+    let problems = Config::parse("haft.yaml", &strange).unwrap_err();
+    assert_eq!(problems.list().len(), 100);
+    assert!(problems.to_string().contains("more is wrong"), "{problems}");
+    let same = "apiVersion: haft/v1\nkind: VirtualIP\nmetadata: { name: n }\nspec: { address: 10.0.0.1, interface: e }\n---\n";
+    let problems = crate::manifest::parse("m.yaml", &same.repeat(900)).unwrap_err();
+    assert_eq!(problems.list().len(), 100);
+}
