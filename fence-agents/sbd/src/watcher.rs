@@ -17,9 +17,10 @@
 //! after T sees it, and this machine obeys. A read that began before T vouches for at most
 //! `stale_after` from its beginning, and the watchdog fires at most its period after the last petting.
 //! A pet that was decided just before that end may be carried out late, by one period at most, or the
-//! watchdog has fired meanwhile; and it lasts one period. So a node that obeys no pill is reset by
-//! T + `stale_after` + 2 · period, and the driver must not arm a watchdog with a longer period than
-//! [`Watcher::watchdog_max`], which keeps that sum within `msgwait`.
+//! watchdog has fired meanwhile; and it lasts one period. The hardware may be late, too: a timer that runs
+//! slow by a tenth, whole ticks, the reset itself. So a node that obeys no pill is reset within `stale_after`,
+//! two periods, a tenth of one and a second from T on, and the driver must not arm a watchdog with a longer
+//! period than [`Watcher::watchdog_max`], which keeps that sum within `msgwait`.
 
 use std::time::Duration;
 
@@ -28,6 +29,9 @@ use crate::majority::{DiskCount, DiskIndex};
 use crate::volume::{Clearing, Sighting};
 
 mod disk_watch;
+
+/// A tick of a timer that counts whole seconds, and the reset itself; as isolation `watchdog` allows for them.
+const RESET_SLACK: Duration = Duration::from_secs(1);
 
 use disk_watch::DiskWatch;
 
@@ -336,12 +340,15 @@ impl Watcher {
         Some(spare(timeouts)?.min(loop_pause(timeouts) + self.config.io))
     }
 
-    /// Longest period that the watchdog may be armed with: the header's, cut to what lets a late pet end
-    /// within `msgwait` all the same. `None` before the first header was seen.
+    /// Longest period that the watchdog may be armed with: the header's, cut to what lets a late pet and a slow
+    /// timer end within `msgwait` all the same. `None` before the first header was seen.
     pub fn watchdog_max(&self) -> Option<Duration> {
         let timeouts = self.timeouts?;
-        let left = Duration::from_secs(timeouts.msgwait.into()).saturating_sub(self.stale_after()?);
-        Some(Duration::from_secs(timeouts.watchdog.into()).min(left / 2))
+        let left = Duration::from_secs(timeouts.msgwait.into())
+            .saturating_sub(self.stale_after()?)
+            .saturating_sub(RESET_SLACK);
+        // Two periods and a tenth of one.
+        Some(Duration::from_secs(timeouts.watchdog.into()).min(left * 10 / 21))
     }
 
     /// Whether this life may begin.
