@@ -46,7 +46,7 @@ fn what_cannot_switch_off_is_refused_when_it_is_applied() {
         ("fence_sbd", "", "reads no power state"),
         // Fabric agents: they close a port, and the machine behind it runs on.
         ("fence_brocade", "", "reads no power state"),
-        ("fence_scsi", "", "reads no power state"),
+        ("fence_scsi", "", "has to be run on the node"),
     ] {
         let refused = apply(&cluster, &device("d", agent, "n1", more));
         let told = stderr(&refused);

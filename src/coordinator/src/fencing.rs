@@ -225,11 +225,18 @@ fn on_finding(outcome: Outcome, observes: Observes) -> Finding {
         observes: Some(observes),
     };
     match outcome {
-        Outcome::Done => found(Verdict::Confirmed, "on".to_owned()),
+        Outcome::Done => found(Verdict::Confirmed, opened(observes).to_owned()),
         Outcome::On | Outcome::Off => Finding::unknown("the agent answered a question instead"),
         Outcome::Failed { reason, .. } => found(Verdict::Refused, reason),
         Outcome::TimedOut => Finding::unknown("no answer before the deadline"),
         Outcome::NotRunnable { why } => Finding::unknown(why),
+    }
+}
+
+fn opened(observes: Observes) -> &'static str {
+    match observes {
+        Observes::Power | Observes::Poison => "power on",
+        Observes::Storage => "port open",
     }
 }
 
