@@ -39,8 +39,9 @@ pub enum TransferError {
 }
 
 impl Consensus {
-    /// Hands leadership to a live voter that holds the whole log, within an election timeout or until
-    /// `deadline`, whichever is later: a transfer that has begun cannot be called off.
+    /// Hands leadership to a live voter once it holds the whole log, which is waited for until `deadline`; then
+    /// within an election timeout or until `deadline`, whichever is later: a transfer that has begun cannot be
+    /// called off.
     ///
     /// # Errors
     /// See [`TransferError`]; after `Stuck` the process should end.
@@ -49,10 +50,11 @@ impl Consensus {
         target: PeerId,
         deadline: impl Into<Instant>,
     ) -> Result<(), TransferError> {
+        let deadline = deadline.into();
+        self.caught_up(target, deadline).await?;
         self.sight().leads().ok_or(TransferError::NotLeader)?;
-        self.check_target(target)?;
         let timings = self.sight().timings;
-        let deadline = deadline.into().max(Instant::now() + timings.election_max);
+        let deadline = deadline.max(Instant::now() + timings.election_max);
         self.sight().handing_over.store(true, Ordering::SeqCst);
         if self
             .raft()
@@ -78,6 +80,33 @@ impl Consensus {
         }
     }
 
+    /// A leader that writes is always a little ahead: the target is given the time to follow.
+    async fn caught_up(&self, target: PeerId, deadline: Instant) -> Result<(), TransferError> {
+        let mut metrics = self.raft().metrics();
+        loop {
+            self.sight().leads().ok_or(TransferError::NotLeader)?;
+            self.check_target(target)?;
+            if self.has_whole_log(target) {
+                return Ok(());
+            }
+            if !matches!(timeout_at(deadline, metrics.changed()).await, Ok(Ok(()))) {
+                let reason = "its log is behind";
+                return Err(TransferError::Unfit { target, reason });
+            }
+        }
+    }
+
+    fn has_whole_log(&self, target: PeerId) -> bool {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        let matched = metrics
+            .replication
+            .as_ref()
+            .and_then(|all| all.get(&target.0).cloned().flatten())
+            .map(|matched| position(&matched).index);
+        matched >= metrics.last_log_index
+    }
+
     fn check_target(&self, target: PeerId) -> Result<(), TransferError> {
         let unfit = |reason| Err(TransferError::Unfit { target, reason });
         let metrics = self.raft().metrics();
@@ -99,14 +128,6 @@ impl Consensus {
             .is_some_and(|acked| acked.elapsed() < self.sight().timings.heartbeat * 3);
         if !heard {
             return unfit("it does not answer");
-        }
-        let matched = metrics
-            .replication
-            .as_ref()
-            .and_then(|all| all.get(&target.0).cloned().flatten())
-            .map(|matched| position(&matched).index);
-        if matched < metrics.last_log_index {
-            return unfit("its log is behind");
         }
         Ok(())
     }

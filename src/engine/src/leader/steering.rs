@@ -1,9 +1,9 @@
 //! Leadership away from owners (R9), so that one crash does not lose both the owner and the leader.
 //!
-//! The one exception to quiet: an order to power off this leader's own machine is better executed by another,
-//! so leadership is offered away before the first attempt.
+//! The one exception to quiet: an order to power off this leader's own machine is better executed by another, so
+//! leadership is offered away before the first attempt, to one voter after the other, whatever they own.
 //!
-//! Only while everything is quiet, only to a live voter whose node owns nothing, at most once a minute.
+//! Else only while everything is quiet, only to a live voter whose node owns nothing, at most once a minute.
 //! Whether that voter is up to date is Raft's knowledge: it is told by `Leader::set_peers`, and the driver
 //! refuses a transfer to one that lags.
 
@@ -13,7 +13,7 @@ use crate::ids::NodeId;
 use crate::state::{ClusterState, Ownership, Session};
 use std::time::Duration;
 
-/// Least time between two transfers (R9).
+/// Least time between two transfers in quiet (R9).
 const TRANSFER_PAUSE: Duration = Duration::from_secs(60);
 
 /// Time a new leader waits first, so that sessions and orders have shown themselves.
@@ -28,10 +28,14 @@ pub(super) enum Aim {
     OwnMachine,
 }
 
-/// When leadership was last handed on.
+/// When leadership was last offered, and to whom.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Steering {
+    /// In quiet.
     last: Option<Moment>,
+    /// Because of an order against the own machine. Counted apart: an offer in quiet may have come to nothing, and
+    /// the order cannot wait for a minute.
+    escape: Option<(Moment, NodeId)>,
 }
 
 impl Steering {
@@ -43,24 +47,45 @@ impl Steering {
         outputs: &mut Vec<Output>,
         wake: &mut Wake,
     ) {
-        let wanted = match aim {
-            Aim::OwnMachine => true,
-            Aim::Elsewhere => owns(view.state, view.own) && is_quiet(view),
-        };
-        if !wanted {
+        match aim {
+            Aim::OwnMachine => self.escape(view, outputs, wake),
+            Aim::Elsewhere => self.withdraw(view, outputs, wake),
+        }
+    }
+
+    fn withdraw(&mut self, view: &View<'_>, outputs: &mut Vec<Output>, wake: &mut Wake) {
+        if !owns(view.state, view.own) || !is_quiet(view) {
             return;
         }
-        let ready = match (self.last, aim) {
-            (Some(last), _) => last + TRANSFER_PAUSE,
-            (None, Aim::Elsewhere) => view.started + SETTLE,
-            (None, Aim::OwnMachine) => view.started,
+        let ready = match self.last {
+            Some(last) => last + TRANSFER_PAUSE,
+            None => view.started + SETTLE,
         };
         if view.now < ready {
             wake.at(ready);
             return;
         }
-        if let Some(target) = target(view) {
+        let target = candidates(view).find(|id| !owns(view.state, *id));
+        if let Some(target) = target {
             self.last = Some(view.now);
+            outputs.push(Output::TransferTo(target));
+        }
+    }
+
+    /// Offers again once an offer should have shown, and to somebody else if there is somebody.
+    fn escape(&mut self, view: &View<'_>, outputs: &mut Vec<Output>, wake: &mut Wake) {
+        if let Some((at, _)) = self.escape {
+            let ready = at + view.timing.election_max;
+            if view.now < ready {
+                wake.at(ready);
+                return;
+            }
+        }
+        let tried = self.escape.map(|(_, id)| id);
+        let best = candidates(view).min_by_key(|id| (tried == Some(*id), owns(view.state, *id)));
+        if let Some(target) = best {
+            self.escape = Some((view.now, target));
+            wake.at(view.now + view.timing.election_max);
             outputs.push(Output::TransferTo(target));
         }
     }
@@ -97,18 +122,13 @@ fn is_quiet(view: &View<'_>) -> bool {
     sessions && resources && orders && view.state.membership.sets.len() == 1
 }
 
-/// A live voter whose node owns nothing.
-fn target(view: &View<'_>) -> Option<NodeId> {
-    view.state
-        .membership
-        .all()
-        .into_iter()
-        .filter(|id| *id != view.own && !owns(view.state, *id))
-        .find(|id| {
-            let beats = matches!(
-                view.state.nodes.get(id).map(|node| node.session),
-                Some(Session::Open { .. })
-            ) && !view.is_suspect(*id);
-            beats && view.peers.is_none_or(|live| live.contains(id))
-        })
+/// Live voters but this one.
+fn candidates<'a>(view: &'a View<'_>) -> impl Iterator<Item = NodeId> + 'a {
+    view.state.membership.all().into_iter().filter(|id| {
+        let beats = matches!(
+            view.state.nodes.get(id).map(|node| node.session),
+            Some(Session::Open { .. })
+        ) && !view.is_suspect(*id);
+        *id != view.own && beats && view.peers.is_none_or(|live| live.contains(id))
+    })
 }

@@ -509,11 +509,11 @@ impl World {
     }
 
     pub(crate) fn transfer(&self) -> String {
-        match self.transfers.as_slice() {
-            [] => "none".to_owned(),
-            [only] => format!("to {}", self.name(*only)),
-            many => format!("{} times", many.len()),
+        if self.transfers.is_empty() {
+            return "none".to_owned();
         }
+        let names: Vec<String> = self.transfers.iter().map(|id| self.name(*id)).collect();
+        format!("to {}", names.join(" "))
     }
 
     pub(crate) fn node(&self, name: &str) -> Result<&Node, String> {
