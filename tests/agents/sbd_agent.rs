@@ -4,7 +4,6 @@
 //! watchdog a timer that takes notes. The real ones are for virtual machines alone.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -24,8 +23,9 @@ use haft_tests::sbd_lab::SbdLab;
 use tokio::sync::mpsc;
 
 use crate::sbd::{admin_done, until, until_listed};
+use crate::sbd_watch::send;
 
-/// With the layout below it leaves 2 s of watchdog.
+/// With the layout below it leaves 1 s of watchdog.
 const IO: Duration = Duration::from_millis(1500);
 
 #[derive(Clone, Debug, Default)]
@@ -128,18 +128,6 @@ impl Node {
 fn lay_out(disks: &[&Path]) {
     let times = ["-1", "2", "-2", "1", "-3", "1", "-4", "7"];
     admin_done("create", disks, &times);
-}
-
-/// Sends by the field's tool, which then waits for its msgwait.
-fn send(disks: &[&Path], message: &str) -> Child {
-    let mut sbd = Command::new("sbd");
-    for disk in disks {
-        sbd.arg("-d").arg(disk);
-    }
-    sbd.args(["message", "a", message])
-        .stdout(Stdio::null())
-        .spawn()
-        .unwrap()
 }
 
 #[test]

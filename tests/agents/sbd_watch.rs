@@ -170,7 +170,7 @@ fn watched(node: &Node) -> bool {
 }
 
 /// Sends by the field's tool and does not wait for its msgwait.
-fn send(disks: &[&Path], message: &str) -> std::process::Child {
+pub(crate) fn send(disks: &[&Path], message: &str) -> std::process::Child {
     let mut sbd = Process::new("sbd");
     for disk in disks {
         sbd.arg("-d").arg(disk);

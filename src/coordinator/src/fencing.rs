@@ -10,6 +10,7 @@ use crate::secret_file::read_secret;
 use haft_engine::command::{FenceAction, Verdict};
 use haft_engine::ids::DeviceName;
 use haft_engine::leader::{FenceRun, Input, StatusFirst};
+use haft_engine::levels::proves;
 use haft_engine::spec::{FenceDeviceSpec, HostArgument, Observes};
 use haft_engine::state::OrderPhase;
 use haft_fence_protocol::caller::{
@@ -79,15 +80,6 @@ pub async fn execute(context: Arc<Context>, order: FenceRun) {
         detail,
     };
     context.tell_leader(input).await;
-}
-
-/// Whether success of devices that observe these is what the action asks for. An edit meanwhile may have left only
-/// such as close ports: the machine runs on behind them.
-fn proves(action: FenceAction, observed: &[Observes]) -> bool {
-    match action {
-        FenceAction::On => true,
-        FenceAction::Off => observed.iter().any(|one| one.stops_the_machine()),
-    }
 }
 
 /// Every device of a level must confirm; unknown is weaker than refused, because it must not be taken for an answer.
@@ -297,16 +289,6 @@ mod tests {
     use super::*;
     use haft_fence_protocol::caller::AgentDirs;
     use std::os::unix::fs::PermissionsExt as _;
-
-    #[test]
-    fn closed_ports_alone_are_no_proof_of_off() {
-        use Observes::{Poison, Power, Storage};
-        assert!(!proves(FenceAction::Off, &[]));
-        assert!(!proves(FenceAction::Off, &[Storage, Storage]));
-        assert!(proves(FenceAction::Off, &[Storage, Power]));
-        assert!(proves(FenceAction::Off, &[Poison]));
-        assert!(proves(FenceAction::On, &[Storage]));
-    }
 
     #[test]
     fn a_device_that_observes_poison_is_never_proven_by_status_whatever_its_agent_is_called() {
