@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use haft_api::client::dial;
+use haft_api::client::{Credentials, dial};
 use haft_api::pb::v1;
 use haft_api::pb::v1::virtual_ip_service_client::VirtualIpServiceClient;
 use haft_tests::built::executable;
@@ -373,8 +373,24 @@ impl Story {
             succeeded(&self.ctl(words));
         }
         assert!(found(TRACER, &self.said), "haftctl tells the tracer");
+        // Only who leads reads objects out, and leadership may move at any moment: everybody is asked, again and
+        // again, until somebody told the tracer.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut told = false;
+        while !told {
+            assert!(Instant::now() < deadline, "the API tells the tracer");
+            for node in ["n1", "n2", "n3"] {
+                let answers = self.answers(node);
+                told |= found(TRACER, &answers);
+                self.said.extend(answers);
+            }
+        }
+    }
+
+    /// What a coordinator answers to every method that reads.
+    fn answers(&self, node: &str) -> Vec<u8> {
         let mut answers = Vec::new();
-        let api = format!("{}:7400", self.cluster.host("n1"));
+        let api = format!("{}:7400", self.cluster.host(node));
         let credentials = credentials(&self.cluster);
         runtime().block_on(async {
             let channel = dial(&api, &credentials).await.unwrap();
@@ -393,8 +409,7 @@ impl Story {
                 }
             }
         });
-        assert!(found(TRACER, &answers), "the API tells the tracer");
-        self.said.extend(answers);
+        answers
     }
 
     fn logs(&self) -> String {
@@ -429,28 +444,26 @@ impl Story {
         for node in ["n1", "n2", "n3"] {
             self.cluster.start(node);
         }
+        let credentials = credentials(&self.cluster);
+        let deadline = Instant::now() + Duration::from_secs(300);
+        let mut written = 0;
+        // Who loses the lead in the midst of it refuses the rest, which the next one then gets.
+        while written < ENTRIES {
+            assert!(Instant::now() < deadline, "only {written} entries written");
+            let leader = self.leader();
+            let api = format!("{}:7400", self.cluster.host(&leader));
+            written += runtime().block_on(fill(&api, &credentials, ENTRIES - written));
+        }
+    }
+
+    fn leader(&self) -> String {
         let status = self.cluster.wait_for("a leader", |status| {
             status["quorum"] == true
                 && status["leader"]
                     .as_str()
                     .is_some_and(|name| !name.is_empty())
         });
-        let leader = status["leader"].as_str().unwrap().to_owned();
-        let api = format!("{}:7400", self.cluster.host(&leader));
-        let credentials = credentials(&self.cluster);
-        runtime().block_on(async {
-            let channel = dial(&api, &credentials).await.unwrap();
-            for first in (0..ENTRIES).step_by(usize::try_from(ABREAST).unwrap()) {
-                let calls = (first..first + ABREAST).map(|number| {
-                    let mut client = VirtualIpServiceClient::new(channel.clone());
-                    async move { client.apply_virtual_ip(address(number)).await.map(drop) }
-                });
-                let tasks: Vec<_> = calls.map(|call| tokio::spawn(call)).collect();
-                for task in tasks {
-                    task.await.unwrap().unwrap();
-                }
-            }
-        });
+        status["leader"].as_str().unwrap().to_owned()
     }
 
     /// No file of the cluster holds a secret but its own, which nobody else may read.
@@ -484,6 +497,32 @@ impl Drop for EndAtDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::SeqCst);
     }
+}
+
+/// Writes so many entries through one coordinator, and ends early where it refuses one. Returns how many it took.
+async fn fill(api: &str, credentials: &Credentials, wanted: u32) -> u32 {
+    let Ok(channel) = dial(api, credentials).await else {
+        return 0;
+    };
+    let mut written = 0;
+    while written < wanted {
+        let calls = (written..written + ABREAST).map(|number| {
+            let mut client = VirtualIpServiceClient::new(channel.clone());
+            async move { client.apply_virtual_ip(address(number)).await.is_ok() }
+        });
+        let tasks: Vec<_> = calls.map(|call| tokio::spawn(call)).collect();
+        let mut refused = false;
+        for task in tasks {
+            match task.await.unwrap() {
+                true => written += 1,
+                false => refused = true,
+            }
+        }
+        if refused {
+            break;
+        }
+    }
+    written
 }
 
 /// One more version of an object.
