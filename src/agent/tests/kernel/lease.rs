@@ -309,6 +309,30 @@ fn nothing_is_held_before_the_shared_disks_vouch_and_the_watchdog_is_disarmed_la
 }
 
 #[test]
+fn beside_a_leftover_the_watchdog_stays_armed_at_the_end() {
+    let wire = Wire::new();
+    let (vouch, _admitted) = Vouch::none();
+    let (notices, _heard) = mpsc::channel(8);
+    let acts = Arc::new(Mutex::new(Vec::new()));
+    let kennel = Kennel::with_disks(Box::new(Toy(Arc::clone(&acts))), vouch.clone(), notices);
+    beside_a_lease_with(&wire, Timing::NORMAL, kennel, |world, _| {
+        world.admit();
+        vouch.set_longest(Duration::from_secs(4));
+        vouch.set_until(boot_now() + Duration::from_secs(3_600));
+        eventually("it is petted", || acts.lock().unwrap().contains(&"pet"));
+        wire.owner.run(|| {
+            let mut addresses = Addresses::open().unwrap();
+            let link = addresses.link("own0").unwrap().unwrap();
+            addresses
+                .put(VIP4, link.index, Duration::from_secs(600))
+                .unwrap();
+        });
+    });
+    // Without it no pill would reach what is left, and the wait for one would prove nothing.
+    assert!(!acts.lock().unwrap().contains(&"disarm"));
+}
+
+#[test]
 fn an_owner_cut_off_goes_silent_before_it_releases() {
     let wire = Wire::new();
     let probe = client(&wire);
