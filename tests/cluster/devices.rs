@@ -326,6 +326,60 @@ fn a_device_that_was_given_to_another_machine_meanwhile_is_not_called() {
     assert!(!journal.contains("bmc off"), "{journal}");
 }
 
+/// A strip of outlets: notes what it switches off in `$0.off`, and is at it until `$0.go` is there.
+const STRIP: &str = r#"#!/bin/sh
+words=$(cat)
+plug=$(echo "$words" | sed -n 's/^plug=//p')
+case $words in
+*action=metadata*)
+    echo '<resource-agent name="fence_strip" shortdesc="strip"><parameters><parameter name="plug"/></parameters>'
+    echo '<actions><action name="on"/><action name="off"/><action name="status"/><action name="monitor"/></actions>'
+    echo '</resource-agent>'
+    ;;
+*action=off*)
+    echo "outlet $plug" >>"$0.off"
+    turns=0
+    while [ ! -e "$0.go" ] && [ $turns -lt 600 ]; do turns=$((turns + 1)); sleep 0.1; done
+    ;;
+*action=status*) ! grep -qx "outlet $plug" "$0.off" 2>/dev/null || exit 2 ;;
+esac
+exit 0
+"#;
+
+#[test]
+fn an_order_that_waited_for_its_device_calls_it_only_for_what_it_targets_then() {
+    let mut cluster = Coordinators::prepare();
+    cluster.form();
+    let agent = cluster.folder.path().join("fence_strip");
+    std::fs::write(&agent, STRIP).unwrap();
+    std::fs::set_permissions(&agent, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let beside = |ending: &str| agent.with_file_name(format!("fence_strip.{ending}"));
+    let strip = |targets: &str| {
+        let more = "  deadline: 60s\n";
+        device("strip", agent.to_str().unwrap(), "n2", more)
+            .replace("{ n2: \"\" }", &format!("{{ {targets} }}"))
+    };
+    succeeded(&apply(&cluster, &strip("n2: a, n3: b")));
+    succeeded(&cluster.ctl(&["fence", "n2", "--force", "--reason", "a test"]));
+    let switched = || std::fs::read_to_string(beside("off")).unwrap_or_default();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !switched().contains("outlet a") {
+        assert!(Instant::now() < deadline, "n2 was not switched off");
+        std::thread::yield_now();
+    }
+    succeeded(&cluster.ctl(&["fence", "n3", "--force", "--reason", "a test"]));
+    order(&cluster, "n3", &|order| order["phase"] == "Running");
+    // Outlet b feeds another machine from now on, and the order against n3 still waits for the strip.
+    succeeded(&apply(&cluster, &strip("n2: a")));
+    std::fs::write(beside("go"), "").unwrap();
+    order(&cluster, "n3", &|order| {
+        let detail = order["detail"].as_str().unwrap_or_default();
+        detail.contains("the device no longer targets the node")
+            || detail.contains("no fence device covers the node")
+    });
+    assert!(!switched().contains("outlet b"), "{}", switched());
+}
+
 /// Waits until the newest order against the node is as wanted.
 fn order(
     cluster: &Coordinators,

@@ -1,18 +1,18 @@
 //! The fence executor: runs the agents of one committed try and reports what it proved.
 //!
-//! Re-checks the order and the target's life against the state just before every irreversible call, and
-//! kills its agents at the try's deadline (R5). What a verdict opens is decided by `haft_engine::apply`.
+//! Which device comes next, whether it may still be called and what all of them prove is decided by
+//! `haft_engine::attempt`, asked just before every irreversible call; the agents are killed at the try's deadline
+//! (R5). What a verdict opens is decided by `haft_engine::apply`.
 
 use crate::clock::boot_now;
 use crate::context::Context;
 use crate::secret_file::read_secret;
 
+use haft_engine::attempt::Attempt;
 use haft_engine::command::{FenceAction, Verdict};
 use haft_engine::ids::DeviceName;
 use haft_engine::leader::{FenceRun, Input, StatusFirst};
-use haft_engine::levels::proves;
 use haft_engine::spec::{FenceDeviceSpec, HostArgument, Observes};
-use haft_engine::state::OrderPhase;
 use haft_fence_protocol::caller::{
     AgentPath, Call, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters, adopt_off,
     confirm_off, run,
@@ -47,31 +47,19 @@ impl Finding {
 /// Runs one try and hands its verdict to the leader task.
 pub async fn execute(context: Arc<Context>, order: FenceRun) {
     let deadline = Instant::now() + order.deadline.since(boot_now());
-    let mut verdict = Verdict::Confirmed;
+    let mut attempt = Attempt::new(order);
     let mut words = Vec::new();
-    let mut observed = Vec::new();
-    if order.devices.is_empty() {
-        verdict = Verdict::Unknown;
-        words.push("no fence device covers the node".to_owned());
-    }
-    if !order.delay.is_zero() {
-        sleep_until((Instant::now() + order.delay).min(deadline)).await;
-    }
-    for device in &order.devices {
-        let finding = one_device(&context, &order, device, deadline).await;
+    while let Some(device) = attempt.device().cloned() {
+        let finding = one_device(&context, &attempt, &device, deadline).await;
         words.push(format!("{device}: {}", finding.words));
-        observed.extend(finding.observes);
-        verdict = weaker(verdict, finding.verdict);
-        // A machine with one supply left dark still runs, so every device is switched on that can be.
-        if verdict != Verdict::Confirmed && order.action == FenceAction::Off {
-            break;
-        }
+        attempt.found(finding.verdict, finding.observes);
     }
-    if verdict == Verdict::Confirmed && !proves(order.action, &observed) {
-        verdict = Verdict::Unknown;
-        words.push("none of these devices stops the machine".to_owned());
-    }
+    let verdict = attempt.verdict().unwrap_or_else(|why| {
+        words.push(why.to_string());
+        Verdict::Unknown
+    });
     let detail = words.join("; ");
+    let order = attempt.run();
     tracing::info!(order = %order.order, attempt = order.attempt, ?verdict, detail, "fence try is over");
     let input = Input::FenceAnswered {
         order: order.order,
@@ -82,15 +70,6 @@ pub async fn execute(context: Arc<Context>, order: FenceRun) {
     context.tell_leader(input).await;
 }
 
-/// Every device of a level must confirm; unknown is weaker than refused, because it must not be taken for an answer.
-fn weaker(left: Verdict, right: Verdict) -> Verdict {
-    match (left, right) {
-        (Verdict::Unknown, _) | (_, Verdict::Unknown) => Verdict::Unknown,
-        (Verdict::Refused, _) | (_, Verdict::Refused) => Verdict::Refused,
-        (Verdict::Confirmed, Verdict::Confirmed) => Verdict::Confirmed,
-    }
-}
-
 /// What proves this device's off: the agent's own word for it, unless the device observes no power at all.
 pub(crate) fn off_proof(observes: Observes, agent: &AgentPath) -> OffProof {
     match observes {
@@ -99,67 +78,42 @@ pub(crate) fn off_proof(observes: Observes, agent: &AgentPath) -> OffProof {
     }
 }
 
-/// Waits the device's delay before an off. The order is checked again afterwards, once the device is free.
-async fn wait_delay(
-    context: &Context,
-    action: FenceAction,
-    device: &DeviceName,
-    deadline: Instant,
-) {
-    let delay = match action {
-        FenceAction::On => return,
-        FenceAction::Off => {
-            let state = context.replica.state();
-            state.devices.get(device).map(|device| device.spec.delay)
-        }
-    };
-    if let Some(delay) = delay.filter(|delay| !delay.is_zero()) {
-        sleep_until((Instant::now() + delay).min(deadline)).await;
-    }
-}
-
 async fn one_device(
     context: &Context,
-    order: &FenceRun,
+    attempt: &Attempt,
     device: &DeviceName,
     deadline: Instant,
 ) -> Finding {
-    wait_delay(context, order.action, device, deadline).await;
-    let (spec, plug) = {
-        let state = context.replica.state();
-        let Some(configured) = state.devices.get(device) else {
-            return Finding::unknown("the device is no longer configured");
-        };
-        let Some(node) = state.nodes.get(&order.node) else {
-            return Finding::unknown("the node is no longer registered");
-        };
-        // An edit meanwhile may have given the device to another machine, which must not be switched off.
-        let Some(plug) = configured.spec.targets.get(&node.name).cloned() else {
-            return Finding::unknown("the device no longer targets the node");
-        };
-        let plug = if plug.is_empty() {
-            node.name.0.clone()
-        } else {
-            plug
-        };
-        (configured.spec.clone(), (node.name.0.clone(), plug))
+    let delay = attempt.delay(&context.replica.state());
+    if !delay.is_zero() {
+        sleep_until((Instant::now() + delay).min(deadline)).await;
+    }
+    let Ok(mut turn) = context.devices.of(device).for_order(deadline).await else {
+        return Finding::unknown("the device was busy until the deadline");
     };
+    // Only now: whatever was true before the waits may have changed in them.
+    let target = {
+        let state = context.replica.state();
+        if let Err(why) = attempt.may_call(&state, context.own) {
+            return Finding::unknown(why.to_string());
+        }
+        match attempt.target(&state) {
+            Ok(target) => target,
+            Err(why) => return Finding::unknown(why.to_string()),
+        }
+    };
+    let spec = &target.spec;
     let agent = match context.agents.find(&spec.agent) {
         Ok(agent) => agent,
         Err(error) => return Finding::unknown(error.to_string()),
     };
-    let mut of_call = vec![("nodename", plug.0.as_str())];
-    of_call.extend(host_argument(&spec).map(|name| (name, plug.1.as_str())));
-    let parameters = match secret_parameters(&spec, &of_call) {
+    let mut of_call = vec![("nodename", target.node.as_str())];
+    of_call.extend(host_argument(spec).map(|name| (name, target.plug.as_str())));
+    let parameters = match secret_parameters(spec, &of_call) {
         Ok(parameters) => parameters,
         Err(why) => return Finding::unknown(why),
     };
-    let Ok(mut turn) = context.devices.of(device).for_order(deadline).await else {
-        return Finding::unknown("the device was busy until the deadline");
-    };
-    if let Err(why) = still_ordered(context, order) {
-        return Finding::unknown(why);
-    }
+    let order = attempt.run();
     match order.action {
         FenceAction::Off => {
             let proof = off_proof(spec.observes, &agent);
@@ -229,34 +183,6 @@ fn opened(observes: Observes) -> &'static str {
     match observes {
         Observes::Power | Observes::Poison => "power on",
         Observes::Storage => "port open",
-    }
-}
-
-/// The order must still stand, this try must be ours, and the target must not have begun another life.
-fn still_ordered(context: &Context, run: &FenceRun) -> Result<(), String> {
-    let state = context.replica.state();
-    let order = state.orders.get(&run.order).ok_or("the order is gone")?;
-    match &order.phase {
-        OrderPhase::Running {
-            attempt, executor, ..
-        } if *attempt == run.attempt && *executor == context.own => {}
-        OrderPhase::Running { .. }
-        | OrderPhase::Intended
-        | OrderPhase::Held(_)
-        | OrderPhase::Waiting { .. }
-        | OrderPhase::Confirmed
-        | OrderPhase::Cancelled(_) => {
-            return Err("the order no longer asks for this try".to_owned());
-        }
-    }
-    let newer = state
-        .live_incarnation(run.node)
-        .filter(|life| *life > run.incarnation);
-    match (run.action, newer) {
-        (FenceAction::Off, Some(life)) => {
-            Err(format!("the node lives again as incarnation {life}"))
-        }
-        (FenceAction::Off, None) | (FenceAction::On, _) => Ok(()),
     }
 }
 

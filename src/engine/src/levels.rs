@@ -4,7 +4,6 @@
 //! `why` all ask here, so that they agree. Says nothing of whether a device works.
 
 use crate::apply::ATTEMPT_MAX;
-use crate::command::FenceAction;
 use crate::ids::{DeviceName, NodeName, TopologyName};
 use crate::spec::{FenceTopologySpec, Observes};
 use crate::state::{ClusterState, Device, Node, Session, Topology};
@@ -48,15 +47,6 @@ impl Level {
         self.timeout
             .unwrap_or(self.delay + one_by_one)
             .min(ATTEMPT_MAX)
-    }
-}
-
-/// Whether success of devices that observe these is what the action asks for. An edit meanwhile may have left only
-/// such as close ports: the machine runs on behind them.
-pub fn proves(action: FenceAction, observed: &[Observes]) -> bool {
-    match action {
-        FenceAction::On => true,
-        FenceAction::Off => observed.iter().any(|one| one.stops_the_machine()),
     }
 }
 
@@ -176,19 +166,4 @@ pub fn unused_for(state: &ClusterState, node: &NodeName) -> Vec<DeviceName> {
         })
         .map(|(name, _)| name.clone())
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn closed_ports_alone_are_no_proof_of_off() {
-        use Observes::{Poison, Power, Storage};
-        assert!(!proves(FenceAction::Off, &[]));
-        assert!(!proves(FenceAction::Off, &[Storage, Storage]));
-        assert!(proves(FenceAction::Off, &[Storage, Power]));
-        assert!(proves(FenceAction::Off, &[Poison]));
-        assert!(proves(FenceAction::On, &[Storage]));
-    }
 }

@@ -9,6 +9,7 @@
 //! - [`command`], [`state`], [`apply`]: the replicated state machine; nothing else changes ownership.
 //! - [`domains`]: advice on what a node shares with its fence devices.
 //! - [`levels`]: how a node is isolated: which fence devices, in which order.
+//! - [`attempt`]: one try at the devices of a level: which is called, and what all of them prove.
 //! - [`evidence`]: rule R3, what opens a resource that another incarnation held.
 //! - [`session`]: rule R2, from the coordinator's, the node's and the leader's side.
 //! - [`leader`]: what the leader proposes (sessions, placement, fencing), as one machine.
@@ -18,6 +19,7 @@
 
 pub mod apply;
 pub mod assignment;
+pub mod attempt;
 pub mod clock;
 pub mod command;
 pub mod domains;

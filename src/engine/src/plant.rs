@@ -32,7 +32,7 @@ pub enum Bug {
     PetWithoutLease,
     /// A release is said although the removal has not succeeded (R7).
     ReleaseUnproven,
-    /// One device of a level has confirmed, and that is taken for all of them (R5; in the driver's executor).
+    /// One device of a level has confirmed, and that is taken for all of them (R5).
     OneDeviceForLevel,
     /// A pill that was written and read back is taken for off before msgwait has passed (R5; in the executor).
     PillBeforeMsgwait,
@@ -42,11 +42,13 @@ pub enum Bug {
     OneOffRead,
     /// A node is ordered on while the order to power it off is open (R5).
     PowerOnBesideOff,
+    /// The executor does not look again whether its order still stands before it switches a machine off (R5).
+    CallStaleOrder,
 }
 
 impl Bug {
     /// Every bug, for suites that go through all of them.
-    pub const ALL: [Bug; 18] = [
+    pub const ALL: [Bug; 19] = [
         Bug::SkipEvidenceCheck,
         Bug::CountLeaseFromReceipt,
         Bug::UnknownAsOff,
@@ -65,6 +67,7 @@ impl Bug {
         Bug::AdoptedPillCounts,
         Bug::OneOffRead,
         Bug::PowerOnBesideOff,
+        Bug::CallStaleOrder,
     ];
 }
 

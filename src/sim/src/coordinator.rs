@@ -13,10 +13,10 @@ use haft_engine::ids::{Incarnation, LogIndex, NodeId};
 use haft_engine::leader::Input;
 use haft_engine::session::responder::{Responder, Restart};
 use haft_engine::state::ClusterState;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-mod fence;
+pub(crate) mod fence;
 mod lead;
 
 use lead::Lead;
@@ -36,6 +36,8 @@ pub(crate) struct Coordinator {
     /// Term and blank record of an election just won; the machine starts once that is applied.
     elected: Option<(u64, u64)>,
     lead: Option<Lead>,
+    /// Tries that it carries out; they go on when it leads no more, as haftd's do.
+    tasks: BTreeMap<u64, fence::Task>,
     flushing: Option<u64>,
     last_loop: Moment,
     /// Shared disks that the device of pills is configured with.
@@ -72,6 +74,7 @@ impl Coordinator {
             responder,
             elected: None,
             lead: None,
+            tasks: BTreeMap::new(),
             flushing: None,
             last_loop: now,
             disks,
@@ -95,11 +98,9 @@ impl Coordinator {
 
     /// When it wants to be woken.
     pub(crate) fn next_wake(&self) -> Moment {
-        let raft = self.raft.next_wake();
-        match &self.lead {
-            Some(lead) => raft.min(lead.next_wake()),
-            None => raft,
-        }
+        let tasks = self.tasks.values().map(|task| task.next);
+        let lead = self.lead.as_ref().map(|lead| lead.next_wake());
+        tasks.chain(lead).fold(self.raft.next_wake(), Moment::min)
     }
 
     /// The loop goes on after a pause; called once the sockets are drained.
@@ -119,6 +120,7 @@ impl Coordinator {
                     self.raft.on_tick(now, context.rng);
                 }
                 self.wake_lead(context);
+                self.wake_tasks(context);
             }
             Local::Flushed { index, term } => {
                 self.flushing = None;

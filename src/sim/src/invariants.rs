@@ -12,6 +12,7 @@ pub(crate) mod liveness;
 pub(crate) mod one_order;
 pub(crate) mod one_owner;
 pub(crate) mod one_worker;
+pub(crate) mod order_stands;
 pub(crate) mod rising_tokens;
 pub(crate) mod session_end;
 pub(crate) mod unknown_opens_nothing;

@@ -3,10 +3,12 @@
 //! ```text
 //! haft-sim run --seeds 5000 [--from N]
 //! haft-sim replay --seed N [--trace | --messages]
-//! haft-sim planted [--seeds N] [--at-least N]   (built with --features planted-bugs)
+//! haft-sim planted [--bug NAME] [--seeds N] [--at-least N]   (built with --features planted-bugs)
 //! ```
 //! Exit 0 if every promise held (for `planted`: if every bug was caught), 1 if not, 2 for bad usage.
 
+#[cfg(feature = "planted-bugs")]
+use haft_engine::plant::Bug;
 use haft_sim::run::run;
 use haft_sim::sweep::{Sweep, replay_command, sweep};
 use haft_sim::trace::Detail;
@@ -32,7 +34,7 @@ fn main() -> ExitCode {
 fn usage(out: &mut impl Write) -> io::Result<ExitCode> {
     writeln!(
         out,
-        "usage: haft-sim run [--seeds N] [--from N] | replay --seed N [--trace|--messages] | planted [--seeds N]"
+        "usage: haft-sim run [--seeds N] [--from N] | replay --seed N [--trace|--messages] | planted [--bug NAME] [--seeds N]"
     )?;
     Ok(ExitCode::from(2))
 }
@@ -152,18 +154,32 @@ fn planted(out: &mut impl Write, _arguments: &[String]) -> io::Result<ExitCode> 
     Ok(ExitCode::from(2))
 }
 
+/// The bug that `--bug` names, or all of them.
+#[cfg(feature = "planted-bugs")]
+fn chosen(arguments: &[String]) -> Vec<Bug> {
+    let at = arguments.iter().position(|argument| argument == "--bug");
+    let name = at.map(|at| arguments.get(at + 1).map_or("", String::as_str));
+    let named = |bug: &Bug| name.is_none_or(|name| format!("{bug:?}") == name);
+    Bug::ALL.into_iter().filter(named).collect()
+}
+
 #[cfg(feature = "planted-bugs")]
 fn planted(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode> {
     use haft_sim::invariants::Violation;
     let seeds = number(arguments, "--seeds", SEEDS);
     let at_least = number(arguments, "--at-least", 100).min(seeds);
     let mut missed = 0;
+    let bugs = chosen(arguments);
+    if bugs.is_empty() {
+        writeln!(out, "there is no such bug; there are {:?}", Bug::ALL)?;
+        return Ok(ExitCode::from(2));
+    }
     writeln!(
         out,
         "{:<25} {:<21} {:>5}   {:<21} {:>5} {:>6}   broken in so many of the seeds tried",
         "bug", "first caught by", "seed", "safety invariant", "seed", "tried"
     )?;
-    for catch in haft_sim::sweep::planted(at_least..seeds) {
+    for catch in haft_sim::sweep::planted(&bugs, at_least..seeds) {
         let cell = |found: &Option<(u64, Violation)>| match found {
             Some((seed, violation)) => (violation.invariant, seed.to_string()),
             None => ("NOT CAUGHT", "-".to_owned()),

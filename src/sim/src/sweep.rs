@@ -111,10 +111,10 @@ pub struct Catch {
 /// Plants each bug in turn and runs the default seeds, `seeds.start` of them at least, until a safety
 /// invariant catches it, and `seeds.end` at most.
 #[cfg(feature = "planted-bugs")]
-pub fn planted(seeds: Range<u64>) -> Vec<Catch> {
-    use haft_engine::plant::{self, Bug};
+pub fn planted(bugs: &[haft_engine::plant::Bug], seeds: Range<u64>) -> Vec<Catch> {
+    use haft_engine::plant;
     let mut catches = Vec::new();
-    for bug in Bug::ALL {
+    for &bug in bugs {
         plant::set(Some(bug));
         let mut catch = Catch {
             bug,

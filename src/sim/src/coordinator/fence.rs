@@ -2,19 +2,19 @@
 //!
 //! Power is `off`, then two off reads in a row, and status first when it adopts (R5). A pill is written and read
 //! back on a majority of the disks, waited out, and looked at once more; who adopts begins again. Each device's
-//! delay passes first. Re-checks the order and the target's incarnation just before each irreversible call and gives
-//! up at the try's deadline. The plants here are in decisions that haftd's driver and the agents take, not the engine.
+//! delay passes first. Which device comes next, whether it may still be called and what all of them prove is asked of
+//! `haft_engine::attempt`, as haftd does. Gives up at the try's deadline. The plants here are in what the agents decide.
 
 use super::Coordinator;
 use crate::bmc::{Ask, Said};
 use crate::disks::{DiskTimes, majority};
 use crate::park::Tool;
 use crate::wire::{Act, Context, Hook, Question};
+use haft_engine::attempt::Attempt;
 use haft_engine::clock::Moment;
 use haft_engine::command::{FenceAction, Verdict};
 use haft_engine::leader::{FenceRun, Input, StatusFirst};
 use haft_engine::plant::{self, Bug};
-use haft_engine::state::{OrderPhase, Session};
 use std::time::Duration;
 
 /// Between two reads of a BMC, and before an unanswered question is asked again.
@@ -24,11 +24,12 @@ const PDU_SPACING: Duration = Duration::from_millis(50);
 /// Off reads in a row that prove it.
 const READS: u32 = 2;
 
+/// Names of tries: the order's number times this, and the try's own.
+pub(crate) const ATTEMPTS_PER_ORDER: u64 = 1_000;
+
 /// One try under way.
 pub(super) struct Task {
-    run: FenceRun,
-    /// Which of the level's devices.
-    at: usize,
+    attempt: Attempt,
     tool: Tool,
     stage: Stage,
     reads: u32,
@@ -62,7 +63,7 @@ enum Stage {
 
 impl Task {
     fn ask(&self) -> Option<Ask> {
-        match (self.stage, self.run.action, self.tool) {
+        match (self.stage, self.attempt.run().action, self.tool) {
             (Stage::Delaying | Stage::Waiting, _, _) => None,
             (Stage::Verifying | Stage::LookingBack | Stage::TrustingSlot, _, _) => Some(Ask::Slot),
             (Stage::Asking | Stage::Reading, _, _) => Some(Ask::Status),
@@ -73,7 +74,7 @@ impl Task {
     }
 
     fn first_stage(&self) -> Stage {
-        match (self.tool, self.run.status) {
+        match (self.tool, self.attempt.run().status) {
             (Tool::Disks, StatusFirst::Yes) if plant::is(Bug::AdoptedPillCounts) => {
                 Stage::TrustingSlot
             }
@@ -100,11 +101,9 @@ impl Task {
 
 impl Coordinator {
     pub(super) fn start_task(&mut self, context: &mut Context<'_>, run: FenceRun) {
-        let Some(lead) = &mut self.lead else { return };
-        let id = run.order.0 * 1_000 + u64::from(run.attempt);
+        let id = run.order.0 * ATTEMPTS_PER_ORDER + u64::from(run.attempt);
         let task = Task {
-            run,
-            at: 0,
+            attempt: Attempt::new(run),
             tool: Tool::Bmc,
             stage: Stage::Delaying,
             reads: 0,
@@ -113,45 +112,36 @@ impl Coordinator {
             first_turn: 0,
             next: context.now,
         };
-        lead.tasks.insert(id, task);
+        self.tasks.insert(id, task);
         self.begin_device(context, id);
     }
 
     /// Turns to the task's present device, or ends the task if that is gone.
     fn begin_device(&mut self, context: &mut Context<'_>, id: u64) {
-        let Some(task) = self.lead.as_mut().and_then(|lead| lead.tasks.get_mut(&id)) else {
+        let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
-        let name = task.run.devices.get(task.at);
-        let device =
-            name.and_then(|name| Some((Tool::named(name)?, self.state.devices.get(name)?)));
-        let Some((tool, device)) = device else {
-            self.finish(context, id, Verdict::Unknown, "there is no such device");
+        let Some(name) = task.attempt.device() else {
+            self.finish(context, id);
             return;
         };
-        let before_all = match task.at {
-            0 => task.run.delay,
-            _ => Duration::ZERO,
+        let Some(tool) = Tool::named(name) else {
+            self.found(context, id, Verdict::Unknown);
+            return;
         };
-        let delay = match task.run.action {
-            FenceAction::Off => before_all + device.spec.delay,
-            FenceAction::On => Duration::ZERO,
-        };
+        let delay = task.attempt.delay(&self.state);
         task.tool = tool;
         task.first_turn = task.turn + 1;
         task.enter(Stage::Delaying, context.now + delay);
     }
 
     pub(super) fn wake_tasks(&mut self, context: &mut Context<'_>) {
-        let due: Vec<u64> = match &self.lead {
-            Some(lead) => lead
-                .tasks
-                .iter()
-                .filter(|(_, task)| context.now >= task.next)
-                .map(|(id, _)| *id)
-                .collect(),
-            None => return,
-        };
+        let due: Vec<u64> = self
+            .tasks
+            .iter()
+            .filter(|(_, task)| context.now >= task.next)
+            .map(|(id, _)| *id)
+            .collect();
         for id in due {
             self.go_on(context, id);
         }
@@ -160,11 +150,11 @@ impl Coordinator {
     fn go_on(&mut self, context: &mut Context<'_>, id: u64) {
         let now = context.now;
         let times = DiskTimes::of(&self.timing);
-        let Some(task) = self.lead.as_mut().and_then(|lead| lead.tasks.get_mut(&id)) else {
+        let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
-        if now >= task.run.deadline {
-            self.finish(context, id, Verdict::Unknown, "the deadline passed");
+        if now >= task.attempt.run().deadline {
+            self.found(context, id, Verdict::Unknown);
             return;
         }
         match task.stage {
@@ -177,7 +167,7 @@ impl Coordinator {
             | Stage::LookingBack
             | Stage::TrustingSlot => {}
         }
-        task.next = (now + task.spacing(&times)).min(task.run.deadline);
+        task.next = (now + task.spacing(&times)).min(task.attempt.run().deadline);
         let Some(ask) = task.ask() else { return };
         // A read without answer is no off read: the two must follow each other.
         if task.heard < task.turn && task.turn >= task.first_turn {
@@ -186,42 +176,27 @@ impl Coordinator {
         task.turn += 1;
         let question = Question {
             tool: task.tool,
-            target: task.run.node,
+            target: task.attempt.run().node,
             task: id,
             turn: task.turn,
             ask,
         };
         if task.stage == Stage::Ordering {
-            let run = task.run.clone();
-            context.acts.push(Act::Hook(Hook::FenceOrdering(run.node)));
-            if !self.still_stands(&run) {
-                self.finish(context, id, Verdict::Unknown, "the order no longer stands");
+            context
+                .acts
+                .push(Act::Hook(Hook::FenceOrdering(task.attempt.run().node)));
+            let stands = task.attempt.may_call(&self.state, self.own).is_ok();
+            if !stands || task.attempt.target(&self.state).is_err() {
+                self.found(context, id, Verdict::Unknown);
                 return;
             }
         }
         context.acts.push(Act::AskDevice(question));
     }
 
-    fn still_stands(&self, run: &FenceRun) -> bool {
-        let running = self.state.orders.get(&run.order).is_some_and(|order| {
-            matches!(&order.phase, OrderPhase::Running { attempt, executor, .. }
-                if *attempt == run.attempt && *executor == self.own)
-        });
-        let newest = self.state.nodes.get(&run.node).map(|node| node.session);
-        let same_life = match newest {
-            Some(
-                Session::Open { incarnation }
-                | Session::Closing { incarnation, .. }
-                | Session::Ended { incarnation, .. },
-            ) => incarnation == run.incarnation,
-            Some(Session::Never) | None => false,
-        };
-        running && same_life
-    }
-
     pub(super) fn on_device(&mut self, context: &mut Context<'_>, id: u64, turn: u64, said: Said) {
         let disks = self.disks;
-        let Some(task) = self.lead.as_mut().and_then(|lead| lead.tasks.get_mut(&id)) else {
+        let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
         // To each question about disks there is one answer, and only that counts.
@@ -235,34 +210,24 @@ impl Coordinator {
         task.heard = task.heard.max(turn);
         match (task.tool, said) {
             (_, Said::Refused) => {
-                self.finish(context, id, Verdict::Refused, "the device refused");
+                self.found(context, id, Verdict::Refused);
             }
             (Tool::Disks, Said::Pills(on)) if on < majority(disks) => {
-                self.finish(
-                    context,
-                    id,
-                    Verdict::Unknown,
-                    "the pill is not on a majority",
-                );
+                self.found(context, id, Verdict::Unknown);
             }
             (Tool::Disks, Said::Taken | Said::Pills(_)) => self.on_disks(context, id, said),
             (Tool::Disks, _) => {
-                self.finish(
-                    context,
-                    id,
-                    Verdict::Unknown,
-                    "the disks answered something else",
-                );
+                self.found(context, id, Verdict::Unknown);
             }
             (Tool::Bmc | Tool::Pdu(_), _) => self.on_power(context, id, said),
         }
     }
 
     fn on_power(&mut self, context: &mut Context<'_>, id: u64, said: Said) {
-        let Some(task) = self.lead.as_mut().and_then(|lead| lead.tasks.get_mut(&id)) else {
+        let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
-        let wanted = match task.run.action {
+        let wanted = match task.attempt.run().action {
             FenceAction::Off => Said::Off,
             FenceAction::On => Said::On,
         };
@@ -272,7 +237,7 @@ impl Coordinator {
             (Stage::Asking | Stage::Reading, said) if said == wanted => {
                 task.reads += 1;
                 if task.reads >= reads {
-                    self.confirm(context, id);
+                    self.found(context, id, Verdict::Confirmed);
                 }
             }
             (Stage::Asking, Said::On | Said::Off | Said::Unknown) => {
@@ -288,49 +253,54 @@ impl Coordinator {
     /// The disks took the write, or show the pill on a majority.
     fn on_disks(&mut self, context: &mut Context<'_>, id: u64, said: Said) {
         let wait = DiskTimes::of(&self.timing).msgwait;
-        let Some(task) = self.lead.as_mut().and_then(|lead| lead.tasks.get_mut(&id)) else {
+        let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
         match (task.stage, said) {
             (Stage::Ordering, Said::Taken) => task.enter(Stage::Verifying, context.now),
             (Stage::Verifying, Said::Pills(_)) if plant::is(Bug::PillBeforeMsgwait) => {
-                self.confirm(context, id);
+                self.found(context, id, Verdict::Confirmed);
             }
             (Stage::Verifying, Said::Pills(_)) => {
-                let hook = Hook::PillWritten(task.run.node);
+                let hook = Hook::PillWritten(task.attempt.run().node);
                 task.enter(Stage::Waiting, context.now + wait);
-                task.next = task.next.min(task.run.deadline);
+                task.next = task.next.min(task.attempt.run().deadline);
                 context.acts.push(Act::Hook(hook));
             }
-            (Stage::LookingBack | Stage::TrustingSlot, Said::Pills(_)) => self.confirm(context, id),
+            (Stage::LookingBack | Stage::TrustingSlot, Said::Pills(_)) => {
+                self.found(context, id, Verdict::Confirmed)
+            }
             _ => {}
         }
     }
 
-    /// The present device has confirmed: the next one, or the verdict.
-    fn confirm(&mut self, context: &mut Context<'_>, id: u64) {
-        let Some(task) = self.lead.as_mut().and_then(|lead| lead.tasks.get_mut(&id)) else {
+    /// The present device has shown this: the next one, or the end.
+    fn found(&mut self, context: &mut Context<'_>, id: u64, verdict: Verdict) {
+        let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
-        task.at += 1;
-        if task.at < task.run.devices.len() && !plant::is(Bug::OneDeviceForLevel) {
-            let hook = Hook::BetweenDevices(task.run.node);
+        let device = task.attempt.device();
+        let device = device.and_then(|name| self.state.devices.get(name));
+        let observes = device.map(|device| device.spec.observes);
+        task.attempt.found(verdict, observes);
+        if task.attempt.device().is_some() {
+            let hook = Hook::BetweenDevices(task.attempt.run().node);
             context.acts.push(Act::Hook(hook));
-            self.begin_device(context, id);
-            return;
         }
-        self.finish(context, id, Verdict::Confirmed, "every device confirmed");
+        self.begin_device(context, id);
     }
 
-    fn finish(&mut self, context: &mut Context<'_>, id: u64, verdict: Verdict, detail: &str) {
-        let Some(task) = self.lead.as_mut().and_then(|lead| lead.tasks.remove(&id)) else {
+    /// Reports what all devices together have proved; none, if some were not reached.
+    fn finish(&mut self, context: &mut Context<'_>, id: u64) {
+        let Some(task) = self.tasks.remove(&id) else {
             return;
         };
+        let run = task.attempt.run();
         let answer = Input::FenceAnswered {
-            order: task.run.order,
-            attempt: task.run.attempt,
-            verdict,
-            detail: detail.to_owned(),
+            order: run.order,
+            attempt: run.attempt,
+            verdict: task.attempt.verdict().unwrap_or(Verdict::Unknown),
+            detail: "the devices have been gone through".to_owned(),
         };
         self.step_lead(context, answer);
     }

@@ -1,7 +1,6 @@
 //! The part of haftd's driver that runs while it leads: feeds the leader's machine and carries out what it wants.
 
 use super::Coordinator;
-use super::fence::Task;
 use crate::wire::{self, Act, Context, Hook, Life, Wire};
 use haft_engine::apply::Outcome;
 use haft_engine::assignment::assignment;
@@ -33,7 +32,6 @@ pub(super) struct Lead {
     admitted: BTreeMap<NodeId, (wire::Stream, Incarnation)>,
     /// Connected agents and the assignment last sent to each.
     connected: BTreeMap<NodeId, Connected>,
-    pub(super) tasks: BTreeMap<u64, Task>,
 }
 
 struct Proposal {
@@ -49,12 +47,11 @@ struct Connected {
 impl Lead {
     pub(super) fn next_wake(&self) -> Moment {
         let machine = self.machine.next_wake();
-        let tasks = self.tasks.values().map(|task| task.next);
         let proposals = self
             .proposals
             .values()
             .map(|one| one.since + PROPOSAL_PATIENCE);
-        tasks.chain(proposals).fold(machine, Moment::min)
+        proposals.fold(machine, Moment::min)
     }
 }
 
@@ -77,14 +74,13 @@ impl Coordinator {
             attached: BTreeMap::new(),
             admitted: BTreeMap::new(),
             connected: BTreeMap::new(),
-            tasks: BTreeMap::new(),
         });
         let effective = self.raft.effective().clone();
         self.step_lead(context, Input::Membership(effective));
         self.step_lead(context, Input::Tick);
     }
 
-    /// The machine's and the tasks' wakes.
+    /// The machine's wakes.
     pub(super) fn wake_lead(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         let Some(lead) = &mut self.lead else { return };
@@ -99,7 +95,6 @@ impl Coordinator {
         if due {
             self.step_lead(context, Input::Tick);
         }
-        self.wake_tasks(context);
     }
 
     /// One input, and whatever the machine answers to its own ages.

@@ -4,6 +4,7 @@ use super::{Event, World};
 use crate::bmc::{Ask, Mood, Power, Said, Seen};
 use crate::clock::{MS, TrueTime};
 use crate::disks::{Obeyed, StartMode, Watching, Word, Wrote, io_takes};
+use crate::invariants::order_stands;
 use crate::machine::Outage;
 use crate::net::Place;
 use crate::park::Tool;
@@ -31,6 +32,11 @@ pub(crate) enum Sighting {
 impl World {
     /// A question goes out; disks are reached without the network.
     pub(super) fn send_question(&mut self, from: Place, life: Life, question: Question) {
+        let machine = &self.machines[from];
+        if let Some(sender) = &machine.coordinator.running {
+            let violation = order_stands::check(self.now, sender.state(), machine.node, &question);
+            self.oracle.report(violation);
+        }
         let delay = self.rng.range(MS, 3 * MS);
         let event = Event::Asked {
             from,
