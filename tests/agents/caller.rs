@@ -56,6 +56,7 @@ async fn off_is_confirmed_and_adopted_against_a_real_bmc() {
         parameters: &parameters,
         proof,
         deadline: soon(),
+        stands: &|| Ok(()),
     };
     let mut turn = turn().await;
     let verdict = confirm_off(&mut turn, &order).await;
@@ -89,6 +90,7 @@ async fn a_sticking_chassis_is_refused_and_a_bmc_that_is_gone_is_unknown() {
         parameters: &parameters,
         proof,
         deadline: soon(),
+        stands: &|| Ok(()),
     };
     let mut turn = turn().await;
     sim.set_chassis(Chassis::Sticks);

@@ -127,6 +127,7 @@ async fn everything(sim: &IpmiSim) -> String {
         parameters: &right,
         proof: OffProof::for_agent(&agent),
         deadline: soon(),
+        stands: &|| Ok(()),
     };
     let verdict = confirm_off(&mut turn, &order).await;
     assert!(

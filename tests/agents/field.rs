@@ -171,6 +171,7 @@ async fn agents_of_the_field_run_unmodified() {
             parameters: &parameters,
             proof: OffProof::for_agent(&agent),
             deadline: soon(),
+            stands: &|| Ok(()),
         };
         for verdict in [
             confirm_off(&mut turn, &order).await,
@@ -204,6 +205,7 @@ async fn a_bmc_that_is_gone_is_unknown_through_the_agent_of_the_field() {
         parameters: &parameters,
         proof: OffProof::for_agent(&agent),
         deadline: Instant::now() + Duration::from_secs(3),
+        stands: &|| Ok(()),
     };
     let verdict = confirm_off(&mut turn().await, &order).await;
     assert!(matches!(verdict, OffVerdict::Unknown { .. }), "{verdict:?}");
@@ -522,6 +524,7 @@ async fn fence_sbd_confirms_by_waiting_and_a_pill_in_the_slot_is_not_off() {
         parameters: &parameters,
         proof,
         deadline: soon(),
+        stands: &|| Ok(()),
     };
     let verdict = confirm_off(&mut turn, &order).await;
     assert!(

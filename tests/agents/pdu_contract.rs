@@ -308,6 +308,7 @@ async fn off_is_confirmed_and_adopted_as_haftd_does_it() {
         parameters: &parameters,
         proof,
         deadline,
+        stands: &|| Ok(()),
     };
     let verdict = confirm_off(&mut turn, &order).await;
     assert!(

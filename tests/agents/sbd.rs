@@ -287,6 +287,7 @@ async fn haftd_confirms_by_the_agents_own_wait_and_an_adopted_order_waits_again(
         parameters: &parameters.unwrap(),
         proof: OffProof::for_agent(&agent),
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),
+        stands: &|| Ok(()),
     };
     assert_eq!(order.proof, OffProof::AgentWaits);
     let mut turn = DeviceLock::new().turn(order.deadline).await.unwrap();

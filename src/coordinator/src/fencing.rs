@@ -92,15 +92,9 @@ async fn one_device(
         return Finding::unknown("the device was busy until the deadline");
     };
     // Only now: whatever was true before the waits may have changed in them.
-    let target = {
-        let state = context.replica.state();
-        if let Err(why) = attempt.may_call(&state, context.own) {
-            return Finding::unknown(why.to_string());
-        }
-        match attempt.target(&state) {
-            Ok(target) => target,
-            Err(why) => return Finding::unknown(why.to_string()),
-        }
+    let target = match attempt.target(&context.replica.state(), context.own) {
+        Ok(target) => target,
+        Err(why) => return Finding::unknown(why.to_string()),
     };
     let spec = &target.spec;
     let agent = match context.agents.find(&spec.agent) {
@@ -117,11 +111,17 @@ async fn one_device(
     match order.action {
         FenceAction::Off => {
             let proof = off_proof(spec.observes, &agent);
+            let stands = || {
+                let state = context.replica.state();
+                let stands = attempt.stands(&state, context.own, &target);
+                stands.map_err(|why| why.to_string())
+            };
             let off = OffOrder {
                 agent: &agent,
                 parameters: &parameters,
                 proof,
                 deadline,
+                stands: &stands,
             };
             let answer = match order.status {
                 StatusFirst::Yes => adopt_off(&mut turn.turn, &off).await,

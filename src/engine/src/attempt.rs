@@ -36,17 +36,6 @@ pub struct Target {
     pub plug: String,
 }
 
-/// Why a device cannot be called for a machine any more: somebody has edited the configuration meanwhile.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Unreachable {
-    /// The device is deleted.
-    NoDevice,
-    /// The node is deleted.
-    NoNode,
-    /// The device belongs to other machines now.
-    NotItsTarget,
-}
-
 /// Why a device may not be called any more.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Stale {
@@ -56,6 +45,14 @@ pub enum Stale {
     NotThisTry,
     /// The node has begun another life, which nobody has ordered off.
     LivesAgain(Incarnation),
+    /// The device is deleted.
+    NoDevice,
+    /// The node is deleted.
+    NoNode,
+    /// The device belongs to other machines now.
+    NotItsTarget,
+    /// The device is to be called with something else now.
+    Edited,
 }
 
 /// Why a try with no bad answer still proves nothing.
@@ -114,18 +111,22 @@ impl Attempt {
         }
     }
 
-    /// What that device is to be called with, read after the wait: an edit meanwhile may have given it to another
-    /// machine, which must not be switched off.
+    /// What that device is to be called with by this coordinator at this moment. To be asked after every wait: an edit
+    /// meanwhile may have given the device to another machine, which must not be switched off.
     ///
     /// # Errors
-    /// When the device can no longer be called for this node.
-    pub fn target(&self, state: &ClusterState) -> Result<Target, Unreachable> {
-        let name = self.device().ok_or(Unreachable::NoDevice)?;
-        let device = state.devices.get(name).ok_or(Unreachable::NoDevice)?;
+    /// When the order does not ask for this try any more, the machine has begun another life, or the device can no
+    /// longer be called for it.
+    pub fn target(&self, state: &ClusterState, own: NodeId) -> Result<Target, Stale> {
+        if !plant::is(Bug::CallStaleOrder) {
+            self.may_call(state, own)?;
+        }
+        let name = self.device().ok_or(Stale::NoDevice)?;
+        let device = state.devices.get(name).ok_or(Stale::NoDevice)?;
         let node = state.nodes.get(&self.run.node);
-        let node = &node.ok_or(Unreachable::NoNode)?.name;
+        let node = &node.ok_or(Stale::NoNode)?.name;
         let targets = &device.spec.targets;
-        let plug = targets.get(node).ok_or(Unreachable::NotItsTarget)?;
+        let plug = targets.get(node).ok_or(Stale::NotItsTarget)?;
         Ok(Target {
             spec: device.spec.clone(),
             node: node.0.clone(),
@@ -133,14 +134,18 @@ impl Attempt {
         })
     }
 
-    /// Whether the irreversible call may be made at this moment by this coordinator.
+    /// Whether the irreversible call may still be made with what [`Self::target`] gave before.
     ///
     /// # Errors
-    /// When the order does not ask for this try any more, or the target has begun another life.
-    pub fn may_call(&self, state: &ClusterState, own: NodeId) -> Result<(), Stale> {
-        if plant::is(Bug::CallStaleOrder) {
-            return Ok(());
+    /// As for [`Self::target`], and when that would now be something else.
+    pub fn stands(&self, state: &ClusterState, own: NodeId, target: &Target) -> Result<(), Stale> {
+        match self.target(state, own)? == *target {
+            true => Ok(()),
+            false => Err(Stale::Edited),
         }
+    }
+
+    fn may_call(&self, state: &ClusterState, own: NodeId) -> Result<(), Stale> {
         let order = state.orders.get(&self.run.order).ok_or(Stale::OrderGone)?;
         match &order.phase {
             OrderPhase::Running {
@@ -200,22 +205,16 @@ fn joined(left: Verdict, right: Verdict) -> Verdict {
     }
 }
 
-impl fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NoDevice => "the device is no longer configured",
-            Self::NoNode => "the node is no longer registered",
-            Self::NotItsTarget => "the device no longer targets the node",
-        })
-    }
-}
-
 impl fmt::Display for Stale {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OrderGone => f.write_str("the order is gone"),
             Self::NotThisTry => f.write_str("the order no longer asks for this try"),
             Self::LivesAgain(life) => write!(f, "the node lives again as incarnation {life}"),
+            Self::NoDevice => f.write_str("the device is no longer configured"),
+            Self::NoNode => f.write_str("the node is no longer registered"),
+            Self::NotItsTarget => f.write_str("the device no longer targets the node"),
+            Self::Edited => f.write_str("the device was edited meanwhile"),
         }
     }
 }

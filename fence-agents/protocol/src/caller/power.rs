@@ -1,8 +1,9 @@
 //! The two questions of fencing: is it off, and make it off.
 //!
 //! "Off" is only ever said by two off reads (design rule R5): either the agent makes them itself, or
-//! two `status` calls do. Everything that is not a clear answer is `Unknown`. Before asking, the caller
-//! has committed its intent and checked that the order still stands; that is not repeated here.
+//! two `status` calls do. Everything that is not a clear answer is `Unknown`. The caller has committed its
+//! intent; whether the order still stands is asked again just before each `off`, because the questions
+//! before it may have taken long.
 
 use std::time::Duration;
 
@@ -55,6 +56,8 @@ pub struct OffOrder<'a> {
     pub proof: OffProof,
     /// When to give up; nothing of this order acts on the device afterwards.
     pub deadline: Instant,
+    /// Asked just before `off` is sent, which is left out with these words if it no longer stands.
+    pub stands: &'a (dyn Fn() -> Result<(), String> + Sync),
 }
 
 /// The end of an [`OffOrder`].
@@ -130,6 +133,9 @@ pub async fn read_power(
 
 /// Sends `off` and proves it.
 pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerdict {
+    if let Err(reason) = (order.stands)() {
+        return OffVerdict::Unknown { reason };
+    }
     match order.proof {
         OffProof::AgentReadsTwice => {
             let report = send_off(turn, order, order.deadline).await;

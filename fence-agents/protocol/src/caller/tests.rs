@@ -1,6 +1,8 @@
 //! The runner against a scripted agent: a real process, told by its `mode` parameter how to behave.
 //! It does not test any device; the suite tests/agents does.
 
+mod adopting;
+
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -143,6 +145,7 @@ impl Bench {
             parameters: &self.parameters,
             proof,
             deadline: soon(),
+            stands: &|| Ok(()),
         }
     }
 
@@ -435,25 +438,6 @@ async fn an_off_that_hangs_is_followed_by_status_not_by_another_off() {
         "{verdict:?}"
     );
     assert_eq!(bench.log(), ["off", "status", "status"]);
-}
-
-#[tokio::test]
-async fn an_adopted_order_asks_first_and_acts_only_on_a_running_machine() {
-    let off = Bench::new("honest");
-    assert!(matches!(
-        off.adopt_off().await,
-        OffVerdict::Confirmed { .. }
-    ));
-    assert!(!off.log().contains(&"off".to_owned()), "{:?}", off.log());
-    let on = Bench::new("onfirst");
-    assert!(matches!(on.adopt_off().await, OffVerdict::Confirmed { .. }));
-    assert_eq!(on.log(), ["status", "off", "status", "status"]);
-    let blind = Bench::new("none");
-    assert!(matches!(
-        blind.adopt_off().await,
-        OffVerdict::Unknown { .. }
-    ));
-    assert_eq!(blind.log(), ["status"]);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! Every way in which the devices of a level can answer, and every edit and change of hands meanwhile.
 
-use super::{Attempt, Shortfall, Stale, Unreachable};
+use super::{Attempt, Shortfall, Stale};
 use crate::clock::Moment;
 use crate::command::{FenceAction, FenceCause, HoldReason, NodeRole, Verdict};
 use crate::ids::{
@@ -147,6 +147,10 @@ fn state() -> ClusterState {
     state
 }
 
+fn called(attempt: &Attempt, state: &ClusterState, own: NodeId) -> Result<(), Stale> {
+    attempt.target(state, own).map(drop)
+}
+
 fn running(attempt: u32, executor: NodeId) -> OrderPhase {
     OrderPhase::Running {
         attempt,
@@ -171,31 +175,38 @@ fn the_level_waits_once_and_every_device_for_itself_but_only_before_an_off() {
 fn a_device_is_called_for_the_machine_that_it_targets_now() {
     let mut state = state();
     let mut attempt = Attempt::new(run(FenceAction::Off, &["a", "b"]));
-    let target = attempt.target(&state).unwrap();
+    let target = attempt.target(&state, OWN).unwrap();
     assert_eq!((target.node.as_str(), target.plug.as_str()), ("n2", "n2"));
     attempt.found(Verdict::Confirmed, Some(Observes::Power));
-    let target = attempt.target(&state).unwrap();
+    let target = attempt.target(&state, OWN).unwrap();
     assert_eq!(
         (target.node.as_str(), target.plug.as_str()),
         ("n2", "outlet 7")
     );
 
+    assert_eq!(attempt.stands(&state, OWN, &target), Ok(()));
+
+    let b = state.devices.get_mut(&DeviceName::from("b")).unwrap();
+    b.spec.parameters = BTreeMap::from([("ip".to_owned(), "192.0.2.9".to_owned())]);
+    assert_eq!(attempt.stands(&state, OWN, &target), Err(Stale::Edited));
     let b = state.devices.get_mut(&DeviceName::from("b")).unwrap();
     b.spec.targets = BTreeMap::from([(NodeName::from("n1"), "outlet 7".to_owned())]);
-    assert_eq!(attempt.target(&state), Err(Unreachable::NotItsTarget));
+    assert_eq!(attempt.target(&state, OWN), Err(Stale::NotItsTarget));
+    let stands = attempt.stands(&state, OWN, &target);
+    assert_eq!(stands, Err(Stale::NotItsTarget));
     state.devices.clear();
-    assert_eq!(attempt.target(&state), Err(Unreachable::NoDevice));
+    assert_eq!(attempt.target(&state, OWN), Err(Stale::NoDevice));
     let mut state = self::state();
     state.nodes.clear();
-    assert_eq!(attempt.target(&state), Err(Unreachable::NoNode));
+    assert_eq!(attempt.target(&state, OWN), Err(Stale::NoNode));
 }
 
 #[test]
 fn a_call_needs_the_order_to_ask_for_this_very_try_by_this_coordinator() {
     let mut state = state();
     let attempt = Attempt::new(run(FenceAction::Off, &["a"]));
-    assert_eq!(attempt.may_call(&state, OWN), Ok(()));
-    assert_eq!(attempt.may_call(&state, NodeId(3)), Err(Stale::NotThisTry));
+    assert_eq!(called(&attempt, &state, OWN), Ok(()));
+    assert_eq!(called(&attempt, &state, NodeId(3)), Err(Stale::NotThisTry));
     for phase in [
         running(ATTEMPT + 1, OWN),
         running(ATTEMPT, NodeId(3)),
@@ -209,11 +220,11 @@ fn a_call_needs_the_order_to_ask_for_this_very_try_by_this_coordinator() {
         OrderPhase::Cancelled("by a person".to_owned()),
     ] {
         state.orders.get_mut(&ORDER).unwrap().phase = phase.clone();
-        let answer = attempt.may_call(&state, OWN);
+        let answer = called(&attempt, &state, OWN);
         assert_eq!(answer, Err(Stale::NotThisTry), "{phase:?}");
     }
     state.orders.clear();
-    assert_eq!(attempt.may_call(&state, OWN), Err(Stale::OrderGone));
+    assert_eq!(called(&attempt, &state, OWN), Err(Stale::OrderGone));
 }
 
 #[test]
@@ -222,10 +233,10 @@ fn a_machine_that_lives_again_is_not_switched_off_for_its_last_life() {
     let newer = Incarnation(LIFE.0 + 1);
     state.nodes.get_mut(&TARGET).unwrap().session = Session::Open { incarnation: newer };
     let off = Attempt::new(run(FenceAction::Off, &["a"]));
-    assert_eq!(off.may_call(&state, OWN), Err(Stale::LivesAgain(newer)));
+    assert_eq!(called(&off, &state, OWN), Err(Stale::LivesAgain(newer)));
     // To switch on what runs harms nobody.
     let on = Attempt::new(run(FenceAction::On, &["a"]));
-    assert_eq!(on.may_call(&state, OWN), Ok(()));
+    assert_eq!(called(&on, &state, OWN), Ok(()));
     state.nodes.get_mut(&TARGET).unwrap().session = Session::Open { incarnation: LIFE };
-    assert_eq!(off.may_call(&state, OWN), Ok(()));
+    assert_eq!(called(&off, &state, OWN), Ok(()));
 }

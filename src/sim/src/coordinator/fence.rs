@@ -185,8 +185,7 @@ impl Coordinator {
             context
                 .acts
                 .push(Act::Hook(Hook::FenceOrdering(task.attempt.run().node)));
-            let stands = task.attempt.may_call(&self.state, self.own).is_ok();
-            if !stands || task.attempt.target(&self.state).is_err() {
+            if task.attempt.target(&self.state, self.own).is_err() {
                 self.found(context, id, Verdict::Unknown);
                 return;
             }
