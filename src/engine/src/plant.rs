@@ -44,11 +44,15 @@ pub enum Bug {
     PowerOnBesideOff,
     /// The executor does not look again whether its order still stands before it switches a machine off (R5).
     CallStaleOrder,
+    /// Each order counts who would be left as if no other were being carried out (R5).
+    CountVictimsApart,
+    /// Leadership is offered to a machine that is to be powered off itself.
+    EscapeToVictim,
 }
 
 impl Bug {
     /// Every bug, for suites that go through all of them.
-    pub const ALL: [Bug; 19] = [
+    pub const ALL: [Bug; 21] = [
         Bug::SkipEvidenceCheck,
         Bug::CountLeaseFromReceipt,
         Bug::UnknownAsOff,
@@ -68,6 +72,8 @@ impl Bug {
         Bug::OneOffRead,
         Bug::PowerOnBesideOff,
         Bug::CallStaleOrder,
+        Bug::CountVictimsApart,
+        Bug::EscapeToVictim,
     ];
 }
 

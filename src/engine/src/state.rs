@@ -12,7 +12,7 @@ use crate::ids::{
     OrderId, RequestId, Reserved, ResourceId, Token, TopologyName,
 };
 use crate::spec::{FenceDeviceSpec, FenceTopologySpec, Isolation, NodeSpec, ResourceSpec};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 /// Most events kept for `haftctl events`; the oldest go first.
@@ -451,6 +451,19 @@ impl ClusterState {
             }
             Session::Never | Session::Ended { .. } => None,
         }
+    }
+
+    /// Nodes that a try under way may switch off at any moment.
+    pub fn being_switched_off(&self) -> BTreeSet<NodeId> {
+        let tries = self.orders.values().filter(|order| match order.phase {
+            OrderPhase::Running { .. } => order.action == FenceAction::Off,
+            OrderPhase::Intended
+            | OrderPhase::Held(_)
+            | OrderPhase::Waiting { .. }
+            | OrderPhase::Confirmed
+            | OrderPhase::Cancelled(_) => false,
+        });
+        tries.map(|order| order.node).collect()
     }
 
     /// Identities in use: by specs, and by holdings whose spec has changed since (R3).

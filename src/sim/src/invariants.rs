@@ -5,6 +5,7 @@
 
 use crate::clock::TrueTime;
 
+pub(crate) mod calm;
 pub(crate) mod equal_states;
 pub(crate) mod evidence;
 pub(crate) mod final_release;
@@ -13,6 +14,7 @@ pub(crate) mod one_order;
 pub(crate) mod one_owner;
 pub(crate) mod one_worker;
 pub(crate) mod order_stands;
+pub(crate) mod quorum_spared;
 pub(crate) mod rising_tokens;
 pub(crate) mod session_end;
 pub(crate) mod unknown_opens_nothing;

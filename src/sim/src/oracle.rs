@@ -5,11 +5,13 @@
 
 use crate::bmc::Power;
 use crate::clock::TrueTime;
+use crate::invariants::calm::Pace;
 use crate::invariants::final_release::Released;
 use crate::invariants::rising_tokens::Highest;
 use crate::invariants::session_end::Expired;
 use crate::invariants::{
-    Violation, equal_states, evidence, one_order, one_owner, one_worker, unknown_opens_nothing,
+    Violation, equal_states, evidence, one_order, one_owner, one_worker, quorum_spared,
+    unknown_opens_nothing,
 };
 use crate::kernel::{Reply, Request};
 use crate::machine::Machine;
@@ -99,6 +101,7 @@ pub(crate) struct Oracle {
     history: BTreeMap<u64, (Entry, Vec<Outcome>)>,
     pub(crate) ledger: Ledger,
     highest: Highest,
+    pace: Pace,
     expired: Expired,
     violation: Option<Violation>,
     unclean_probes: u64,
@@ -145,6 +148,7 @@ impl Oracle {
                 ..Ledger::default()
             },
             highest: Highest::default(),
+            pace: Pace::default(),
             expired: Expired::default(),
             violation: None,
             unclean_probes: 0,
@@ -243,6 +247,10 @@ impl Oracle {
         self.counts.quarantined += self.quarantined().saturating_sub(quarantined);
         let ordered = one_order::check(now, &self.state, &open);
         self.report(ordered);
+        let spared = quorum_spared::check(now, &self.state, entry);
+        self.report(spared);
+        let calm = self.pace.check(now, &self.state);
+        self.report(calm);
         self.judge_commands(now, machines, entry, &did);
         for (resource, holding) in before {
             let still = self

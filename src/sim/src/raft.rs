@@ -100,7 +100,9 @@ struct Leading {
 struct Peer {
     next: u64,
     matched: u64,
+    /// Its last answer; before the first, when leading began.
     heard: Moment,
+    answered: bool,
 }
 
 /// One member.
@@ -215,7 +217,7 @@ impl Raft {
             Role::Leader(leading) => leading
                 .peers
                 .iter()
-                .filter(|(_, peer)| now.since(peer.heard) <= span)
+                .filter(|(_, peer)| peer.answered && now.since(peer.heard) <= span)
                 .map(|(id, _)| *id)
                 .filter(|id| *id != self.own && self.effective.contains(*id))
                 .collect(),
@@ -466,6 +468,7 @@ impl Raft {
             next,
             matched: 0,
             heard: now,
+            answered: false,
         };
         self.role = Role::Leader(Leading {
             blank: next,

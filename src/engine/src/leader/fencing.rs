@@ -10,12 +10,13 @@
 //! anew before the old deadline has passed on this clock.
 
 mod levels;
+mod quorum;
 
 pub(super) use levels::devices_at;
 
 use super::draft::Draft;
 use super::judge::Judge;
-use super::steering::Aim;
+use super::steering::{Aim, aimed_at};
 use super::{FenceRun, Output, StatusFirst, View, Wake};
 use crate::apply::Outcome;
 use crate::apply::{leaves_orphans, wants_power};
@@ -28,6 +29,7 @@ use crate::levels::awaits_unfencing;
 use crate::spec::AfterFence;
 use crate::state::{ClusterState, FenceOrder, Node, OrderPhase, Session};
 use levels::{Purpose, first_level, level_at, next_level, same_level, serves};
+use quorum::{live_voters, survives};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -131,10 +133,11 @@ impl Fencing {
 
     /// Whether an open order to power off aims at the machine of this leader.
     pub(super) fn aims_at(&self, view: &View<'_>) -> Aim {
-        let own = view.state.orders.values().any(|order| {
-            order.phase.is_open() && order.action == FenceAction::Off && order.node == view.own
-        });
-        if own { Aim::OwnMachine } else { Aim::Elsewhere }
+        if aimed_at(view.state, view.own) {
+            Aim::OwnMachine
+        } else {
+            Aim::Elsewhere
+        }
     }
 
     fn is_mine(&self, order: &FenceOrder, attempt: u32) -> bool {
@@ -565,12 +568,8 @@ fn plan_attempt(
     let level = level
         .and_then(|number| level_at(state, node, number))
         .ok_or(HoldReason::NoDevice)?;
-    let mut survivors = live.clone();
-    survivors.remove(&node);
     match action {
-        FenceAction::Off if !state.membership.majority(&survivors) => {
-            return Err(HoldReason::Quorum);
-        }
+        FenceAction::Off if !survives(state, live, node) => return Err(HoldReason::Quorum),
         FenceAction::Off | FenceAction::On => {}
     }
     Ok(FenceAttemptPlan {
@@ -578,20 +577,4 @@ fn plan_attempt(
         level: level.number,
         deadline: level.total(&state.devices),
     })
-}
-
-/// Voters that are known to be up: by Raft if it has said; else by their node's session or a statement.
-fn live_voters(view: &View<'_>, judge: &Judge) -> BTreeSet<NodeId> {
-    let mut live = BTreeSet::from([view.own]);
-    if let Some(peers) = view.peers {
-        live.extend(peers);
-        return live;
-    }
-    live.extend(judge.heard_from(view.now));
-    let beating = view.state.nodes.values().filter(|node| match node.session {
-        Session::Open { .. } => view.silence(node.id) < view.timing.closing_after,
-        Session::Never | Session::Closing { .. } | Session::Ended { .. } => false,
-    });
-    live.extend(beating.map(|node| node.id));
-    live
 }

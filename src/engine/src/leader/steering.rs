@@ -1,7 +1,8 @@
 //! Leadership away from owners (R9), so that one crash does not lose both the owner and the leader.
 //!
 //! The one exception to quiet: an order to power off this leader's own machine is better executed by another, so
-//! leadership is offered away before the first attempt, to one voter after the other, whatever they own.
+//! leadership is offered away before the first attempt, to one voter after the other, whatever they own, unless an order
+//! aims at them as well.
 //!
 //! Else only while everything is quiet, only to a live voter whose node owns nothing, at most once a minute.
 //! Whether that voter is up to date is Raft's knowledge: it is told by `Leader::set_peers`, and the driver
@@ -9,7 +10,9 @@
 
 use super::{Output, View, Wake};
 use crate::clock::Moment;
+use crate::command::FenceAction;
 use crate::ids::NodeId;
+use crate::plant::{self, Bug};
 use crate::state::{ClusterState, Ownership, Session};
 use std::time::Duration;
 
@@ -82,13 +85,22 @@ impl Steering {
             }
         }
         let tried = self.escape.map(|(_, id)| id);
-        let best = candidates(view).min_by_key(|id| (tried == Some(*id), owns(view.state, *id)));
+        let best = candidates(view)
+            .filter(|id| !aimed_at(view.state, *id) || plant::is(Bug::EscapeToVictim))
+            .min_by_key(|id| (tried == Some(*id), owns(view.state, *id)));
         if let Some(target) = best {
             self.escape = Some((view.now, target));
             wake.at(view.now + view.timing.election_max);
             outputs.push(Output::TransferTo(target));
         }
     }
+}
+
+/// Whether an open order to power off aims at the node's machine: its coordinator would hand leadership back at once.
+pub(super) fn aimed_at(state: &ClusterState, node: NodeId) -> bool {
+    state.orders.values().any(|order| {
+        order.phase.is_open() && order.action == FenceAction::Off && order.node == node
+    })
 }
 
 fn owns(state: &ClusterState, node: NodeId) -> bool {

@@ -60,7 +60,14 @@ pub(super) fn progress(state: &ClusterState, order: &FenceOrder, lines: &mut Lin
         OrderPhase::Intended => lines.waits("the leader to start an attempt"),
         OrderPhase::Held(HoldReason::Quorum) => {
             lines.rule("fewer live voters than quorum would be left");
-            lines.waits("another coordinator to come back");
+            let others = state.being_switched_off();
+            match others.first() {
+                Some(other) => lines.waits(format!(
+                    "the order against {} to end, or another coordinator to come back",
+                    name_of(state, *other)
+                )),
+                None => lines.waits("another coordinator to come back"),
+            }
             lines.remedy("start haftd on the coordinators that are down");
         }
         OrderPhase::Held(HoldReason::NoDevice) => {

@@ -186,6 +186,7 @@ impl Raft {
             return;
         };
         peer.heard = now;
+        peer.answered = true;
         match reply {
             Matched::Upto(index) => {
                 peer.matched = peer.matched.max(index);
