@@ -18,6 +18,7 @@ mod ownership;
 mod probe;
 mod session;
 mod topology;
+mod victims;
 
 pub(crate) use fence::{ATTEMPT_MAX, leaves_orphans, wants_power};
 pub(crate) use ownership::proof_word;

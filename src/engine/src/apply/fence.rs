@@ -9,6 +9,7 @@
 
 use super::ownership::{self, Proven};
 use super::session::{self, newest_incarnation};
+use super::victims::require_quorum;
 use super::{At, Outcome, Refusal, event};
 use crate::command::{Command, FenceAction, FenceAttemptPlan, FenceCause, HoldReason, Verdict};
 use crate::ids::{Incarnation, NodeId, NodeName, OrderId};
@@ -323,7 +324,8 @@ fn start(
     plan: FenceAttemptPlan,
 ) -> Result<Outcome, Refusal> {
     let order = open_order(state, id)?;
-    let (node, incarnation, next) = (order.node, order.incarnation, order.attempts + 1);
+    let (node, incarnation, action) = (order.node, order.incarnation, order.action);
+    let next = order.attempts + 1;
     if attempt != next {
         return Err(Refusal::stale(
             "OtherAttempt",
@@ -343,9 +345,9 @@ fn start(
             format!("no node {} is registered", plan.executor),
         ));
     }
+    require_quorum(state, node, action)?;
     let order = open_order(state, id)?;
     order.attempts = attempt;
-    let action = order.action;
     order.phase = OrderPhase::Running {
         attempt,
         executor: plan.executor,

@@ -17,11 +17,11 @@ pub(crate) const NAME: &str = "quorum-spared";
 
 /// Looks at the tries that an entry has begun; `state` is what it has led to.
 pub(crate) fn check(now: TrueTime, state: &ClusterState, entry: &Entry) -> Option<Violation> {
-    let begun = entry
-        .commands
-        .iter()
-        .find(|command| begins(state, command))?;
     let victims = state.being_switched_off();
+    let begun = entry.commands.iter().find(|command| {
+        target(state, command)
+            .is_some_and(|node| victims.contains(&node) && state.membership.contains(node))
+    })?;
     let rest: BTreeSet<NodeId> = state
         .membership
         .all()
@@ -35,15 +35,19 @@ pub(crate) fn check(now: TrueTime, state: &ClusterState, entry: &Entry) -> Optio
     })
 }
 
-fn begins(state: &ClusterState, command: &Command) -> bool {
+/// Whom the command would begin to switch off.
+fn target(state: &ClusterState, command: &Command) -> Option<NodeId> {
     match command {
         Command::FenceAttempt { order, .. } => {
-            let order = state.orders.get(order);
-            order.is_some_and(|order| order.action == FenceAction::Off)
+            let order = state.orders.get(order)?;
+            (order.action == FenceAction::Off).then_some(order.node)
         }
-        Command::FenceIntent { action, first, .. } => {
-            *action == FenceAction::Off && first.is_some()
-        }
-        _ => false,
+        Command::FenceIntent {
+            node,
+            action: FenceAction::Off,
+            first: Some(_),
+            ..
+        } => Some(*node),
+        _ => None,
     }
 }

@@ -1,6 +1,7 @@
 //! Orders, verdicts, admission beside them, and a human's word (R5).
 
 use super::*;
+use crate::state::OrderPhase;
 
 #[test]
 fn unknown_and_refused_verdicts_never_open_the_gate() {
@@ -205,4 +206,47 @@ fn a_power_on_follows_one_confirmed_off_and_only_where_it_is_wanted() {
         reason: "nobody answered".to_owned(),
     });
     cluster.refused(command, "NotToBePoweredOn");
+}
+
+#[test]
+fn tries_under_way_spare_the_quorum_together() {
+    let mut cluster = Cluster::new();
+    let administrator = || FenceCause::Administrator {
+        by: "root".to_owned(),
+        reason: String::new(),
+    };
+    let first = cluster.fence(1, administrator());
+    // Planned without the other, because both were in flight: the order stands and its try does not begin.
+    let second = cluster.fence(2, administrator());
+    assert_eq!(cluster.state.orders[&second].phase, OrderPhase::Intended);
+    let attempt = Command::FenceAttempt {
+        order: second,
+        attempt: 1,
+        executor: cluster.ids[0],
+        level: 1,
+        deadline: Duration::from_secs(5),
+    };
+    cluster.refused(attempt.clone(), "QuorumNotSpared");
+    // The same machine may be tried again by somebody else.
+    let again = Command::FenceAttempt {
+        order: first,
+        attempt: 2,
+        executor: cluster.ids[0],
+        level: 1,
+        deadline: Duration::from_secs(5),
+    };
+    assert_eq!(cluster.apply(again), Outcome::Done);
+    cluster.verdict(first, 2, Verdict::Unknown);
+    assert_eq!(cluster.apply(attempt), Outcome::Done);
+    cluster.verdict(second, 1, Verdict::Unknown);
+    // Who has no vote takes nothing from the quorum.
+    cluster.vote(&[&[0, 1]]);
+    let attempt = Command::FenceAttempt {
+        order: second,
+        attempt: 2,
+        executor: cluster.ids[0],
+        level: 1,
+        deadline: Duration::from_secs(5),
+    };
+    assert_eq!(cluster.apply(attempt), Outcome::Done);
 }
