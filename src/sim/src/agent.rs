@@ -154,6 +154,11 @@ impl Agent {
         }
     }
 
+    /// Whether its disks do not vouch for it yet, so that it is handed no assignment.
+    pub(crate) fn awaits_disks(&self) -> bool {
+        self.watch == Watch::Awaited
+    }
+
     /// Whether it was asked to end and has released everything.
     pub(crate) fn ended(&self) -> bool {
         self.ending == Ending::Ended

@@ -63,6 +63,7 @@ impl Ledger {
     /// Whether `holding` of `resource` can act no more, in truth.
     pub(crate) fn has_stopped<E>(
         &self,
+        now: TrueTime,
         machine: &Machine<E>,
         resource: &ResourceId,
         holding: &Holding,
@@ -87,9 +88,14 @@ impl Ledger {
             return true;
         }
         if machine.agent.life == *life {
-            let works = machine.agent.running.as_ref();
-            return works
-                .is_some_and(|agent| agent.lease().map(|(newest, _)| newest) != Some(incarnation));
+            return machine.agent.running.as_ref().is_some_and(|agent| {
+                let Some((newest, end)) = agent.lease() else {
+                    return true;
+                };
+                // What it was granted it has never heard of, and without a lease it never takes it up.
+                let over = end.is_none_or(|end| end <= machine.clock.local(now));
+                newest != incarnation || (agent.awaits_disks() && over)
+            });
         }
         machine.probed_clean.is_some_and(|probed| probed > *life)
     }

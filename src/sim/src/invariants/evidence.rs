@@ -3,7 +3,8 @@
 //!
 //! Stopped means: its machine is off or has booted since, or its agent has said the final word, or
 //! that agent's life is over (or works under another incarnation) and a later one removed what it
-//! left. For a `lease` holding the kernel's word is enough: the machine does not answer under that token; for a
+//! left, or its agent waits for its shared disks, has been handed nothing, and its lease is over. For a
+//! `lease` holding the kernel's word is enough: the machine does not answer under that token; for a
 //! `watchdog` holding, that nothing works under it.
 //! Seen to fail with: SkipEvidenceCheck, UnknownAsOff, SpecEditLoosensIsolation, ActWithoutWatchdog, PetWithoutLease,
 //! OneDeviceForLevel, PillBeforeMsgwait, AdoptedPillCounts, OneOffRead; and before its fix with an agent that put the
@@ -30,7 +31,7 @@ pub(crate) fn check<E>(
     holding: &Holding,
 ) -> Option<Violation> {
     let machine = machines.iter().find(|one| one.node == holding.node)?;
-    if ledger.has_stopped(machine, resource, holding) {
+    if ledger.has_stopped(now, machine, resource, holding) {
         return None;
     }
     let ResourceSpec::VirtualIp(vip) = &holding.spec;
