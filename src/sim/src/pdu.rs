@@ -29,7 +29,8 @@ pub(crate) struct Outlet {
     hold_up: TrueTime,
     /// When the relay opened.
     pub(crate) off_since: Option<TrueTime>,
-    /// Whether it was ordered off and has not moved yet.
+    /// Whether it was ordered off and has not moved yet, at a PDU that calls this off. An order of another mood may
+    /// pend for longer than any pause between two reads, and is never called off before it is.
     pub(crate) pending_off: bool,
     /// The newest order; an older one that is still pending is void.
     pub(crate) newest: u64,

@@ -124,16 +124,17 @@ impl World {
             answer.said = Some(Said::Off);
         }
         if let Some(switch) = answer.switch {
-            let relay = match self.park.pdus[pdu].mood {
-                Mood::PendingAsOff(_) => 0,
-                _ => self.rng.below(RELAY_MAX),
+            let calls_off = matches!(self.park.pdus[pdu].mood, Mood::PendingAsOff(_));
+            let relay = match calls_off {
+                true => 0,
+                false => self.rng.below(RELAY_MAX),
             };
             self.park.orders += 1;
             let order = self.park.orders;
             let outlets = self.park.pdus[pdu].of(target);
             for one in outlets.iter_mut() {
                 one.newest = order;
-                one.pending_off = switch.to == Power::Off && !one.stuck;
+                one.pending_off = calls_off && switch.to == Power::Off && !one.stuck;
             }
             for outlet in 0..outlets.len() {
                 let to = (order, switch.to);
