@@ -5,7 +5,10 @@
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
+mod archive;
 mod layers;
+mod libraries;
 mod licences;
+mod programs;
 mod text;
 mod tree;
