@@ -1,8 +1,8 @@
 # haft: what people run. Each target is a script under scripts/, which says what it does and installs what it needs.
-.PHONY: demo test test-vm build lint sim planted bench-failover bench-fence test-pacemaker fuzz
+.PHONY: demo test test-vm build lint sim planted bench-failover bench-fence test-pacemaker fuzz fresh-root
 
 demo: ## The main job on real parts: three nodes, real Raft, real addresses, real power-off (root; KEEP=1 leaves it up).
-	@KEEP=$(KEEP) DEMO_BREAK=$(DEMO_BREAK) scripts/demo
+	@KEEP=$(KEEP) DEMO_BREAK=$(DEMO_BREAK) BUILT=$(BUILT) scripts/demo
 
 test: ## Every suite, compared with tests/suites.txt (root).
 	@scripts/test
@@ -33,3 +33,6 @@ test-pacemaker: ## A whole Pacemaker cluster in namespaces that fences with our 
 
 fuzz: ## libFuzzer on every parser, SECONDS=60 each (TARGETS="..." for some; KEEP=1 adds to fuzz/corpus).
 	@SECONDS="$(SECONDS)" TARGETS="$(TARGETS)" KEEP="$(KEEP)" scripts/fuzz
+
+fresh-root: ## `make demo` and `make test` on a bare Debian 12, cold: an hour or two (root; OPTIONS="--only demo --cached").
+	@scripts/fresh-root $(OPTIONS)

@@ -9,6 +9,7 @@ mod archive;
 mod layers;
 mod libraries;
 mod licences;
+mod presets;
 mod programs;
 mod text;
 mod tree;

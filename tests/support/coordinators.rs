@@ -51,7 +51,7 @@ impl Coordinators {
             .map(|n| format!("  - name: n{n}\n    addresses: [{}]\n", self.address(n)))
             .collect();
         format!(
-            "cluster:\n  name: suite\ntiming:\n  failover: fast\ndata_dir: {base}/{node}\nnodes:\n{nodes}"
+            "cluster:\n  name: suite\ntiming:\n  failover: normal\ndata_dir: {base}/{node}\nnodes:\n{nodes}"
         )
     }
 

@@ -191,6 +191,7 @@ fn configuration_path() -> String {
 }
 
 fn configuration(site: &Site) -> String {
+    // The subject of the demo and of the benchmark beside Keepalived is this preset.
     let mut text = String::from(
         "cluster: { name: demo }\ntiming: { failover: fast }\ndata_dir: /run/disk/haft\nnodes:\n",
     );

@@ -51,9 +51,9 @@ impl Agent {
             .collect();
         let config = Config {
             cluster_name: "test".to_owned(),
-            timing: Timing::FAST,
+            timing: Timing::NORMAL,
             timing_request: TimingRequest {
-                failover: Failover::Fast,
+                failover: Failover::Normal,
                 overrides: BTreeMap::new(),
             },
             nodes,

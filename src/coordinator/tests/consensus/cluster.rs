@@ -11,6 +11,7 @@ use haft_coordinator::consensus::{
     PeerTls, ProposeError, RestoreError, RowChange, StartError, StateMachine, StopReason,
     StoreIdentity, Timings,
 };
+use haft_engine::clock::Timing;
 use haft_store::{ClusterId, LogStore, OpenOptions, RocksStore, Syncer};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 use tempfile::TempDir;
@@ -27,11 +28,13 @@ pub(crate) fn deadline() -> Instant {
     Instant::now() + PATIENCE
 }
 
+/// Those of the preset `normal`, so that a busy machine loses no leader by being busy.
 pub(crate) fn timings() -> Timings {
+    let normal = Timing::NORMAL;
     Timings {
-        heartbeat: Duration::from_millis(150),
-        election_min: Duration::from_millis(600),
-        election_max: Duration::from_millis(1200),
+        heartbeat: normal.raft_heartbeat,
+        election_min: normal.election_min,
+        election_max: normal.election_max,
     }
 }
 
