@@ -2,16 +2,21 @@
 
 use std::path::Path;
 
-const API: [&str; 7] = [
+const API: [&str; 8] = [
     "haft/v1/cluster.proto",
     "haft/v1/event.proto",
     "haft/v1/fence_device.proto",
     "haft/v1/fence_topology.proto",
     "haft/v1/node.proto",
     "haft/v1/session.proto",
+    "haft/v1/timing.proto",
     "haft/v1/virtual_ip.proto",
 ];
-const LOG: [&str; 2] = ["haft/log/v1/command.proto", "haft/log/v1/state.proto"];
+const LOG: [&str; 3] = [
+    "haft/log/v1/command.proto",
+    "haft/log/v1/state.proto",
+    "haft/log/v1/timing.proto",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = Path::new("../../proto");

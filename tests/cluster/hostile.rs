@@ -88,6 +88,7 @@ fn beat(sequence: u64) -> Beat {
         incarnation: Incarnation(7),
         sequence,
         membership: LogIndex(1),
+        ttl: Duration::from_millis(250),
         guards: Attestation::Intact,
     }
 }

@@ -12,6 +12,7 @@ use haft_api::beat::BeatKey;
 use haft_api::client::{Credentials, dial};
 use haft_api::convert::{
     assignment_from, membership_from, report_active, report_armed, report_failed, report_released,
+    report_retimed, timing_into,
 };
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
@@ -33,6 +34,7 @@ use tonic::{Code, Streaming};
 
 mod endpoints;
 mod pulse;
+mod terms;
 
 use endpoints::endpoints;
 use pulse::Pulse;
@@ -119,6 +121,8 @@ enum StreamError {
     },
     #[error("the lease thread does not take orders")]
     Orders(#[from] OrderError),
+    #[error("{endpoint} does not say by which timing to count; upgrade it")]
+    Timeless { endpoint: String },
     #[error("the stream cannot take more reports")]
     Stalled,
 }
@@ -330,7 +334,7 @@ impl AttachTask {
                     incarnation = admitted.incarnation,
                     "attached to the leader"
                 );
-                self.admitted(admitted)?;
+                self.admitted(endpoint, admitted)?;
                 Ok(None)
             }
             Down::NotAdmitted(refusal) => self.not_admitted(&refusal).map(Some),
@@ -360,8 +364,9 @@ impl AttachTask {
         }
     }
 
-    fn admitted(&mut self, admitted: v1::Admitted) -> Result<(), StreamError> {
+    fn admitted(&mut self, endpoint: &str, admitted: v1::Admitted) -> Result<(), StreamError> {
         let incarnation = Incarnation(admitted.incarnation);
+        let timing = self.timing_of(endpoint, admitted.timing.as_ref())?;
         let membership = admitted.membership.unwrap_or_default();
         let keys = admitted
             .keys
@@ -378,6 +383,7 @@ impl AttachTask {
             membership: membership_from(&membership),
             addresses: self.addresses(&membership),
             keys,
+            timing,
         };
         self.standing = Standing::Living(incarnation);
         self.orders.send(Order::Begin(admission))?;
@@ -409,6 +415,9 @@ impl AttachTask {
                 self.standing = Standing::Idle(probe);
                 None
             }
+            Notice::Retimed(incarnation, generation) => Some(v1::AttachRequest {
+                message: Some(Up::Retimed(report_retimed(incarnation, generation))),
+            }),
             Notice::Report(incarnation, output) => {
                 let (resource, token) = subject(&output)?;
                 if matches!(output, Output::ReportReleased { .. }) && self.owed.len() < OWED_MAX {
@@ -427,12 +436,13 @@ impl AttachTask {
                 resource,
                 token,
                 guard,
+                address_life,
             } => Some(Up::Active(report_active(
                 resource,
                 *token,
                 incarnation,
                 *guard,
-                self.attach.config.timing.address_life,
+                *address_life,
             ))),
             Output::ReportReleased { resource, token } => {
                 Some(Up::Released(report_released(resource, *token, incarnation)))
@@ -532,6 +542,8 @@ impl AttachTask {
                 boot_id: self.attach.boot.0.to_vec(),
                 incarnation: incarnation.0,
                 probe: probe_form(probe).into(),
+                counts_by_log: cfg!(not(feature = "without-timing")),
+                file: Some(timing_into(&self.attach.config.timing)),
             })),
         }
     }

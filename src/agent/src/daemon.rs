@@ -139,7 +139,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     // Before anything may arm the watchdog: a start that fails after that resets the machine.
     let credentials = credentials(&config, identity)?;
     let (kennel, mut disks) = disks::begin(&config, &node)?;
-    let (thread, ready) = start_lease(&config, kennel, inbox, notices)?;
+    let (thread, ready) = start_lease(kennel, inbox, notices)?;
     ready.await.map_err(|_| RunError::LeaseEnded)??;
     tokio::select! {
         watched = disks.watched() => watched?,
@@ -288,17 +288,15 @@ async fn wait_for_identity(data_dir: &Path) -> Result<Identity, RunError> {
 type Ready = oneshot::Receiver<Result<(), StartLeaseError>>;
 
 fn start_lease(
-    config: &Config,
     kennel: Kennel,
     inbox: OrderInbox,
     notices: mpsc::Sender<Notice>,
 ) -> io::Result<(JoinHandle<()>, Ready)> {
     let (tell, ready) = oneshot::channel();
-    let timing = config.timing;
     let thread = std::thread::Builder::new()
         .name("haft-lease".to_owned())
         .spawn(move || {
-            let opened = Lease::open(timing, enforcement(), kennel, inbox, notices);
+            let opened = Lease::open(enforcement(), kennel, inbox, notices);
             let lease = match opened {
                 Ok(lease) => lease,
                 Err(error) => {

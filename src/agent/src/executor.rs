@@ -15,7 +15,7 @@ use crate::kernel::guard::{
     Custody, Guard, GuardWriteError, Life, MAX_BATCH, OpenGuardError, PreparedWrite, Turn, Upkeep,
 };
 use crate::kernel::link::{Carrier as LinkCarrier, Link, LinkIndex};
-use haft_engine::clock::{Moment, Timing};
+use haft_engine::clock::Moment;
 use haft_engine::command::{Attestation, Probe};
 use haft_engine::ids::{ResourceId, Token};
 use haft_engine::keeper::{AssignedItem, Carrier, Input, Keeper, Operation, OperationResult};
@@ -29,9 +29,6 @@ use voice::Voice;
 /// Why the machine cannot be worked on.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenExecutorError {
-    /// The guard's life is outside what the kernel keeps.
-    #[error("the guard's life of {0:?} cannot be used")]
-    Life(Duration),
     /// No guard.
     #[error("cannot open the kernel guard")]
     Guard(#[from] OpenGuardError),
@@ -60,14 +57,15 @@ pub struct Executor {
     guard: Option<Guard>,
     addresses: address::Keeper,
     voice: Voice,
-    life: Life,
-    address_life: Duration,
+    /// The lifetime of addresses where nothing is guarded, instead of the cluster's.
+    unguarded: Option<Duration>,
     specs: BTreeMap<(ResourceId, Token), VirtualIpSpec>,
     /// The interface that each managed address was put on.
     places: BTreeMap<IpAddr, Link>,
     turns: BTreeMap<IpAddr, Turn>,
-    /// The last renewal, encoded: the next one is mostly about the same addresses.
-    renewal: Option<PreparedWrite>,
+    /// The last renewal, encoded, and the life in its bytes: the next one is mostly about the same addresses. What
+    /// was encoded under another timing is never sent again (R2a).
+    renewal: Option<(Life, PreparedWrite)>,
     attested: Attestation,
     kennel: Kennel,
 }
@@ -79,24 +77,17 @@ impl Executor {
     /// # Errors
     /// Without the capabilities or kernel features that the guard needs, or when something of an
     /// earlier life cannot be removed.
-    pub fn open(
-        timing: &Timing,
-        enforcement: Enforcement,
-        kennel: Kennel,
-    ) -> Result<Executor, OpenExecutorError> {
-        let life =
-            Life::of(timing.guard_life).map_err(|_| OpenExecutorError::Life(timing.guard_life))?;
-        let (guard, address_life) = match enforcement {
-            Enforcement::Guarded => (Some(Guard::open(Custody::Owned)?), timing.address_life),
+    pub fn open(enforcement: Enforcement, kennel: Kennel) -> Result<Executor, OpenExecutorError> {
+        let (guard, unguarded) = match enforcement {
+            Enforcement::Guarded => (Some(Guard::open(Custody::Owned)?), None),
             #[cfg(feature = "planted-bugs")]
-            Enforcement::Open => (None, Duration::from_secs(3_600)),
+            Enforcement::Open => (None, Some(Duration::from_secs(3_600))),
         };
         let mut executor = Executor {
             guard,
             addresses: address::Keeper::open()?,
             voice: Voice::default(),
-            life,
-            address_life,
+            unguarded,
             specs: BTreeMap::new(),
             places: BTreeMap::new(),
             turns: BTreeMap::new(),
@@ -202,7 +193,7 @@ impl Executor {
         if !keeper.may_still(boot_now(), &Operation::Arm(resource.clone(), token)) {
             return OperationResult::Lapsed;
         }
-        match self.try_arm(resource, token) {
+        match self.try_arm(keeper, resource, token) {
             Ok(link) => {
                 let carrier = engine_carrier(link.carrier);
                 inputs.push(Input::Carrier(resource.clone(), carrier));
@@ -212,7 +203,13 @@ impl Executor {
         }
     }
 
-    fn try_arm(&mut self, resource: &ResourceId, token: Token) -> Result<Link, String> {
+    fn try_arm(
+        &mut self,
+        keeper: &Keeper,
+        resource: &ResourceId,
+        token: Token,
+    ) -> Result<Link, String> {
+        let life = life_of(keeper)?;
         let spec = self.spec(resource, token)?;
         let (address, interface) = (spec.address, spec.interface.clone());
         let link = self
@@ -227,9 +224,7 @@ impl Executor {
                     .manage(address, &link)
                     .map_err(|error| chain(&error))?;
             }
-            let turn = guard
-                .arm(&[address], self.life)
-                .map_err(|error| chain(&error))?;
+            let turn = guard.arm(&[address], life).map_err(|error| chain(&error))?;
             self.turns.insert(address, turn);
         }
         self.places.insert(address, link.clone());
@@ -253,7 +248,11 @@ impl Executor {
         let Some(turn) = self.turns.remove(&address) else {
             return OperationResult::Failed("installed without having been armed".to_owned());
         };
-        let write = match guard.prepare_install(turn, &[address], self.life) {
+        let life = match life_of(keeper) {
+            Ok(life) => life,
+            Err(why) => return OperationResult::Failed(why),
+        };
+        let write = match guard.prepare_install(turn, &[address], life) {
             Ok(write) => write,
             Err(error) => return OperationResult::Failed(chain(&error)),
         };
@@ -287,7 +286,7 @@ impl Executor {
         }
         let term = Term {
             now,
-            valid: self.address_life,
+            valid: self.unguarded.unwrap_or(keeper.timing().address_life),
             until,
         };
         match self.addresses.keep(address, link.index, term) {
@@ -357,13 +356,17 @@ impl Executor {
         let Operation::Renew(list) = operation else {
             return Vec::new();
         };
+        let life = match life_of(keeper) {
+            Ok(life) => life,
+            Err(why) => return vec![done(list, OperationResult::Failed(why))],
+        };
         let mut inputs = Vec::new();
         for part in list.chunks(MAX_BATCH) {
             let named: Vec<(IpAddr, (ResourceId, Token))> = part
                 .iter()
                 .filter_map(|key| Some((self.specs.get(key)?.address, key.clone())))
                 .collect();
-            inputs.extend(self.renew_part(turn, named));
+            inputs.extend(self.renew_part(turn, life, named));
         }
         inputs
     }
@@ -371,6 +374,7 @@ impl Executor {
     fn renew_part(
         &mut self,
         turn: Turn,
+        life: Life,
         mut named: Vec<(IpAddr, (ResourceId, Token))>,
     ) -> Vec<Input> {
         let Some(guard) = &mut self.guard else {
@@ -387,16 +391,16 @@ impl Executor {
                 return inputs;
             }
             let write = match self.renewal.take() {
-                Some(mut same) if same.addresses() == addresses => {
+                Some((encoded, mut same)) if encoded == life && same.addresses() == addresses => {
                     same.decided_at(turn);
                     Ok(same)
                 }
-                Some(_) | None => guard.prepare_renew(turn, &addresses, self.life),
+                Some(_) | None => guard.prepare_renew(turn, &addresses, life),
             };
             let sent = write.and_then(|write| guard.send(&write).map(|()| write));
             match sent {
                 Ok(write) => {
-                    self.renewal = Some(write);
+                    self.renewal = Some((life, write));
                     inputs.push(done(keys(named), OperationResult::Done));
                     return inputs;
                 }
@@ -549,6 +553,12 @@ impl Executor {
             .chain(std::iter::once(self.addresses.as_fd()))
             .chain(self.voice.descriptors())
     }
+}
+
+/// How long what is written now lives, by the keeper's timing: there is no other.
+fn life_of(keeper: &Keeper) -> Result<Life, String> {
+    let span = keeper.timing().guard_life;
+    Life::of(span).map_err(|_| format!("the kernel keeps no guard of {span:?}"))
 }
 
 fn done(list: Vec<(ResourceId, Token)>, result: OperationResult) -> Input {

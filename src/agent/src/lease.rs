@@ -13,11 +13,14 @@ use crate::kennel::Kennel;
 use crate::kernel::clock::boot_now;
 use crate::order::{Admission, Notice, Order, OrderInbox};
 use beats::BeatPort;
-use haft_engine::clock::{Moment, Timing};
+use haft_engine::clock::Moment;
 use haft_engine::command::{Attestation, Difficulty, Probe};
 use haft_engine::ids::{Incarnation, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Input, Keeper, Output};
+use haft_engine::session::Beat;
 use haft_engine::session::holder::{Holder, Learned};
+use haft_engine::session::retiming::Retiming;
+use haft_engine::timing::ClusterTiming;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -44,7 +47,6 @@ pub enum StartLeaseError {
 /// Everything the thread owns.
 #[derive(Debug)]
 pub struct Lease {
-    timing: Timing,
     executor: Executor,
     beats: BeatPort,
     inbox: OrderInbox,
@@ -66,6 +68,8 @@ struct Life {
     incarnation: Incarnation,
     holder: Holder,
     keeper: Keeper,
+    /// How it follows the cluster's timing.
+    retiming: Retiming,
     /// The last release of each resource that was logged; as many as the keeper remembers.
     said: BTreeMap<ResourceId, Token>,
 }
@@ -90,15 +94,13 @@ impl Lease {
     /// # Errors
     /// When the guard cannot be opened or leftovers of an earlier life cannot be removed.
     pub fn open(
-        timing: Timing,
         enforcement: Enforcement,
         kennel: Kennel,
         inbox: OrderInbox,
         notices: mpsc::Sender<Notice>,
     ) -> Result<Lease, StartLeaseError> {
         Ok(Lease {
-            timing,
-            executor: Executor::open(&timing, enforcement, kennel)?,
+            executor: Executor::open(enforcement, kennel)?,
             beats: BeatPort::open().map_err(StartLeaseError::Beats)?,
             inbox,
             notices,
@@ -146,6 +148,7 @@ impl Lease {
         {
             self.drive(Input::Tick);
         }
+        self.follow_timing();
         if self.repeat == Repeat::Yes {
             self.say_standing();
         }
@@ -183,10 +186,12 @@ impl Lease {
                 self.unwatched = Some(assignment);
             }
             Order::Assigned(assignment) => {
-                let Some(life) = &self.life else {
+                let Some(life) = &mut self.life else {
                     return;
                 };
                 if assignment.incarnation == life.incarnation {
+                    life.retiming
+                        .on_told(&mut life.holder, assignment.timing.filter(told_of));
                     self.executor
                         .learn(&assignment.items, &life.keeper.holdings());
                     self.drive(Input::Assigned(assignment));
@@ -233,6 +238,7 @@ impl Lease {
                     incarnation,
                     membership,
                     keys,
+                    timing,
                     ..
                 } = admission;
                 tracing::info!(%node, %incarnation, "admitted");
@@ -240,8 +246,9 @@ impl Lease {
                 self.beats.begin(incarnation, keys);
                 self.life = Some(Life {
                     incarnation,
-                    holder: Holder::new(node, incarnation, membership, self.timing),
-                    keeper: Keeper::new(incarnation, self.timing),
+                    holder: Holder::new(node, incarnation, membership, timing.timing),
+                    keeper: Keeper::new(incarnation, timing.timing),
+                    retiming: Retiming::new(timing),
                     said: BTreeMap::new(),
                 });
             }
@@ -265,6 +272,7 @@ impl Lease {
         };
         // Read last before the send: the lease counts from here.
         if let Some(beat) = life.holder.on_tick(boot_now(), guards) {
+            let beat = as_built(beat);
             self.beats.send(&beat, &life.holder.recipients());
         }
     }
@@ -282,6 +290,25 @@ impl Lease {
                     self.drive(Input::SessionOver);
                 }
             }
+        }
+    }
+
+    /// Follows the cluster's timing (R2a), between the executor's operations: none is in flight here.
+    fn follow_timing(&mut self) {
+        let now = boot_now();
+        while let Some(life) = &mut self.life {
+            let next = life.retiming.follow(now, &mut life.holder, &life.keeper);
+            let Some(input) = next else {
+                break;
+            };
+            self.drive(input);
+        }
+        if let Some(life) = &mut self.life
+            && let Some(generation) = life.retiming.say(now)
+        {
+            tracing::info!(%generation, timing = ?life.keeper.timing(), "counting by the cluster's timing");
+            let incarnation = life.incarnation;
+            self.notify(Notice::Retimed(incarnation, generation));
         }
     }
 
@@ -333,9 +360,10 @@ impl Lease {
 
     fn say_standing(&mut self) {
         self.repeat = Repeat::No;
-        let Some(life) = &self.life else {
+        let Some(life) = &mut self.life else {
             return;
         };
+        life.retiming.say_again();
         let incarnation = life.incarnation;
         for report in life.keeper.standing_reports() {
             self.notify(Notice::Report(incarnation, report));
@@ -419,6 +447,24 @@ impl Lease {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => tracing::error!(err = chain(&error), "poll failed"),
         }
+    }
+}
+
+/// Whether a change of the timing is heard of.
+fn told_of(_told: &ClusterTiming) -> bool {
+    cfg!(not(feature = "without-timing"))
+}
+
+/// The beat as this build sends it: built `without-timing` it names no ttl, like an agent from before the log held
+/// one.
+fn as_built(beat: Beat) -> Beat {
+    if cfg!(feature = "without-timing") {
+        Beat {
+            ttl: Duration::ZERO,
+            ..beat
+        }
+    } else {
+        beat
     }
 }
 

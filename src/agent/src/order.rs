@@ -7,8 +7,9 @@
 use crate::chain;
 use haft_api::beat::BeatKey;
 use haft_engine::command::{Probe, VoterSets};
-use haft_engine::ids::{Incarnation, NodeId, ResourceId, Token};
+use haft_engine::ids::{Generation, Incarnation, NodeId, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Output};
+use haft_engine::timing::ClusterTiming;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::BTreeMap;
 use std::io;
@@ -36,6 +37,8 @@ pub struct Admission {
     pub addresses: BeatAddresses,
     /// Keys of this incarnation's beats, newest last.
     pub keys: Vec<BeatKey>,
+    /// What this life counts by.
+    pub timing: ClusterTiming,
 }
 
 /// What the stream's task tells the lease thread.
@@ -58,6 +61,8 @@ pub enum Order {
 pub enum Notice {
     /// It acts under this token, released it, or fails to act: an output of the keeper's.
     Report(Incarnation, Output),
+    /// This life counts by this version of the timing, and by none that is longer.
+    Retimed(Incarnation, Generation),
     /// No life goes on and nothing is held: it may ask to be admitted.
     Idle(Probe),
 }

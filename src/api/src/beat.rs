@@ -1,8 +1,9 @@
 //! The beat datagram: at most [`DATAGRAM_MAX`] bytes, keyed per incarnation, replay-proof.
 //!
 //! Layout (big-endian; docs/beats.md draws it):
-//! `magic "hF" | version 1 | kind | key generation | code | count | flags 0 | node u64 | incarnation u64 |
-//! sequence u64 | membership u64 | nonce u64 | (answers) from u64, then `count` voters of 5 bytes | tag 16`.
+//! `magic "hF" | version 2 | kind | key generation | code | count | flags 0 | node u64 | incarnation u64 |
+//! sequence u64 | membership u64 | nonce u64 | ttl u64, or in what comes back from u64 | (answers) `count` voters of
+//! 5 bytes | tag 16`. The ttl is the one by which the node counts this beat, in nanoseconds.
 //!
 //! The tag is HMAC-SHA256 truncated to 16 bytes (RFC 2104 section 5) under the incarnation's key. The nonce
 //! is chosen by each coordinator at its start and must come back in every beat to it, so that a beat
@@ -15,11 +16,12 @@ use haft_engine::session::{Answer, AnswerKind, Beat};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 /// No datagram of ours is longer (issue's bound, and far below any path MTU).
 pub const DATAGRAM_MAX: usize = 150;
 const MAGIC: [u8; 2] = *b"hF";
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 const TAG: usize = 16;
 const HEAD: usize = 48;
 const FROM: usize = 8;
@@ -76,7 +78,7 @@ pub enum Dropped {
     #[error("wrong length")]
     Length,
     /// Not ours, or another version.
-    #[error("not a haft datagram of version 1")]
+    #[error("not a haft datagram of version 2")]
     Foreign,
     /// A field holds a value that does not exist.
     #[error("field out of range")]
@@ -169,6 +171,7 @@ pub fn seal_beat(key: &BeatKey, beat: &Beat, nonce: u64) -> Vec<u8> {
         beat.sequence,
         beat.membership.0,
         nonce,
+        u64::try_from(beat.ttl.as_nanos()).unwrap_or(u64::MAX),
     ] {
         bytes.extend(value.to_be_bytes());
     }
@@ -178,7 +181,7 @@ pub fn seal_beat(key: &BeatKey, beat: &Beat, nonce: u64) -> Vec<u8> {
 /// The beat in a datagram, if the key made it.
 pub fn open_beat(key: &BeatKey, bytes: &[u8]) -> Result<OpenedBeat, Dropped> {
     let claim = claim(bytes)?;
-    if bytes[3] != 1 || bytes.len() != HEAD + TAG {
+    if bytes[3] != 1 || bytes.len() != HEAD + FROM + TAG {
         return Err(Dropped::Length);
     }
     verify(key, bytes)?;
@@ -193,6 +196,7 @@ pub fn open_beat(key: &BeatKey, bytes: &[u8]) -> Result<OpenedBeat, Dropped> {
         incarnation: claim.incarnation,
         sequence: word(bytes, 24),
         membership: LogIndex(word(bytes, 32)),
+        ttl: Duration::from_nanos(word(bytes, HEAD)),
         guards,
     };
     Ok(OpenedBeat {
@@ -211,6 +215,7 @@ pub fn seal_answer(key: &BeatKey, to: NodeId, answer: &Answer) -> Vec<u8> {
         AnswerKind::Ended => 4,
         AnswerKind::OtherMembership => 5,
         AnswerKind::NotReady => 6,
+        AnswerKind::OtherTtl => 7,
     };
     let voters = voters_into(&answer.membership);
     let mut bytes = head(
@@ -271,6 +276,7 @@ pub fn open_answer(key: &BeatKey, bytes: &[u8]) -> Result<OpenedAnswer, Dropped>
         (2, 4) => AnswerKind::Ended,
         (2, 5) => AnswerKind::OtherMembership,
         (2, 6) => AnswerKind::NotReady,
+        (2, 7) => AnswerKind::OtherTtl,
         _ => return Err(Dropped::Field),
     };
     let index = LogIndex(word(bytes, 32));

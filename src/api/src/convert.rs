@@ -8,6 +8,7 @@ mod fence_device;
 mod fence_topology;
 mod node;
 mod session;
+mod timing;
 mod virtual_ip;
 
 pub use evidence::{event_into, evidence_into, order_into};
@@ -19,6 +20,7 @@ pub use session::{
     membership_from, membership_into, released_from, report_active, report_armed, report_failed,
     report_released,
 };
+pub use timing::{report_retimed, timing_from, timing_into, versioned_from, versioned_into};
 pub use virtual_ip::{vip_from, vip_into, vip_spec_from, vip_spec_into};
 
 use crate::pb::v1;

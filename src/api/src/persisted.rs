@@ -15,6 +15,7 @@ mod field;
 mod spec;
 mod state_from;
 mod state_into;
+mod timing;
 
 /// A stored form that this version cannot read.
 #[derive(Debug, thiserror::Error)]

@@ -1,14 +1,13 @@
 //! Every interval of a cluster from one knob, and the sums that must hold between them.
 //!
 //! Pure arithmetic: no file, no clock. The presets and their reasons are in `haft_engine::clock` and
-//! ARCHITECTURE.md; here a budget becomes intervals, single values are overridden, and a set that cannot
-//! keep the promise is refused with the sum shown.
+//! ARCHITECTURE.md, the sums that every set must satisfy in `haft_engine::timing`, where `apply` asks them, too;
+//! here a budget becomes intervals and single values are overridden.
 
-mod checks;
 mod explain;
 
-pub use checks::{Check, checks};
 pub use explain::explain;
+pub use haft_engine::timing::{Check, Interval, checks};
 
 use haft_engine::clock::{RHO_PPM, Timing};
 use std::collections::BTreeMap;
@@ -58,120 +57,6 @@ pub const BUDGET_MAX: Duration = Duration::from_secs(300);
 #[error("a failover budget of {} ms is outside {} ms to {} ms", .0.as_millis(), BUDGET_MIN.as_millis(), BUDGET_MAX.as_millis())]
 pub struct BudgetOutOfRange(pub Duration);
 
-/// One interval of [`Timing`], so that it can be named, overridden and shown.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Interval {
-    /// `beat_ms`
-    Beat,
-    /// `ttl_ms`
-    Ttl,
-    /// `guard_life_ms`
-    GuardLife,
-    /// `guard_renewal_ms`
-    GuardRenewal,
-    /// `closing_after_ms`
-    ClosingAfter,
-    /// `raft_heartbeat_ms`
-    RaftHeartbeat,
-    /// `election_min_ms`
-    ElectionMin,
-    /// `election_max_ms`
-    ElectionMax,
-    /// `address_life_ms`
-    AddressLife,
-    /// `stop_ms`
-    Stop,
-    /// `watchdog_ms`
-    Watchdog,
-}
-
-impl Interval {
-    /// All of them, in the order in which they are shown.
-    pub const ALL: [Interval; 11] = [
-        Interval::Beat,
-        Interval::Ttl,
-        Interval::GuardLife,
-        Interval::GuardRenewal,
-        Interval::ClosingAfter,
-        Interval::RaftHeartbeat,
-        Interval::ElectionMin,
-        Interval::ElectionMax,
-        Interval::AddressLife,
-        Interval::Stop,
-        Interval::Watchdog,
-    ];
-
-    /// The key that overrides it in the configuration.
-    pub fn key(self) -> &'static str {
-        match self {
-            Interval::Beat => "beat_ms",
-            Interval::Ttl => "ttl_ms",
-            Interval::GuardLife => "guard_life_ms",
-            Interval::GuardRenewal => "guard_renewal_ms",
-            Interval::ClosingAfter => "closing_after_ms",
-            Interval::RaftHeartbeat => "raft_heartbeat_ms",
-            Interval::ElectionMin => "election_min_ms",
-            Interval::ElectionMax => "election_max_ms",
-            Interval::AddressLife => "address_life_ms",
-            Interval::Stop => "stop_ms",
-            Interval::Watchdog => "watchdog_ms",
-        }
-    }
-
-    /// What it is, in a few words.
-    pub fn meaning(self) -> &'static str {
-        match self {
-            Interval::Beat => "a node's beat to every coordinator",
-            Interval::Ttl => "life of a session after the newest beat that a majority acknowledged",
-            Interval::GuardLife => "W: the kernel goes silent this long after the last renewal",
-            Interval::GuardRenewal => "the guard is renewed this often",
-            Interval::ClosingAfter => "a leader that heard nothing this long commits Closing",
-            Interval::RaftHeartbeat => "Raft heartbeat",
-            Interval::ElectionMin => "Raft election timeout, lower bound",
-            Interval::ElectionMax => "Raft election timeout, upper bound, and the leader's lease",
-            Interval::AddressLife => "valid_lft of an address behind its guard, whole seconds",
-            Interval::Stop => "S: a stop that takes longer has failed, and a failed stop is fenced",
-            Interval::Watchdog => {
-                "period asked of a hardware watchdog; 0: the ttl is too short for any"
-            }
-        }
-    }
-
-    /// Its value in a timing.
-    pub fn of(self, timing: &Timing) -> Duration {
-        match self {
-            Interval::Beat => timing.beat,
-            Interval::Ttl => timing.ttl,
-            Interval::GuardLife => timing.guard_life,
-            Interval::GuardRenewal => timing.guard_renewal,
-            Interval::ClosingAfter => timing.closing_after,
-            Interval::RaftHeartbeat => timing.raft_heartbeat,
-            Interval::ElectionMin => timing.election_min,
-            Interval::ElectionMax => timing.election_max,
-            Interval::AddressLife => timing.address_life,
-            Interval::Stop => timing.stop,
-            Interval::Watchdog => timing.watchdog,
-        }
-    }
-
-    fn put(self, timing: &mut Timing, value: Duration) {
-        let slot = match self {
-            Interval::Beat => &mut timing.beat,
-            Interval::Ttl => &mut timing.ttl,
-            Interval::GuardLife => &mut timing.guard_life,
-            Interval::GuardRenewal => &mut timing.guard_renewal,
-            Interval::ClosingAfter => &mut timing.closing_after,
-            Interval::RaftHeartbeat => &mut timing.raft_heartbeat,
-            Interval::ElectionMin => &mut timing.election_min,
-            Interval::ElectionMax => &mut timing.election_max,
-            Interval::AddressLife => &mut timing.address_life,
-            Interval::Stop => &mut timing.stop,
-            Interval::Watchdog => &mut timing.watchdog,
-        };
-        *slot = value;
-    }
-}
-
 /// The knob and the single values that the user set beside it.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct TimingRequest {
@@ -201,7 +86,7 @@ pub fn commit_allowance(budget: Duration) -> Duration {
 ///
 /// - ttl = (B − (50 ms + B/20)) / (1+ρ), down to 10 ms: the age that a majority must state is ttl·(1+ρ),
 ///   counted from a beat that was sent before the loss;
-/// - beat = ttl/6, W = ttl/4, renewed every W/3, Closing after ttl − beat: the ratios of preset `normal`;
+/// - beat = ttl/6, W = ttl/4, at most a minute, renewed every ttl/12, Closing after ttl − beat: the ratios of preset `normal`;
 /// - Raft heartbeat = ttl/6 within 100 to 500 ms, election 4 and 8 heartbeats;
 /// - `valid_lft` = ttl + 1 s, up to a whole second;
 /// - the stop deadline = ttl/6 within 500 ms to 5 s; the watchdog's period: the longest whole seconds, at most
@@ -220,7 +105,7 @@ pub fn derive(failover: &Failover) -> Result<Timing, BudgetOutOfRange> {
     let ttl_ms = millis(left) * 1_000_000 / u64::from(1_000_000 + RHO_PPM) / 10 * 10;
     let ttl = Duration::from_millis(ttl_ms);
     let beat = Duration::from_millis(ttl_ms / 6);
-    let guard_life = Duration::from_millis(ttl_ms / 4);
+    let guard_life = Duration::from_millis(ttl_ms / 4).min(Interval::GuardLife.bounds().1);
     let heartbeat = Duration::from_millis((ttl_ms / 6).clamp(100, 500));
     let timing = Timing {
         beat,
@@ -234,6 +119,7 @@ pub fn derive(failover: &Failover) -> Result<Timing, BudgetOutOfRange> {
         address_life: Duration::from_secs(ttl_ms.div_ceil(1_000) + 1),
         stop: Duration::from_millis((ttl_ms / 6).clamp(500, 5_000)),
         watchdog: Duration::ZERO,
+        rho_ppm: RHO_PPM,
     };
     Ok(Timing {
         watchdog: timing.longest_watchdog(),

@@ -42,6 +42,8 @@ pub struct Context {
     pub agents: AgentDirs,
     /// One lock per fence device.
     pub devices: crate::fencing::DeviceLocks,
+    /// What the nodes' files say of the timing.
+    pub files: crate::timing::FileTimings,
     /// What came to the beat port.
     pub beats: Arc<BeatCounters>,
     /// The CA, once this coordinator has its key.

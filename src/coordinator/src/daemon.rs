@@ -105,6 +105,7 @@ async fn serve(config: Config, local: NodeConfig) -> Result<(), DaemonError> {
 fn tasks(context: &Arc<Context>, identity: &Identity, inputs: mpsc::Receiver<Input>) {
     tokio::spawn(leading::run(Arc::clone(context), inputs));
     tokio::spawn(members::run(Arc::clone(context)));
+    tokio::spawn(crate::timing::watch(Arc::clone(context)));
     tokio::spawn(begin::run(Arc::clone(context), identity.clone()));
     if context.authority.get().is_none() {
         tokio::spawn(services::fetch_authority(
@@ -249,6 +250,7 @@ fn context(
         inputs,
         peers: Peers::new(credentials),
         devices: crate::fencing::DeviceLocks::default(),
+        files: crate::timing::FileTimings::default(),
         beats: Arc::new(BeatCounters::default()),
         authority,
     })

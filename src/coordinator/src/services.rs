@@ -11,6 +11,7 @@ mod fence_topology;
 mod node;
 mod read;
 mod session;
+mod timing;
 mod virtual_ip;
 mod write;
 
@@ -93,6 +94,10 @@ pub async fn serve(
         .add_service(bounded!(
             event_service_server::EventServiceServer,
             event::Events(Arc::clone(&context))
+        ))
+        .add_service(bounded!(
+            timing_service_server::TimingServiceServer,
+            timing::Timings(Arc::clone(&context))
         ))
         .add_service(bounded!(
             session_service_server::SessionServiceServer,

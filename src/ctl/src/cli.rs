@@ -131,6 +131,35 @@ pub(crate) enum ClusterCommand {
     /// Join tokens
     #[command(subcommand)]
     Token(TokenCommand),
+    /// The timing that every session counts by, and who differs from it; `set` changes it
+    Timing {
+        #[command(subcommand)]
+        command: Option<TimingCommand>,
+    },
+}
+
+/// Verbs of `cluster timing`.
+#[derive(Subcommand, Debug)]
+pub(crate) enum TimingCommand {
+    /// Change it under load: prints the plan, asks, and loses no session
+    Set(SetTiming),
+}
+
+/// `cluster timing set`.
+#[derive(Args, Debug)]
+pub(crate) struct SetTiming {
+    /// fast, normal, relaxed, or a budget such as 2s; by default what is in force
+    #[arg(value_name = "PRESET|SPAN")]
+    pub(crate) failover: Option<haft_config::timing::Failover>,
+    /// One interval, such as ttl_ms=900; may be repeated
+    #[arg(long = "set", value_name = "KEY=MS")]
+    pub(crate) set: Vec<String>,
+    /// Let the cluster check everything and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
 }
 
 /// Verbs of `cluster token`.

@@ -11,10 +11,13 @@ mod init;
 mod join;
 mod objects;
 mod show;
+mod timing;
 mod wait;
 
 use crate::caller::Caller;
-use crate::cli::{Cli, ClusterCommand, Command, ExplainCommand, Global, TokenCommand};
+use crate::cli::{
+    Cli, ClusterCommand, Command, ExplainCommand, Global, TimingCommand, TokenCommand,
+};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::output::{Headers, Output};
@@ -42,6 +45,12 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Cluster(ClusterCommand::Token(TokenCommand::Create { node, ttl })) => {
             cluster::create_token(&mut caller(global)?, output(global), node, *ttl).await
         }
+        Command::Cluster(ClusterCommand::Timing { command: None }) => {
+            timing::show(&mut caller(global)?, output(global)).await
+        }
+        Command::Cluster(ClusterCommand::Timing {
+            command: Some(TimingCommand::Set(arguments)),
+        }) => timing::set(&mut caller(global)?, output(global), arguments).await,
         Command::Get(subject) => show::get(global, subject).await,
         Command::Describe(subject) => show::describe(global, subject).await,
         Command::Why(subject) => show::why(global, subject).await,

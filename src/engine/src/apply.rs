@@ -17,6 +17,7 @@ mod object;
 mod ownership;
 mod probe;
 mod session;
+mod timing;
 mod topology;
 mod victims;
 
@@ -194,6 +195,7 @@ fn request_of(command: &Command) -> Option<RequestId> {
         | Command::FenceIntent { request, .. }
         | Command::ConfirmOff { request, .. }
         | Command::Put { request, .. }
+        | Command::SetTiming { request, .. }
         | Command::Delete { request, .. } => Some(*request),
         Command::Bootstrap { .. }
         | Command::RegisterNode { .. }
@@ -202,6 +204,7 @@ fn request_of(command: &Command) -> Option<RequestId> {
         | Command::Closing { .. }
         | Command::Reopened { .. }
         | Command::Expired { .. }
+        | Command::Retimed { .. }
         | Command::LifetimeLapsed { .. }
         | Command::WatchdogLapsed { .. }
         | Command::Grant { .. }
@@ -228,6 +231,7 @@ fn apply_command(state: &mut ClusterState, at: At, command: &Command) -> Result<
         | Command::Closing { .. }
         | Command::Reopened { .. }
         | Command::Expired { .. } => session::apply(state, at, command),
+        Command::SetTiming { .. } | Command::Retimed { .. } => timing::apply(state, at, command),
         Command::LifetimeLapsed { .. }
         | Command::WatchdogLapsed { .. }
         | Command::Grant { .. }

@@ -23,9 +23,12 @@ pub fn assignment(state: &ClusterState, node: NodeId, incarnation: Incarnation) 
             watchdog: holding.watchdog,
         })
     });
+    let known = state.nodes.get(&node).and_then(|node| node.terms);
+    let known = known.map(|terms| terms.generation);
     Assignment {
         revision: state.applied,
         incarnation,
         items: items.collect(),
+        timing: state.timing.filter(|now| known != Some(now.generation)),
     }
 }

@@ -71,6 +71,9 @@ pub struct Timing {
     pub stop: Duration,
     /// Watchdog period to ask the driver for; zero if the ttl is too short for any.
     pub watchdog: Duration,
+    /// Clock-rate error allowed for between any two machines, in parts per million. In the set and not in the
+    /// build, so that two builds judge one entry alike.
+    pub rho_ppm: u32,
 }
 
 /// What a holder keeps in hand beside its stop and its watchdog (G; hazards 2.0): scheduling and ticks.
@@ -90,7 +93,24 @@ impl Timing {
             address_life: Duration::from_secs(address_life_s),
             stop: Duration::from_millis(v[8]),
             watchdog: Duration::from_secs(watchdog_s),
+            rho_ppm: RHO_PPM,
         }
+    }
+
+    /// What the node may count on after a beat was sent: `ttl·(1−ρ)`.
+    pub fn lease(&self) -> Duration {
+        self.shortened(self.ttl)
+    }
+
+    /// The age that a coordinator must state before the session is over: `ttl·(1+ρ)`.
+    pub fn silence(&self) -> Duration {
+        self.ttl
+            .saturating_add(self.ttl.saturating_mul(self.rho_ppm) / 1_000_000)
+    }
+
+    /// `span·(1−ρ)`, what may be counted on by a clock that runs slow.
+    pub fn shortened(&self, span: Duration) -> Duration {
+        span.saturating_sub(span.saturating_mul(self.rho_ppm) / 1_000_000)
     }
 
     /// What must fit into `ttl·(1−ρ)` for watchdog isolation with this period: two lost beats, the stop,
@@ -101,7 +121,7 @@ impl Timing {
 
     /// Whether a watchdog of this period can isolate within this ttl.
     pub fn admits_watchdog(&self, period: Duration) -> bool {
-        !period.is_zero() && self.watchdog_sum(period) < shortened(self.ttl)
+        !period.is_zero() && self.watchdog_sum(period) < self.lease()
     }
 
     /// The longest whole-second period that fits, at most ten seconds; zero if none does.

@@ -4,6 +4,7 @@
 //! [`crate::apply`] if that no longer holds, so that a stale leader's decision changes nothing (R1).
 //! This file only names them; what they do is in `apply`.
 
+use crate::clock::Timing;
 use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
     OrderId, RequestId, ResourceId, Token,
@@ -149,6 +150,9 @@ pub enum Command {
         first: Registration,
         /// Key from which beat keys are derived; secret.
         heartbeat_key: HeartbeatKey,
+        /// What the configuration of `init` says; from here on the log holds it. `None` in entries that were
+        /// written before it did.
+        timing: Option<Timing>,
     },
     /// A one-time join token, known by its hash.
     MintJoinToken {
@@ -206,10 +210,28 @@ pub enum Command {
         incarnation: Incarnation,
         /// Index of the `Closing` that this answers.
         closing: LogIndex,
-        /// The statements; `apply` checks that they are a majority.
+        /// The statements; `apply` checks that they are a majority, with ages by the session's own ttl.
         ages: Vec<StatedAge>,
-        /// The ttl in force, so that `apply` can check the ages.
-        ttl: Duration,
+    },
+    /// Changes the cluster's timing (R2a). Sessions that are open are judged by the longer of both from this
+    /// entry on; their agents are told, and say so when they count by it.
+    SetTiming {
+        /// Every interval; `apply` asks the sums.
+        timing: Timing,
+        /// The version that it replaces, as the proposer saw it; `Some(0)`: none. `None`: whatever is there.
+        expected: Option<Generation>,
+        /// Retry identity.
+        request: RequestId,
+    },
+    /// An agent counts by the timing in force and by none that is longer: its lease's end is capped, and its
+    /// guard, lifetimes and watchdog are timed anew.
+    Retimed {
+        /// Which node.
+        node: NodeId,
+        /// Which life.
+        incarnation: Incarnation,
+        /// The version that it counts by.
+        generation: Generation,
     },
     /// The leader waited out `valid_lft` + 1 s (lengthened) after `Expired` for an orphan whose guard was
     /// not attested intact.

@@ -4,7 +4,7 @@
 //! resource `Unowned`, and the leader asks the same before it proposes. Nothing here looks at the spec as
 //! it is now: what counts is the isolation stored in the grant.
 
-use crate::clock::lengthened;
+use crate::clock::{Timing, lengthened};
 use crate::command::{Attestation, StatedAge, VoterSets};
 use crate::ids::NodeId;
 use crate::plant::{self, Bug};
@@ -12,10 +12,6 @@ use crate::spec::Isolation;
 use crate::state::{Evidence, Holding, Proof, Resource};
 use std::collections::BTreeSet;
 use std::time::Duration;
-
-/// Longest `valid_lft` that any configuration may choose (haft-config refuses more): the bound that is
-/// waited out for a holder that never attested its own. The longest preset is 8 s (design section 6).
-pub const ADDRESS_LIFE_MAX: Duration = Duration::from_secs(10);
 
 /// What the kernel may add to `valid_lft` before it removes an address: measured up to 0.9 s
 /// (hazards 2.1).
@@ -130,10 +126,10 @@ fn guards_intact(ages: &[StatedAge]) -> bool {
         && ages.iter().all(|age| age.guards != Attestation::Broken)
 }
 
-/// Whether a majority of every voter set has acknowledged nothing for `ttl·(1+ρ)` (R2). Statements made
-/// under another membership, or repeated by one coordinator, do not count.
-pub fn majority_silent(ages: &[StatedAge], membership: &VoterSets, ttl: Duration) -> bool {
-    let silent = statements(ages, membership, |age| age.age >= lengthened(ttl));
+/// Whether a majority of every voter set has acknowledged nothing for `ttl·(1+ρ)` (R2), both as the session is
+/// judged by. Statements made under another membership, or repeated by one coordinator, do not count.
+pub fn majority_silent(ages: &[StatedAge], membership: &VoterSets, judged: &Timing) -> bool {
+    let silent = statements(ages, membership, |age| age.age >= judged.silence());
     if plant::is(Bug::LeaderWordForMajority) {
         return !silent.is_empty();
     }

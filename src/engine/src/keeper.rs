@@ -35,6 +35,7 @@ use crate::keeper::dog::Dog;
 use crate::keeper::held::{Held, Phase};
 use crate::keeper::history::{History, Link};
 use crate::spec::ResourceSpec;
+use crate::timing::ClusterTiming;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -42,6 +43,7 @@ mod dog;
 mod held;
 mod history;
 mod reconcile;
+mod retime;
 
 /// Everything that the log says this node should do, as of one revision.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -52,6 +54,8 @@ pub struct Assignment {
     pub incarnation: Incarnation,
     /// Each resource granted to this incarnation.
     pub items: Vec<AssignedItem>,
+    /// The cluster's timing, while the log does not hold that this life counts by it (R2a).
+    pub timing: Option<ClusterTiming>,
 }
 
 /// One granted resource.
@@ -88,6 +92,10 @@ pub enum Input {
     Assigned(Assignment),
     /// The lease now ends at this moment.
     LeaseEnds(Moment),
+    /// The lease's end was capped: a shorter timing is in force (R2a).
+    LeaseCapped(Moment),
+    /// What is written from now on goes by this timing. Given only while no operation is in flight.
+    Retime(Timing),
     /// The incarnation is over: stop everything, release, join anew.
     SessionOver,
     /// A kernel operation finished.
@@ -169,6 +177,8 @@ pub enum Output {
         token: Token,
         /// The guard.
         guard: Attestation,
+        /// `valid_lft` behind it.
+        address_life: Duration,
     },
     /// Tell the leader, now and until the assignment no longer names the token: stopped, finally.
     ReportReleased {
@@ -206,6 +216,8 @@ pub enum Output {
 pub struct Keeper {
     incarnation: Incarnation,
     timing: Timing,
+    /// Longest life of a guard element that may be in the kernel; W, but for a while after W was shortened.
+    older_guard: Duration,
     lease_end: Option<Moment>,
     mode: Mode,
     revision: LogIndex,
@@ -243,6 +255,7 @@ impl Keeper {
         Keeper {
             incarnation,
             timing,
+            older_guard: timing.guard_life,
             lease_end: None,
             mode: Mode::Keeping,
             revision: LogIndex(0),
@@ -264,6 +277,8 @@ impl Keeper {
             Input::Tick => {}
             Input::Assigned(assignment) => self.on_assigned(assignment),
             Input::LeaseEnds(end) => self.lease_end = self.lease_end.max(Some(end)),
+            Input::LeaseCapped(end) => self.lease_end = self.lease_end.min(Some(end)),
+            Input::Retime(timing) => self.on_retime(now, timing),
             Input::SessionOver => {
                 self.lease_end = None;
                 self.end_keeping();
@@ -327,6 +342,7 @@ impl Keeper {
                     resource: resource.clone(),
                     token: held.token,
                     guard: self.attested,
+                    address_life: self.timing.address_life,
                 });
         let released = self.history.iter().filter_map(|(resource, history)| {
             let named = self.assigned.get(resource)?.token;
@@ -348,10 +364,11 @@ impl Keeper {
     }
 
     /// `now + 2W ≤ E`: a write decided now takes effect within W (an older element of W must still
-    /// live for it), and what it writes lives W more.
+    /// live for it), and what it writes lives W more. After W was shortened the older life counts once ([`retime`]).
     fn permitted(&self, now: Moment) -> bool {
+        let life = self.timing.guard_life;
         self.lease_end
-            .is_some_and(|end| now + self.timing.guard_life * 2 <= end)
+            .is_some_and(|end| now + self.older_guard.max(life) + life <= end)
     }
 
     /// One more ttl after the end of the lease: nobody will extend it under these tokens.
@@ -461,7 +478,13 @@ impl Keeper {
                 self.on_added(now, &resource, token, result, outputs);
             }
             Operation::RefreshAddress(resource, token) => match result {
-                OperationResult::Done | OperationResult::Lapsed | OperationResult::Armed(_) => {}
+                OperationResult::Done => {
+                    let timing = self.timing;
+                    if let Some(held) = self.held.get_mut(&resource) {
+                        held.put(now, &timing);
+                    }
+                }
+                OperationResult::Lapsed | OperationResult::Armed(_) => {}
                 OperationResult::Failed(why) => {
                     if let Some(held) = self.held.get_mut(&resource) {
                         held.lose_address();

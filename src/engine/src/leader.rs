@@ -25,9 +25,14 @@ mod steering;
 
 use crate::apply::Outcome;
 use crate::clock::{Moment, Timing};
-use crate::command::{Entry, FenceAction, PathHealth, Probe, StatedAge, Verdict, VoterSets};
-use crate::ids::{BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, OrderId};
-use crate::state::{ClusterState, Session};
+use crate::command::{
+    Command, Entry, FenceAction, PathHealth, Probe, StatedAge, Verdict, VoterSets,
+};
+use crate::ids::{
+    BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, OrderId, RequestId,
+};
+use crate::state::{ClusterState, Node, Session};
+use draft::Draft;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -101,6 +106,8 @@ pub enum Report {
     Armed(crate::command::Command),
     /// It cannot act, or cannot prove that it has stopped.
     Troubled(crate::command::Command),
+    /// Its agent counts by the timing in force (R2a).
+    Retimed(crate::command::Command),
 }
 
 /// Silence as the leader's own responder heard it.
@@ -225,9 +232,16 @@ impl View<'_> {
     fn silence(&self, node: NodeId) -> Duration {
         self.silences.get(&node).copied().unwrap_or_default()
     }
+    /// What the newest life of `node` is judged by, as the log holds it (R2a).
+    fn judged(&self, node: NodeId) -> Timing {
+        self.state
+            .nodes
+            .get(&node)
+            .map_or(Timing::LONGEST, Node::judged)
+    }
     /// Silent for longer than lost beats explain: granted nothing, and nothing is steered meanwhile.
     fn is_suspect(&self, node: NodeId) -> bool {
-        self.silence(node) >= self.timing.beat * 3
+        self.silence(node) >= self.judged(node).beat * 3
     }
     /// Whether the order with this intent, the life or the closing is applied, not only drafted.
     fn knows(&self, index: u64) -> bool {
@@ -246,7 +260,8 @@ impl Wake {
 }
 
 impl Leader {
-    /// This coordinator became leader at `now`.
+    /// This coordinator became leader at `now`. `timing` is its own file's: of it count Raft's intervals, which are
+    /// each coordinator's own, and, where the log holds no timing yet, all of it as the cluster's first.
     pub fn new(own: NodeId, timing: Timing, now: Moment, state: &ClusterState) -> Leader {
         let inherited = state
             .nodes
@@ -334,6 +349,7 @@ impl Leader {
         let entries = self.in_flight.iter().map(|flight| &flight.entry);
         let mut draft = draft::Draft::new(view.state, stamp, entries);
         let busy = !self.in_flight.is_empty();
+        seed_timing(view, &mut draft);
         self.reports
             .plan(view, &mut draft, busy, &mut self.placement);
         self.judge.plan(view, &mut draft, &self.fencing, wake);
@@ -446,6 +462,17 @@ impl Leader {
                 (*id, now.since(since))
             })
             .collect()
+    }
+}
+
+/// A cluster whose log was begun before it held a timing gets that of its leader's file; nobody is admitted before.
+fn seed_timing(view: &View<'_>, draft: &mut Draft<'_>) {
+    if draft.state().timing.is_none() && !draft.state().nodes.is_empty() {
+        draft.propose(Command::SetTiming {
+            timing: *view.timing,
+            expected: Some(Generation(0)),
+            request: RequestId::default(),
+        });
     }
 }
 

@@ -48,11 +48,17 @@ pub enum Bug {
     CountVictimsApart,
     /// Leadership is offered to a machine that is to be powered off itself.
     EscapeToVictim,
+    /// A coordinator acknowledges beats whatever ttl they are counted by, and agents count by their own files (R2a).
+    AcknowledgeAnyTtl,
+    /// An agent says that it counts by the shorter timing before its present end is capped (R2a).
+    SayRetimedEarly,
+    /// A shorter timing is believed of every session at once, before its agent has said that it counts by it (R2a).
+    BelieveLoweringAtOnce,
 }
 
 impl Bug {
     /// Every bug, for suites that go through all of them.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 24] = [
         Bug::SkipEvidenceCheck,
         Bug::CountLeaseFromReceipt,
         Bug::UnknownAsOff,
@@ -74,6 +80,9 @@ impl Bug {
         Bug::CallStaleOrder,
         Bug::CountVictimsApart,
         Bug::EscapeToVictim,
+        Bug::AcknowledgeAnyTtl,
+        Bug::SayRetimedEarly,
+        Bug::BelieveLoweringAtOnce,
     ];
 }
 

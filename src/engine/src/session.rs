@@ -8,9 +8,11 @@
 use crate::clock::Moment;
 use crate::command::{Attestation, VoterSets};
 use crate::ids::{Incarnation, LogIndex, NodeId};
+use std::time::Duration;
 
 pub mod holder;
 pub mod responder;
+pub mod retiming;
 
 /// One beat, as the node sends the same one to every coordinator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,6 +25,8 @@ pub struct Beat {
     pub sequence: u64,
     /// Index of the membership entry under which the node counts majorities.
     pub membership: LogIndex,
+    /// The node counts its lease by this ttl: it ends `ttl·(1−ρ)` after this beat was sent.
+    pub ttl: Duration,
     /// Whether every kernel guard is in place.
     pub guards: Attestation,
 }
@@ -55,6 +59,8 @@ pub enum AnswerKind {
     Ended,
     /// The beat names another membership than the effective one.
     OtherMembership,
+    /// The beat names no ttl, or a longer one than the session's as this coordinator knows it (R2a).
+    OtherTtl,
     /// Silent after a restart (R8a), not a voter, or asked about a beat it has heard before (a replay).
     NotReady,
 }

@@ -3,6 +3,7 @@
 //! Plain ordered maps and closed enums; changed by [`crate::apply`] alone. Holds no clock and no
 //! derived caches that could disagree between nodes.
 
+use crate::clock::Timing;
 use crate::command::{
     Attestation, Difficulty, FenceAction, FenceCause, HeartbeatKey, HoldReason, NodeRole,
     PathHealth, RelinquishCause, StatedAge, Verdict, VoterSets,
@@ -12,6 +13,7 @@ use crate::ids::{
     OrderId, RequestId, Reserved, ResourceId, Token, TopologyName,
 };
 use crate::spec::{FenceDeviceSpec, FenceTopologySpec, Isolation, NodeSpec, ResourceSpec};
+use crate::timing::{ClusterTiming, Terms};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -39,6 +41,8 @@ pub struct ClusterState {
     pub membership: VoterSets,
     /// Beat keys, newest last; at most two are valid.
     pub heartbeat_keys: Vec<HeartbeatKey>,
+    /// The timing in force; none in a state that was written before the log held one.
+    pub timing: Option<ClusterTiming>,
     /// Registered nodes.
     pub nodes: BTreeMap<NodeId, Node>,
     /// Resources.
@@ -76,6 +80,8 @@ pub struct Node {
     pub generation: Generation,
     /// Its liveness.
     pub session: Session,
+    /// What its newest life counts by; none if that was admitted before the log held a timing.
+    pub terms: Option<Terms>,
     /// Boot of the newest incarnation.
     pub boot: BootId,
     /// Stamps of confirmed fences within the quarantine window.
@@ -172,9 +178,27 @@ impl Node {
     }
 }
 
+impl Node {
+    /// What its newest life is judged by: by the longest that any configuration may choose, if nothing is known.
+    pub fn judged(&self) -> Timing {
+        self.terms.map_or(Timing::LONGEST, |terms| terms.judged)
+    }
+}
+
 impl Ownership {
     /// The holding, whatever its phase.
     pub fn holding(&self) -> Option<&Holding> {
+        match self {
+            Ownership::Unowned => None,
+            Ownership::Granted(holding)
+            | Ownership::Active(holding)
+            | Ownership::Releasing(holding, _)
+            | Ownership::Orphaned(holding) => Some(holding),
+        }
+    }
+
+    /// The same, to change what is recorded of it.
+    pub fn holding_mut(&mut self) -> Option<&mut Holding> {
         match self {
             Ownership::Unowned => None,
             Ownership::Granted(holding)

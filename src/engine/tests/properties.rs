@@ -39,7 +39,6 @@ fn opens(before: &ClusterState, command: &Command, id: &ResourceId, holding: &Ho
             node,
             incarnation,
             ages,
-            ttl,
             ..
         } => {
             *node == holding.node
@@ -47,7 +46,7 @@ fn opens(before: &ClusterState, command: &Command, id: &ResourceId, holding: &Ho
                 && holding.isolation == Isolation::Lease
                 && holding.guard == Attestation::Intact
                 && ages.iter().all(|age| age.guards != Attestation::Broken)
-                && silent_majority(ages, &before.membership, *ttl)
+                && silent_majority(ages, &before.membership, before.nodes[node].judged().ttl)
         }
         Command::LifetimeLapsed {
             resource,

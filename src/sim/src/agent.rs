@@ -4,17 +4,20 @@
 //! read anew and the keeper is asked whether it may still be sent. What happens between that answer and
 //! the kernel (a pause, for instance) is the world's business, and the guard's rules must bear it.
 
-use crate::kernel::{Reply, Request};
+use crate::kernel::Reply;
 use crate::wire::{Act, Context, Hook, Life, Local, Stream, Wire};
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Attestation, Command, Difficulty, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Carrier, Input, Keeper, Operation, OperationResult, Output};
 use haft_engine::session::holder::{Holder, Learned};
+use haft_engine::session::retiming::Retiming;
 use haft_engine::spec::ResourceSpec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
+
+mod following;
 
 /// Between repetitions of an unanswered request or an unconfirmed report.
 const REPEAT: Duration = Duration::from_millis(100);
@@ -30,7 +33,8 @@ pub(crate) struct Agent {
     node: NodeId,
     life: Life,
     boot: BootId,
-    timing: Timing,
+    /// What its own file says, which counts for nothing.
+    file: Timing,
     phase: Phase,
     operations: VecDeque<Operation>,
     in_flight: bool,
@@ -73,6 +77,7 @@ struct Live {
     incarnation: Incarnation,
     holder: Holder,
     keeper: Keeper,
+    retiming: Retiming,
 }
 
 struct Repeated {
@@ -93,7 +98,7 @@ impl Agent {
         node: NodeId,
         life: Life,
         boot: BootId,
-        timing: Timing,
+        file: Timing,
         doors: Vec<NodeId>,
         watch: Watch,
         now: Moment,
@@ -102,7 +107,7 @@ impl Agent {
             node,
             life,
             boot,
-            timing,
+            file,
             phase: Phase::Probing,
             operations: VecDeque::new(),
             in_flight: false,
@@ -186,6 +191,7 @@ impl Agent {
                 self.in_flight = false;
                 self.on_kernel(context, operation, reply);
                 self.next_operation(context);
+                self.follow_timing(context);
             }
             Local::AddressVanished(address) => {
                 let gone: Vec<ResourceId> = self
@@ -263,32 +269,15 @@ impl Agent {
                 stream,
                 incarnation,
                 membership,
+                timing,
             } => {
-                if self.asks_on() != Some(stream) {
-                    return;
+                if self.asks_on() == Some(stream) {
+                    self.adopt(context, incarnation, membership, timing);
                 }
-                let holder = Holder::new(self.node, incarnation, membership, self.timing);
-                let keeper = Keeper::new(incarnation, self.timing);
-                self.phase = Phase::Live(Box::new(Live {
-                    incarnation,
-                    holder,
-                    keeper,
-                }));
-                context.acts.push(Act::Adopted(incarnation));
-                self.repeat_at = context.now;
-                self.step(context, Input::GuardsAttested(Attestation::Intact));
-                self.on_wake(context);
             }
             // The leader sends it again with each greeting.
             Wire::Assigned(_) if self.watch == Watch::Awaited => {}
-            Wire::Assigned(assignment) => {
-                self.learn_addresses(&assignment);
-                let assignment = Assignment::clone(&assignment);
-                self.step(context, Input::Assigned(assignment));
-                if self.carrier == Carrier::Down {
-                    self.tell_carrier(context);
-                }
-            }
+            Wire::Assigned(assignment) => self.on_assigned(context, &assignment),
             Wire::Raft(_)
             | Wire::AskAge { .. }
             | Wire::Age { .. }
@@ -338,6 +327,7 @@ impl Agent {
         if now >= live.keeper.next_wake() {
             self.step(context, Input::Tick);
         }
+        self.follow_timing(context);
     }
 
     fn repeat(&mut self, context: &mut Context<'_>) {
@@ -431,13 +421,14 @@ impl Agent {
                 resource,
                 token,
                 guard,
+                address_life,
             } => {
                 let command = Command::Activated {
                     resource: resource.clone(),
                     token,
                     incarnation,
                     guard,
-                    address_life: self.timing.address_life,
+                    address_life,
                 };
                 ((resource, token), command)
             }
@@ -510,6 +501,7 @@ impl Agent {
                 self.step_done(context, operation, result);
                 continue;
             }
+            let timing = *live.keeper.timing();
             let Some(request) = self.request(&operation) else {
                 let result = OperationResult::Failed("unknown address".to_owned());
                 self.step_done(context, operation, result);
@@ -522,7 +514,11 @@ impl Agent {
                 Operation::ArmWatchdog(_) => context.acts.push(Act::Hook(Hook::DogDecided)),
                 _ => context.acts.push(Act::Hook(Hook::GuardDecided)),
             }
-            context.acts.push(Act::Kernel { operation, request });
+            context.acts.push(Act::Kernel {
+                operation,
+                request,
+                timing,
+            });
         }
     }
 
@@ -533,33 +529,6 @@ impl Agent {
         result: OperationResult,
     ) {
         self.step(context, Input::Done { operation, result });
-    }
-
-    fn request(&self, operation: &Operation) -> Option<Request> {
-        let address = |resource: &ResourceId, token: &Token| {
-            self.addresses.get(&(resource.clone(), *token)).copied()
-        };
-        Some(match operation {
-            Operation::Arm(resource, token) => Request::Arm(address(resource, token)?),
-            Operation::Install(resource, token) => {
-                Request::Install(address(resource, token)?, *token)
-            }
-            Operation::AddAddress(resource, token) | Operation::RefreshAddress(resource, token) => {
-                Request::PutAddress(address(resource, token)?, *token)
-            }
-            Operation::Renew(items) => {
-                let known = items.iter().map(|(resource, token)| {
-                    let address = address(resource, token)?;
-                    Some((address, *token))
-                });
-                Request::Renew(known.collect::<Option<Vec<_>>>()?)
-            }
-            Operation::Remove(resource, token) => Request::Remove(address(resource, token)?),
-            Operation::Announce(..) => Request::Announce,
-            Operation::ArmWatchdog(wanted) => Request::ArmDog(*wanted),
-            Operation::PetWatchdog => Request::PetDog,
-            Operation::DisarmWatchdog => Request::DisarmDog,
-        })
     }
 
     /// Splits a renewal of which some elements had lapsed: the rest is sent again at once.

@@ -7,12 +7,12 @@ use crate::raft::log::Payload;
 use crate::raft::{Disk, Effect, Raft, Snapshot};
 use crate::wire::{Act, Context, Hook, Local, Wire};
 use haft_engine::apply::{Outcome, apply};
-use haft_engine::clock::{Moment, Timing, lengthened};
+use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Command, Entry};
 use haft_engine::ids::{Incarnation, LogIndex, NodeId};
 use haft_engine::leader::Input;
 use haft_engine::session::responder::{Responder, Restart};
-use haft_engine::state::ClusterState;
+use haft_engine::state::{ClusterState, Node};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -29,7 +29,10 @@ const KEEP_BEHIND: u64 = 16;
 /// One life of one haftd.
 pub(crate) struct Coordinator {
     own: NodeId,
+    /// Raft's timers, of this world.
     timing: Timing,
+    /// What its own file says of sessions, which counts for nothing.
+    file: Timing,
     raft: Raft,
     state: ClusterState,
     responder: Responder,
@@ -48,7 +51,7 @@ impl Coordinator {
     /// Starts from what the disk holds.
     pub(crate) fn start(
         own: NodeId,
-        (timing, disks): (Timing, usize),
+        (timing, file, disks): (Timing, Timing, usize),
         known: BTreeSet<NodeId>,
         disk: Disk,
         restart: Restart,
@@ -58,7 +61,7 @@ impl Coordinator {
         let returned = restart == Restart::Returned;
         let raft = Raft::start(own, timing, known, disk, now, returned, context.rng);
         let state = raft.snapshot().state.clone();
-        let mut responder = Responder::new(own, timing, now, restart);
+        let mut responder = Responder::new(own, file, now, restart);
         responder.on_membership(now, raft.effective().clone());
         responder.on_applied(now, &state);
         for index in raft.log().first()..=raft.log().last() {
@@ -69,6 +72,7 @@ impl Coordinator {
         Coordinator {
             own,
             timing,
+            file,
             raft,
             state,
             responder,
@@ -144,7 +148,7 @@ impl Coordinator {
             Local::Administrator(command) => {
                 let entry = Entry {
                     stamp_unix_ms: context.wall_ms,
-                    commands: vec![command],
+                    commands: vec![*command],
                 };
                 let term = self.raft.term();
                 self.raft.propose(now, term, Rc::new(entry));
@@ -225,7 +229,8 @@ impl Coordinator {
             .responder
             .state_age(context.now, node, incarnation, closing)
             .ok()?;
-        if stated.age >= lengthened(self.timing.ttl) {
+        let judged = self.state.nodes.get(&node).map(Node::judged);
+        if judged.is_some_and(|judged| stated.age >= judged.silence()) {
             context.acts.push(Act::Hook(Hook::AgeStated(node)));
         }
         Some(stated)

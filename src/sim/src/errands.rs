@@ -61,7 +61,11 @@ pub(crate) fn settle(world: &mut World) {
 
 fn tell_leader(world: &mut World, command: Command) {
     if let Some(leader) = world.leader() {
-        world.tell(leader, Role::Coordinator, Local::Administrator(command));
+        world.tell(
+            leader,
+            Role::Coordinator,
+            Local::Administrator(Box::new(command)),
+        );
     }
 }
 
@@ -83,6 +87,9 @@ fn request(world: &mut World) -> RequestId {
 }
 
 fn choose(world: &mut World) -> Option<Command> {
+    if !world.timings.is_empty() && world.rng.chance(150) {
+        return set_timing(world);
+    }
     match world.rng.below(23) {
         0..=3 => move_one(world),
         4..=8 => edit(world),
@@ -105,6 +112,17 @@ fn any_resource(world: &mut World) -> Option<Resource> {
 fn any_node(world: &mut World) -> Option<NodeName> {
     let all: Vec<NodeName> = world.machines.iter().map(|m| m.name.clone()).collect();
     world.rng.pick(&all).cloned()
+}
+
+/// Raised or lowered, under load and faults; twice the same changes nothing.
+fn set_timing(world: &mut World) -> Option<Command> {
+    let all = world.timings.clone();
+    let timing = *world.rng.pick(&all)?;
+    Some(Command::SetTiming {
+        timing,
+        expected: None,
+        request: request(world),
+    })
 }
 
 fn move_one(world: &mut World) -> Option<Command> {

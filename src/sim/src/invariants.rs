@@ -9,6 +9,7 @@ pub(crate) mod calm;
 pub(crate) mod equal_states;
 pub(crate) mod evidence;
 pub(crate) mod final_release;
+pub(crate) mod judged_no_shorter;
 pub(crate) mod liveness;
 pub(crate) mod one_order;
 pub(crate) mod one_owner;

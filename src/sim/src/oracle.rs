@@ -10,8 +10,8 @@ use crate::invariants::final_release::Released;
 use crate::invariants::rising_tokens::Highest;
 use crate::invariants::session_end::Expired;
 use crate::invariants::{
-    Violation, equal_states, evidence, one_order, one_owner, one_worker, quorum_spared,
-    unknown_opens_nothing,
+    Violation, equal_states, evidence, judged_no_shorter, one_order, one_owner, one_worker,
+    quorum_spared, unknown_opens_nothing,
 };
 use crate::kernel::{Reply, Request};
 use crate::machine::Machine;
@@ -139,6 +139,10 @@ pub struct Counts {
     pub quarantined: u64,
     /// Orders of administrators to power a live node off.
     pub drills: u64,
+    /// Changes of the timing.
+    pub retimings: u64,
+    /// Agents that followed one.
+    pub retimed: u64,
     /// Overlaps excused (clocks that stood still).
     pub exempted: u64,
 }
@@ -287,6 +291,32 @@ impl Oracle {
             .collect()
     }
 
+    /// J has changed: every agent, or one, is looked at.
+    fn judge_timing<E>(
+        &mut self,
+        now: TrueTime,
+        machines: &[Machine<E>],
+        command: &Command,
+        outcome: &Outcome,
+    ) {
+        let concerned = match (command, outcome) {
+            (Command::SetTiming { .. }, Outcome::Written(_)) => {
+                self.counts.retimings += 1;
+                None
+            }
+            (Command::Retimed { node, .. }, Outcome::Done) => {
+                self.counts.retimed += 1;
+                Some(*node)
+            }
+            _ => return,
+        };
+        for machine in machines {
+            if concerned.is_none_or(|node| node == machine.node) {
+                self.after_agent(now, machine);
+            }
+        }
+    }
+
     fn judge_commands<E>(
         &mut self,
         now: TrueTime,
@@ -295,6 +325,7 @@ impl Oracle {
         did: &[Outcome],
     ) {
         for (command, outcome) in entry.commands.iter().zip(did) {
+            self.judge_timing(now, machines, command, outcome);
             match (command, outcome) {
                 (_, Outcome::Refused(_)) => {}
                 (Command::Grant { resource, .. }, Outcome::Granted(token)) => {
@@ -370,6 +401,8 @@ impl Oracle {
     pub(crate) fn after_agent<E>(&mut self, now: TrueTime, machine: &Machine<E>) {
         let violation = self.expired.check(now, machine, self.ledger.lease_span);
         self.report(violation);
+        let judged = judged_no_shorter::check(now, &self.state, machine);
+        self.report(judged);
     }
 
     /// A guard write has reached a kernel.

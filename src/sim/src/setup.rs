@@ -23,6 +23,7 @@ use haft_engine::spec::{AfterFence, Isolation, NodeSpec, ObjectSpec, ResourceSpe
 use haft_engine::state::ClusterState;
 use std::collections::BTreeSet;
 use std::rc::Rc;
+use std::time::Duration;
 
 /// Greatest clock-rate error of one machine against true time, so that two differ by no more than the
 /// engine's rho.
@@ -96,8 +97,31 @@ impl Shape {
         }
     }
 
+    /// What administrators set the timing to, in a third of the runs: that of the beginning, and everything about a
+    /// session twice as long. By a number already dealt, so that no seed means anything else for it.
+    fn timings(&self) -> Vec<Timing> {
+        if !self.faults_for.is_multiple_of(3) {
+            return Vec::new();
+        }
+        vec![doubled(&self.timing), self.timing]
+    }
+
     fn machines(&self) -> usize {
         self.voters + self.spares + self.agents
+    }
+}
+
+/// Sessions of twice the length; the watchdog, the stop and Raft's timers as they are.
+fn doubled(timing: &Timing) -> Timing {
+    let ttl = timing.ttl * 2;
+    Timing {
+        beat: timing.beat * 2,
+        ttl,
+        guard_life: timing.guard_life * 2,
+        guard_renewal: timing.guard_renewal * 2,
+        closing_after: timing.closing_after * 2,
+        address_life: Duration::from_secs(ttl.as_secs() + 2),
+        ..*timing
     }
 }
 
@@ -123,16 +147,19 @@ pub(crate) fn world(shape: &Shape, mut rng: Rng, detail: Detail) -> World {
         }
         machines.push(machine);
     }
-    let lease_span = nanos(lengthened(shape.timing.ttl)) + MS;
+    let longest = shape.timings().iter().map(|timing| timing.ttl).max();
+    let lease_span = nanos(lengthened(longest.unwrap_or(shape.timing.ttl))) + MS;
     let oracle = Oracle::new(state, lease_span);
-    World::new(
+    let mut world = World::new(
         rng,
         shape.timing,
         machines,
         park,
         oracle,
         Trace::new(detail),
-    )
+    );
+    world.timings = shape.timings();
+    world
 }
 
 /// Applies the entries of a cluster's first day.
@@ -145,15 +172,7 @@ fn form(shape: &Shape, park: &Park, rng: &mut Rng) -> (ClusterState, VoterSets) 
             NodeRole::AgentOnly
         }
     };
-    day.apply(Command::Bootstrap {
-        cluster: ClusterId([7; 16]),
-        epoch: Epoch(1),
-        first: registration(0, NodeRole::Coordinator),
-        heartbeat_key: HeartbeatKey {
-            generation: 1,
-            secret: [0; 32],
-        },
-    });
+    day.begin(shape.timing);
     let mut voters = BTreeSet::from([NodeId(1)]);
     for place in 1..shape.machines() {
         let node = registration(place, role(place));
@@ -224,6 +243,20 @@ struct FirstDay {
 }
 
 impl FirstDay {
+    /// The first node, and the timing that its file seeds.
+    fn begin(&mut self, timing: Timing) {
+        self.apply(Command::Bootstrap {
+            cluster: ClusterId([7; 16]),
+            epoch: Epoch(1),
+            first: registration(0, NodeRole::Coordinator),
+            heartbeat_key: HeartbeatKey {
+                generation: 1,
+                secret: [0; 32],
+            },
+            timing: Some(timing),
+        });
+    }
+
     fn apply(&mut self, command: Command) -> Outcome {
         let index = LogIndex(self.state.applied.0 + 1);
         let entry = Entry {

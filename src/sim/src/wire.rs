@@ -8,13 +8,14 @@ use crate::kernel;
 use crate::park::Tool;
 use crate::raft;
 use haft_engine::apply::Outcome;
-use haft_engine::clock::Moment;
+use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Command, Entry, PathHealth, Probe, StatedAge, VoterSets};
 use haft_engine::ids::{
     BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, ResourceId, Token,
 };
 use haft_engine::keeper::{Assignment, Carrier, Operation};
 use haft_engine::session::{Answer, Beat};
+use haft_engine::timing::ClusterTiming;
 use std::rc::Rc;
 
 /// A process of a machine.
@@ -79,6 +80,7 @@ pub(crate) enum Wire {
         stream: Stream,
         incarnation: Incarnation,
         membership: VoterSets,
+        timing: ClusterTiming,
     },
     /// The leader's whole assignment for the node.
     Assigned(Rc<Assignment>),
@@ -128,6 +130,8 @@ pub(crate) enum Act {
     Kernel {
         operation: Operation,
         request: kernel::Request,
+        /// What the write's lives go by.
+        timing: Timing,
     },
     /// The agent has adopted an incarnation.
     Adopted(Incarnation),
@@ -180,7 +184,7 @@ pub(crate) enum Local {
     /// The watchdog is armed for the shared disks, and they vouch for this machine.
     Watched,
     /// An administrator's command, at whatever coordinator it reached.
-    Administrator(Command),
+    Administrator(Box<Command>),
     /// An administrator's change of voters.
     ChangeVoters(std::collections::BTreeSet<NodeId>),
     /// An administrator's transfer of leadership.

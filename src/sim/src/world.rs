@@ -48,6 +48,7 @@ pub(crate) enum Event {
         life: Life,
         operation: Operation,
         request: kernel::Request,
+        timing: Timing,
     },
     /// A question reaches a fence device.
     Asked {
@@ -121,8 +122,10 @@ pub(crate) struct World {
     pub(crate) now: TrueTime,
     /// The run's random numbers.
     pub(crate) rng: Rng,
-    /// Intervals in force.
+    /// Intervals that the cluster was begun with; time in this world is told by them.
     pub(crate) timing: Timing,
+    /// What administrators set the timing to, if they do.
+    pub(crate) timings: Vec<Timing>,
     /// Machines by place.
     pub(crate) machines: Vec<Machine<Event>>,
     /// Where each node is.
@@ -162,6 +165,7 @@ impl World {
             now: 0,
             rng,
             timing,
+            timings: Vec::new(),
             places: machines.iter().map(|m| (m.node, m.place)).collect(),
             net: Net::whole(machines.len()),
             machines,
@@ -244,13 +248,8 @@ impl World {
                 }
             }
             Event::KernelWrite { to, life, .. } => {
-                if self.life(to, Role::Agent) == life
-                    && self.admits(to, Role::Agent, &event)
-                    && let Event::KernelWrite {
-                        operation, request, ..
-                    } = event
-                {
-                    self.write_kernel(to, operation, &request);
+                if self.life(to, Role::Agent) == life && self.admits(to, Role::Agent, &event) {
+                    self.write_kernel(to, event);
                 }
             }
             Event::Asked {

@@ -12,16 +12,18 @@ use haft_engine::session::{Answer, AnswerKind, Beat};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::script::Script;
 
-const KINDS: [AnswerKind; 6] = [
+const KINDS: [AnswerKind; 7] = [
     AnswerKind::Acknowledged,
     AnswerKind::Sealed,
     AnswerKind::NotAdmitted,
     AnswerKind::Ended,
     AnswerKind::OtherMembership,
     AnswerKind::NotReady,
+    AnswerKind::OtherTtl,
 ];
 
 /// See the module.
@@ -76,6 +78,7 @@ fn some_beat(script: &mut Script<'_>) -> Beat {
         incarnation: Incarnation(script.long()),
         sequence: script.long(),
         membership: LogIndex(script.long()),
+        ttl: Duration::from_nanos(script.long()),
         guards: GUARDS[usize::from(script.byte().unwrap_or(0)) % GUARDS.len()],
     }
 }

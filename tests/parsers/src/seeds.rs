@@ -70,8 +70,8 @@ fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
 /// The fields of a beat, to be tagged by the target.
 fn tagged_beat() -> Vec<u8> {
     let mut bytes = vec![3];
-    bytes.extend(b"hF\x01\x01\x03\x02\x00\x00");
-    bytes.extend([0, 0, 0, 0, 0, 0, 0, 1].repeat(5));
+    bytes.extend(b"hF\x02\x01\x03\x02\x00\x00");
+    bytes.extend([0, 0, 0, 0, 0, 0, 0, 1].repeat(6));
     bytes
 }
 

@@ -150,7 +150,7 @@ impl Service {
                     let _ = down.try_send(down_message(Down::Pong(ping)));
                 }
             }
-            Up::Active(_) | Up::Failed(_) | Up::Settled(_) => {}
+            Up::Active(_) | Up::Failed(_) | Up::Settled(_) | Up::Retimed(_) => {}
         }
     }
 }
@@ -268,6 +268,7 @@ impl Coordinator {
                 generation: 1,
                 secret: vec![5; 32],
             }],
+            timing: Some(haft_api::convert::versioned_into(&crate::in_force())),
         }));
     }
 
@@ -289,6 +290,7 @@ impl Coordinator {
             revision,
             incarnation: crate::LIFE.0,
             items: items.collect(),
+            timing: None,
         }));
     }
 

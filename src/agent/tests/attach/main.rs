@@ -17,8 +17,11 @@ use haft_config::timing::{Failover, TimingRequest};
 use haft_config::{Config, NodeConfig, Ports};
 use haft_engine::clock::Timing;
 use haft_engine::command::{NodeRole, Probe};
-use haft_engine::ids::{BootId, Epoch, Incarnation, LogIndex, NodeName, ResourceId, Token};
+use haft_engine::ids::{
+    BootId, Epoch, Generation, Incarnation, LogIndex, NodeName, ResourceId, Token,
+};
 use haft_engine::keeper::Output;
+use haft_engine::timing::ClusterTiming;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -29,6 +32,14 @@ use tokio::time::Instant;
 /// Far beyond what a busy machine needs.
 const PATIENCE: Duration = Duration::from_secs(20);
 const LIFE: Incarnation = Incarnation(20);
+
+/// What every coordinator here says that the life counts by.
+fn in_force() -> ClusterTiming {
+    ClusterTiming {
+        generation: Generation(3),
+        timing: Timing::NORMAL,
+    }
+}
 
 /// The task under test with the ends that the lease thread and the process would hold.
 struct Agent {

@@ -20,18 +20,22 @@ use haft_engine::ids::{
     BootId, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName, ResourceId, Token,
 };
 use haft_engine::keeper::{AssignedItem, Assignment, Output, Want};
+use haft_engine::session::AnswerKind;
 use haft_engine::session::responder::{Responder, Restart};
 use haft_engine::spec::{Failback, Isolation, NodeSpec, ResourceSpec, Unfenced, VirtualIpSpec};
 use haft_engine::state::{ClusterState, Node, Session};
+use haft_engine::timing::{ClusterTiming, Terms};
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
 const NODE: NodeId = NodeId(9);
 const LIFE: Incarnation = Incarnation(20);
+/// Beats refused for the ttl that they name or do not name.
+static REFUSED: AtomicU64 = AtomicU64::new(0);
 const VOTERS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
 
 fn key() -> BeatKey {
@@ -49,7 +53,14 @@ fn membership() -> VoterSets {
     }
 }
 
-fn state() -> ClusterState {
+fn in_force(timing: Timing) -> ClusterTiming {
+    ClusterTiming {
+        generation: Generation(1),
+        timing,
+    }
+}
+
+fn state(timing: Timing) -> ClusterState {
     let node = Node {
         id: NODE,
         name: NodeName::from("n9"),
@@ -59,6 +70,7 @@ fn state() -> ClusterState {
         spec: NodeSpec::default(),
         generation: Generation(1),
         session: Session::Open { incarnation: LIFE },
+        terms: Some(Terms::admitted(&in_force(timing))),
         boot: BootId::default(),
         fenced_at_ms: Vec::new(),
         quarantined: false,
@@ -67,6 +79,7 @@ fn state() -> ClusterState {
     ClusterState {
         applied: LogIndex(20),
         nodes: [(NODE, node)].into(),
+        timing: Some(in_force(timing)),
         ..ClusterState::default()
     }
 }
@@ -99,6 +112,7 @@ fn assignment(revision: u64, wants: &[Want]) -> Order {
                 watchdog: None,
             })
             .collect(),
+        timing: None,
     })
 }
 
@@ -107,6 +121,7 @@ struct World {
     orders: Orders,
     notices: mpsc::Receiver<Notice>,
     addresses: BeatAddresses,
+    timing: Timing,
 }
 
 impl World {
@@ -117,6 +132,7 @@ impl World {
             membership: membership(),
             addresses: self.addresses.clone(),
             keys: vec![key()],
+            timing: in_force(self.timing),
         };
         self.orders.send(Order::Begin(admission)).unwrap();
     }
@@ -139,6 +155,7 @@ impl World {
             resource: ResourceId::vip("web"),
             token: token(),
             guard: Attestation::Intact,
+            address_life: self.timing.address_life,
         };
         self.await_notice("the owner acts", &Notice::Report(LIFE, active));
     }
@@ -190,6 +207,7 @@ fn beside_a_lease_with(
         orders,
         notices,
         addresses,
+        timing,
     };
     std::thread::scope(|scope| {
         for (voter, socket) in VOTERS.iter().zip(&sockets) {
@@ -198,7 +216,7 @@ fn beside_a_lease_with(
         }
         let thread = scope.spawn(|| {
             wire.owner.run(|| {
-                Lease::open(timing, Enforcement::Guarded, kennel, inbox, sender)
+                Lease::open(Enforcement::Guarded, kennel, inbox, sender)
                     .unwrap()
                     .run();
             });
@@ -227,7 +245,7 @@ fn respond(
     let now = boot_now();
     let mut responder = Responder::new(own, timing, now, Restart::Fresh);
     responder.on_membership(now, membership());
-    responder.on_applied(now, &state());
+    responder.on_applied(now, &state(timing));
     let mut buffer = [0; 512];
     while !ended.load(Ordering::SeqCst) {
         let Ok((length, from)) = socket.recv_from(&mut buffer) else {
@@ -238,6 +256,9 @@ fn respond(
         }
         let opened = open_beat(&key(), &buffer[..length]).unwrap();
         let answer = responder.on_beat(boot_now(), &opened.beat);
+        if answer.kind == AnswerKind::OtherTtl {
+            REFUSED.fetch_add(1, Ordering::SeqCst);
+        }
         socket
             .send_to(&seal_answer(&key(), NODE, &answer), from)
             .unwrap();
@@ -258,6 +279,29 @@ fn an_assigned_address_answers_until_it_is_to_be_released() {
         world.await_release();
         assert!(!probe.echoes(VIP4));
         assert!(!wire.owner.ip("addr show dev own0").contains("10.9.0.100"));
+    });
+}
+
+/// Whatever its file says: also where that is shorter than what the log holds.
+#[cfg(feature = "without-timing")]
+#[test]
+fn an_agent_that_does_not_count_by_the_log_has_no_lease() {
+    let wire = Wire::new();
+    let probe = client(&wire);
+    beside_a_lease(&wire, Timing::NORMAL, |world, _| {
+        world.await_notice("the machine is clean", &Notice::Idle(Probe::Clean));
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        eventually("every coordinator has refused its beats", || {
+            REFUSED.load(Ordering::SeqCst) >= 60
+        });
+        while let Ok(notice) = world.notices.try_recv() {
+            assert!(!matches!(
+                notice,
+                Notice::Report(_, Output::ReportActive { .. })
+            ));
+        }
+        assert!(!probe.echoes(VIP4));
     });
 }
 

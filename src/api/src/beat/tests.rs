@@ -3,6 +3,7 @@
 use super::*;
 use haft_engine::command::HeartbeatKey;
 use proptest::prelude::*;
+use std::time::Duration;
 
 fn key() -> BeatKey {
     let heartbeat = HeartbeatKey {
@@ -18,6 +19,7 @@ fn beat() -> Beat {
         incarnation: Incarnation(9),
         sequence: 77,
         membership: LogIndex(4),
+        ttl: Duration::from_millis(250),
         guards: Attestation::Intact,
     }
 }
@@ -42,7 +44,7 @@ fn refusal(voters: u64) -> Answer {
 #[test]
 fn a_beat_survives_the_wire_and_stays_within_the_bound() {
     let bytes = seal_beat(&key(), &beat(), 11);
-    assert_eq!(bytes.len(), 64);
+    assert_eq!(bytes.len(), 72);
     assert_eq!(
         open_beat(&key(), &bytes),
         Ok(OpenedBeat {

@@ -1,5 +1,6 @@
 //! The agent's stream: assignments, reports and membership.
 
+use super::timing::{versioned_from, versioned_into};
 use super::{FieldError, resource_from, token_of, vip_spec_from, vip_spec_into, wrong};
 use crate::pb::v1;
 use haft_engine::command::{Attestation, Command, Difficulty, StatedAge, VoterSets};
@@ -30,6 +31,7 @@ pub fn assignment_into(assignment: &Assignment) -> v1::Assignment {
         revision: assignment.revision.0,
         incarnation: assignment.incarnation.0,
         items: assignment.items.iter().map(item).collect(),
+        timing: assignment.timing.as_ref().map(versioned_into),
     }
 }
 
@@ -57,6 +59,7 @@ pub fn assignment_from(form: v1::Assignment) -> Result<Assignment, FieldError> {
         revision: LogIndex(form.revision),
         incarnation: Incarnation(form.incarnation),
         items: form.items.into_iter().map(item).collect::<Result<_, _>>()?,
+        timing: form.timing.as_ref().map(versioned_from).transpose()?,
     })
 }
 

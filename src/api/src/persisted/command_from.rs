@@ -8,6 +8,7 @@ use super::field::{
 use super::spec::{
     ages_from, fence_cause_from, key_from, object_from, reference_from, registration_from,
 };
+use super::timing;
 use crate::pb::log as pb;
 use haft_engine::command::{Command, FenceAttemptPlan, Probe};
 use haft_engine::ids::{
@@ -46,6 +47,7 @@ pub(super) fn command(form: pb::Command) -> Decoded<Command> {
             generation: Generation(form.generation),
             health: health_from(required(form.health, "health")?)?,
         }),
+        form @ (Form::SetTiming(_) | Form::Retimed(_)) => timing::command_from(form),
         Form::Put(put) => Ok(Command::Put {
             object: object_from(put.object)?,
             expected: put.expected.map(Generation),
@@ -66,6 +68,7 @@ fn joining(form: Form) -> Decoded<Command> {
             epoch: Epoch(form.epoch),
             first: registration_from(form.first)?,
             heartbeat_key: key_from(required(form.heartbeat_key, "heartbeat key")?)?,
+            timing: form.timing.map(timing::timing_from),
         }),
         Form::MintJoinToken(form) => Ok(Command::MintJoinToken {
             sha256: array(&form.sha256, "token hash")?,
@@ -108,7 +111,6 @@ fn session(form: Form) -> Decoded<Command> {
             incarnation: Incarnation(form.incarnation),
             closing: LogIndex(form.closing),
             ages: ages_from(form.ages)?,
-            ttl: Duration::from_nanos(form.ttl_ns),
         }),
         Form::LifetimeLapsed(form) => Ok(Command::LifetimeLapsed {
             resource: resource_from(&form.resource)?,

@@ -7,6 +7,7 @@ use super::field::{
 use super::spec::{
     age_into, fence_cause_into, key_into, object_into, reference_into, registration_into,
 };
+use super::timing;
 use crate::pb::log as pb;
 use haft_engine::command::{Command, FenceAttemptPlan};
 use pb::command::Command as Form;
@@ -50,6 +51,7 @@ fn form(command: &Command) -> Form {
             generation: generation.0,
             health: Some(health_into(health)),
         }),
+        Command::SetTiming { .. } | Command::Retimed { .. } => timing::command_into(command),
         Command::Put {
             object,
             expected,
@@ -78,11 +80,13 @@ fn joining(command: &Command) -> Form {
             epoch,
             first,
             heartbeat_key,
+            timing,
         } => Form::Bootstrap(pb::Bootstrap {
             cluster: cluster.0.to_vec(),
             epoch: epoch.0,
             first: Some(registration_into(first)),
             heartbeat_key: Some(key_into(heartbeat_key)),
+            timing: timing.as_ref().map(timing::timing_into),
         }),
         Command::MintJoinToken {
             sha256,
@@ -135,13 +139,11 @@ fn session(command: &Command) -> Form {
             incarnation,
             closing,
             ages,
-            ttl,
         } => Form::Expired(pb::Expired {
             node: node.0,
             incarnation: incarnation.0,
             closing: closing.0,
             ages: ages.iter().map(age_into).collect(),
-            ttl_ns: nanos(*ttl),
         }),
         Command::LifetimeLapsed {
             resource,

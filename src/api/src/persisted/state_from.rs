@@ -9,6 +9,7 @@ use super::spec::{
     ages_from, device_from, fence_cause_from, key_from, node_from, registration_from,
     resource_spec_from, topology_from,
 };
+use super::timing;
 use crate::pb::log as pb;
 use haft_engine::apply::{Outcome, Refusal, RefusalKind};
 use haft_engine::ids::{
@@ -30,6 +31,7 @@ pub(super) fn state(form: pb::State) -> Decoded<ClusterState> {
         membership: voters_from(form.membership.unwrap_or_default()),
         ..ClusterState::default()
     };
+    state.timing = form.timing.map(timing::cluster_from).transpose()?;
     state.heartbeat_keys = form
         .heartbeat_keys
         .into_iter()
@@ -125,6 +127,7 @@ fn node(form: pb::Node) -> Decoded<Node> {
         fenced_at_ms: form.fenced_at_ms,
         quarantined: form.quarantined,
         unfenced: Incarnation(form.unfenced),
+        terms: form.terms.map(timing::terms_from).transpose()?,
     })
 }
 

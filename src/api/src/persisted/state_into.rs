@@ -8,6 +8,7 @@ use super::field::{
 use super::spec::{
     age_into, device_into, fence_cause_into, key_into, node_into, resource_into, topology_into,
 };
+use super::timing;
 use crate::pb::log as pb;
 use haft_engine::apply::{Outcome, Refusal, RefusalKind};
 use haft_engine::state::{
@@ -63,6 +64,7 @@ pub(super) fn state(state: &ClusterState) -> pb::State {
             .collect(),
         requests: state.requests.iter().map(request).collect(),
         events: state.events.iter().map(event).collect(),
+        timing: state.timing.as_ref().map(timing::cluster_into),
     }
 }
 
@@ -107,6 +109,7 @@ fn node(node: &Node) -> pb::Node {
         fenced_at_ms: node.fenced_at_ms.clone(),
         quarantined: node.quarantined,
         unfenced: node.unfenced.0,
+        terms: node.terms.as_ref().map(timing::terms_into),
     }
 }
 

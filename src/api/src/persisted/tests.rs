@@ -160,3 +160,47 @@ fn topologies_come_back_from_the_log_and_from_a_snapshot() {
     let read = decode_state(&encode_state(&state)).expect("what was written is readable");
     assert_eq!(read, state);
 }
+
+#[test]
+fn the_timing_comes_back_from_the_log_and_from_a_snapshot() {
+    use haft_engine::clock::Timing;
+    use haft_engine::timing::{ClusterTiming, Interval, Terms};
+    let mut odd = Timing::NORMAL;
+    for (place, interval) in (1..).zip(Interval::ALL) {
+        interval.put(&mut odd, Duration::from_nanos(1_000_000_007 * place));
+    }
+    odd.rho_ppm = 777;
+    let set = |expected| Command::SetTiming {
+        timing: odd,
+        expected,
+        request: RequestId([9; 16]),
+    };
+    let retimed = Command::Retimed {
+        node: NodeId(3),
+        incarnation: Incarnation(40),
+        generation: Generation(55),
+    };
+    let entry = Entry {
+        stamp_unix_ms: 12,
+        commands: vec![set(None), set(Some(Generation(0))), retimed],
+    };
+    let read = decode_entry(&encode_entry(&entry)).expect("what was written is readable");
+    assert_eq!(read, entry);
+    let in_force = ClusterTiming {
+        generation: Generation(55),
+        timing: odd,
+    };
+    let mut terms = Terms::admitted(&in_force);
+    terms.offer(&Timing::RELAXED);
+    let mut state = ClusterState {
+        timing: Some(in_force),
+        ..ClusterState::default()
+    };
+    let read = decode_state(&encode_state(&state)).expect("what was written is readable");
+    assert_eq!(read, state);
+    state.timing = None;
+    let read = decode_state(&encode_state(&state)).expect("what was written is readable");
+    assert_eq!(read, state, "a state from before the log held one");
+    let form = timing::terms_into(&terms);
+    assert_eq!(timing::terms_from(form).expect("readable"), terms);
+}

@@ -2,10 +2,10 @@
 //!
 //! Only words; the numbers come from [`super::derive`] and [`super::checks()`].
 
-use super::checks::{LOST_BEATS, REPLY, ms};
 use super::{Failover, Interval, TimingRequest, checks, commit_allowance};
 use haft_engine::clock::{RHO_PPM, Timing, lengthened};
 use haft_engine::evidence::WATCHDOG_SLACK;
+use haft_engine::timing::{LOST_BEATS, REPLY, ms};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -125,6 +125,7 @@ fn sums(out: &mut String, timing: &Timing) {
     let bounds: Vec<&str> = Interval::ALL
         .iter()
         .map(|interval| interval.key())
+        .chain(["rho_ppm"])
         .collect();
     for check in checks(timing) {
         let mark = if check.holds { "ok " } else { "NO " };

@@ -69,6 +69,8 @@ async fn first_entry(
             generation: 1,
             secret: bootstrap.heartbeat_key,
         },
+        // From here on the log's counts, and the file's no more (R2a).
+        timing: Some(context.timing),
     };
     match propose(context, command).await? {
         Some(Outcome::Refused(refusal)) => Err(refusal.message),

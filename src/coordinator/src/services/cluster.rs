@@ -197,7 +197,10 @@ fn cluster_status(context: &Context, state: &ClusterState) -> v1::GetClusterStat
             .collect(),
         quorum,
         applied_index: state.applied.0,
-        warnings: warnings(state),
+        warnings: warnings(state)
+            .into_iter()
+            .chain(super::timing::warnings(context, state))
+            .collect(),
         answered_by: name(context.own),
         stamp: None,
         beats: Some(context.beats.counts()),

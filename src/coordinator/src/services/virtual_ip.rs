@@ -29,7 +29,7 @@ impl VirtualIps {
     }
 }
 
-/// Isolation `watchdog` needs a ttl into which a watchdog fits; the log does not know the timing, haftd does.
+/// Isolation `watchdog` needs a ttl into which a watchdog fits: by the log's timing, whatever this file says.
 fn require_room(timing: &Timing, spec: &ResourceSpec) -> Result<(), Status> {
     if spec.isolation() != Isolation::Watchdog || !timing.watchdog.is_zero() {
         return Ok(());
@@ -43,7 +43,7 @@ fn require_room(timing: &Timing, spec: &ResourceSpec) -> Result<(), Status> {
             timing.watchdog_sum(shortest).as_millis(),
             timing.ttl.as_millis()
         ),
-        "set failover: relaxed or a budget from 7s in the configuration, or choose lease or stonith",
+        "haftctl cluster timing set relaxed, or a budget from 7s; or choose lease or stonith",
     ))
 }
 
@@ -98,7 +98,9 @@ impl v1::virtual_ip_service_server::VirtualIpService for VirtualIps {
         let object = request.virtual_ip.unwrap_or_default();
         let echo = object.clone();
         let (id, spec) = vip_from(object).map_err(field_status)?;
-        require_room(&self.0.timing, &spec)?;
+        let in_force = self.0.replica.state().timing;
+        let timing = in_force.map_or(self.0.timing, |now| now.timing);
+        require_room(&timing, &spec)?;
         let effect = effect(request.options.as_ref());
         let options = request.options.unwrap_or_default();
         let command = Command::Put {

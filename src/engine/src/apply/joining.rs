@@ -3,10 +3,12 @@
 //! Checks no certificate: the caller has verified that the key is the joining node's own.
 
 use super::{At, Outcome, Refusal, event};
+use crate::clock::Timing;
 use crate::command::{Command, HeartbeatKey, Registration, VoterSets};
 use crate::ids::{BootId, ClusterId, Epoch, Generation, Incarnation, NodeId, NodeName};
 use crate::spec::NodeSpec;
 use crate::state::{ClusterState, JoinToken, Node, Session};
+use crate::timing::ClusterTiming;
 
 /// The first coordinator's number, by construction.
 const FIRST_NODE: NodeId = NodeId(1);
@@ -32,7 +34,14 @@ pub(super) fn apply(
             epoch,
             first,
             heartbeat_key,
-        } => bootstrap(state, at, (*cluster, *epoch), first, heartbeat_key),
+            timing,
+        } => bootstrap(
+            state,
+            at,
+            (*cluster, *epoch),
+            (first, heartbeat_key),
+            *timing,
+        ),
         Command::MintJoinToken {
             sha256,
             node,
@@ -88,6 +97,7 @@ fn node_of(id: NodeId, registration: &Registration) -> Node {
         spec: NodeSpec::default(),
         generation: Generation(id.0),
         session: Session::Never,
+        terms: None,
         boot: BootId::default(),
         fenced_at_ms: Vec::new(),
         quarantined: false,
@@ -110,8 +120,8 @@ fn bootstrap(
     state: &mut ClusterState,
     at: At,
     (cluster, epoch): (ClusterId, Epoch),
-    first: &Registration,
-    heartbeat_key: &HeartbeatKey,
+    (first, heartbeat_key): (&Registration, &HeartbeatKey),
+    timing: Option<Timing>,
 ) -> Result<Outcome, Refusal> {
     if !state.nodes.is_empty() {
         return Err(Refusal::exists(
@@ -121,6 +131,13 @@ fn bootstrap(
     }
     check_name(first.name.as_str())?;
     check_host(&first.host)?;
+    if let Some(timing) = &timing {
+        super::timing::check(timing)?;
+    }
+    state.timing = timing.map(|timing| ClusterTiming {
+        generation: Generation(at.index.0),
+        timing,
+    });
     state.cluster = cluster;
     state.epoch = epoch;
     state.heartbeat_keys = vec![heartbeat_key.clone()];

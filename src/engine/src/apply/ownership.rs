@@ -11,7 +11,7 @@ mod trouble;
 
 use super::{At, Outcome, Refusal, event};
 use crate::command::{Attestation, Command, RelinquishCause};
-use crate::evidence::{self, ADDRESS_LIFE_MAX, SPAN_MAX};
+use crate::evidence::{self, SPAN_MAX};
 use crate::ids::{Generation, Incarnation, NodeId, NodeName, ResourceId, Token};
 use crate::levels::awaits_unfencing;
 use crate::plant::{self, Bug};
@@ -260,6 +260,7 @@ fn grant(
     };
     let target = target_node(state, node)?;
     let name = target.name.clone();
+    let address_life = target.judged().address_life;
     if target.session != (Session::Open { incarnation }) {
         return Err(Refusal::stale(
             "SessionNotOpen",
@@ -290,8 +291,8 @@ fn grant(
         isolation: resource.spec.isolation(),
         spec: resource.spec.clone(),
         guard: Attestation::Unknown,
-        // Until the owner attests its own, the longest that any configuration allows.
-        address_life: ADDRESS_LIFE_MAX,
+        // Until the owner attests its own, the longest that its session may have been told of.
+        address_life,
         since_unix_ms: at.stamp_unix_ms,
         watchdog: None,
     });
@@ -327,6 +328,15 @@ fn activated(
             format!("an address lifetime of {address_life:?} is out of bounds"),
         ));
     }
+    let owner = resource(state, id)?
+        .ownership
+        .holding()
+        .map(|holding| holding.node);
+    // No agent that counts by its session's timing puts a longer one on an address (R2a).
+    let longest = owner
+        .and_then(|owner| state.nodes.get(&owner))
+        .map(Node::judged);
+    let address_life = longest.map_or(address_life, |judged| address_life.min(judged.address_life));
     let resource = resource(state, id)?;
     require_attested_watchdog(resource, token)?;
     let attest = |holding: &Holding, life: Duration| Holding {

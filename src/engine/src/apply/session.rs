@@ -10,10 +10,10 @@
 use super::ownership::{self, Proven};
 use super::{At, Outcome, Refusal, event};
 use crate::command::{Command, FenceAction, Probe, StatedAge};
-use crate::evidence::{self, SPAN_MAX};
+use crate::evidence;
 use crate::ids::{BootId, Incarnation, LogIndex, NodeId, OrderId};
 use crate::state::{ClusterState, Ending, Node, OrderPhase, Proof, Session};
-use std::time::Duration;
+use crate::timing::Terms;
 
 /// Applies a session command.
 pub(super) fn apply(
@@ -39,10 +39,9 @@ pub(super) fn apply(
             incarnation,
             closing,
             ages,
-            ttl,
         } => {
             require_closing(state, *node, *incarnation, *closing)?;
-            expired(state, at, (*node, *incarnation), ages, *ttl)
+            expired(state, at, (*node, *incarnation), ages)
         }
         other => Err(Refusal::invalid("NotASessionCommand", format!("{other:?}"))),
     }
@@ -113,6 +112,13 @@ fn admit(
         ));
     }
     let proof = admission_proof(node, boot, probe)?;
+    let Some(in_force) = state.timing else {
+        return Err(Refusal::stale(
+            "NoTiming",
+            "the log holds no timing yet that a session could count by",
+        )
+        .fix("ask again; the leader writes its own first"));
+    };
     let held = ownership::held_by(state, id);
     if probe == Probe::Unclean && !held.is_empty() {
         return Err(Refusal::dangerous(
@@ -129,6 +135,7 @@ fn admit(
     warn_of_lie(state, at, id, boot);
     if let Some(node) = state.nodes.get_mut(&id) {
         node.session = Session::Open { incarnation };
+        node.terms = Some(Terms::admitted(&in_force));
         node.boot = boot;
     }
     let message = format!("{name} was admitted as incarnation {incarnation}");
@@ -277,20 +284,16 @@ fn expired(
     at: At,
     (id, incarnation): (NodeId, Incarnation),
     ages: &[StatedAge],
-    ttl: Duration,
 ) -> Result<Outcome, Refusal> {
-    if ttl.is_zero() || ttl > SPAN_MAX {
-        return Err(Refusal::invalid(
-            "BadTtl",
-            format!("a ttl of {ttl:?} is out of bounds"),
-        ));
-    }
-    if !evidence::majority_silent(ages, &state.membership, ttl) {
+    // By the session's own timing, whatever the proposer believes of it (R2a).
+    let judged = node(state, id)?.judged();
+    if !evidence::majority_silent(ages, &state.membership, &judged) {
         return Err(Refusal::dangerous(
             "NoMajorityOfAges",
             format!(
-                "the statements are not a majority of membership {} with ages of ttl or more",
-                state.membership.index
+                "the statements are not a majority of membership {} with ages of {} ms or more",
+                state.membership.index,
+                judged.ttl.as_millis()
             ),
         ));
     }

@@ -5,6 +5,7 @@ mod evidence;
 mod fencing;
 mod objects;
 mod probes;
+mod timing;
 mod topologies;
 mod trouble;
 
@@ -47,6 +48,10 @@ fn registration(place: u8) -> Registration {
 
 impl Cluster {
     fn new() -> Cluster {
+        Cluster::with(Timing::FAST)
+    }
+
+    fn with(timing: Timing) -> Cluster {
         let mut cluster = Cluster {
             state: ClusterState::default(),
             index: 0,
@@ -61,6 +66,7 @@ impl Cluster {
                 generation: 1,
                 secret: [3; 32],
             },
+            timing: Some(timing),
         };
         assert_eq!(cluster.apply(first), Outcome::Registered(NodeId(1)));
         for place in [2, 3] {
@@ -202,15 +208,15 @@ impl Cluster {
             incarnation: self.newest(place),
             closing,
             ages,
-            ttl: TTL,
         }
     }
 
     fn expire(&mut self, place: usize) {
         let closing = self.close(place);
+        let silence = self.state.nodes[&self.ids[place]].judged().silence();
         let others: Vec<StatedAge> = (0..3)
             .filter(|by| *by != place)
-            .map(|by| self.age(by, lengthened(TTL)))
+            .map(|by| self.age(by, silence))
             .collect();
         let command = self.expiry(place, closing, others);
         assert_eq!(self.apply(command), Outcome::Done);

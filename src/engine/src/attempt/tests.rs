@@ -106,6 +106,7 @@ fn state() -> ClusterState {
             incarnation: LIFE,
             closing: LogIndex(25),
         },
+        terms: None,
         boot: BootId([7; 16]),
         fenced_at_ms: Vec::new(),
         quarantined: false,

@@ -118,6 +118,11 @@ impl Keeper {
         self.lease_end.map(|end| end.before(hand))
     }
 
+    /// The period of the machine's watchdog, while it can reset it.
+    pub(super) fn dog_period(&self) -> Option<Duration> {
+        self.dog.period()
+    }
+
     fn may_pet(&self, now: Moment, period: Duration) -> bool {
         if plant::is(Bug::PetWithoutLease) {
             return true;
@@ -148,6 +153,15 @@ impl Keeper {
         }
     }
 
+    /// Whether the timing was lowered to one that this period does not fit, with nothing acting under it yet.
+    fn is_misfit(&self, period: Duration) -> bool {
+        let acts = self
+            .held
+            .values()
+            .any(|held| needs_dog(held) && held.is_touched());
+        !acts && !self.timing.admits_watchdog(period)
+    }
+
     /// Whether anything under `watchdog` may be in the kernel, or is about to be.
     fn needs_watching(&self) -> bool {
         self.held
@@ -171,7 +185,10 @@ impl Keeper {
                     outputs.push(Output::Do(ask));
                 }
             }
-            DogPhase::Armed(period, _) if !needed && now >= self.dog.disarm_from => {
+            // One that does not fit the timing any more is laid down, where nothing acts under it, and armed anew.
+            DogPhase::Armed(period, _)
+                if (!needed || self.is_misfit(period)) && now >= self.dog.disarm_from =>
+            {
                 self.dog.phase = DogPhase::Disarming(period);
                 outputs.push(Output::Do(Operation::DisarmWatchdog));
             }
@@ -322,7 +339,8 @@ impl Keeper {
             DogPhase::Armed(period, at) => {
                 let at = at.max(now);
                 let pet = self.may_pet(at, period).then_some(at);
-                let disarm = (!needed).then(|| self.dog.disarm_from.max(now));
+                let down = !needed || self.is_misfit(period);
+                let disarm = down.then(|| self.dog.disarm_from.max(now));
                 [pet, disarm].into_iter().flatten().min()
             }
             DogPhase::Off(_)

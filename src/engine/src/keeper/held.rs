@@ -10,6 +10,7 @@
 //! | Stopping | deleted or lapsing, never renewed | on its way out | successful removal |
 
 use crate::clock::{Moment, Timing};
+use crate::evidence::ADDRESS_LIFE_SLACK;
 use crate::ids::Token;
 use crate::spec::{Isolation, ResourceSpec};
 use std::time::Duration;
@@ -27,6 +28,11 @@ pub(super) struct Held {
     pub(super) since: Moment,
     /// No element of ours lets a frame through after this moment, if the guard is intact.
     pub(super) guard_until: Moment,
+    /// Life of the longest element of ours that may be in the kernel until then.
+    pub(super) guard_span: Duration,
+    /// The longest lifetime that the address may have been given, and when that is over.
+    pub(super) lifetime: Duration,
+    pub(super) lifetime_until: Moment,
     /// When the address's own lifetime is to be refreshed.
     pub(super) refresh_at: Moment,
     /// Failures in a row.
@@ -97,6 +103,9 @@ impl Held {
             phase: Phase::Waiting(now),
             since: now,
             guard_until: Moment(0),
+            guard_span: Duration::ZERO,
+            lifetime: Duration::ZERO,
+            lifetime_until: Moment(0),
             refresh_at: Moment(0),
             failures: 0,
             refusal: None,
@@ -113,9 +122,29 @@ impl Held {
         self.trace = Trace::Touched;
     }
 
-    /// The guard was renewed or installed at `now`.
+    /// The guard was perhaps installed at `now`; an older element may live on.
     pub(super) fn guarded(&mut self, now: Moment, timing: &Timing) {
         self.guard_until = self.guard_until.max(now + timing.guard_life);
+        self.guard_span = self.guard_span.max(timing.guard_life);
+    }
+
+    /// The guard was renewed before `now`: the older element was deleted in the same transaction.
+    pub(super) fn renewed(&mut self, now: Moment, timing: &Timing) {
+        self.guard_until = now + timing.guard_life;
+        self.guard_span = timing.guard_life;
+    }
+
+    /// The address was given its lifetime before `now`.
+    pub(super) fn put(&mut self, now: Moment, timing: &Timing) {
+        self.lifetime = timing.address_life;
+        self.lifetime_until = now + timing.address_life + ADDRESS_LIFE_SLACK;
+    }
+
+    /// What failed may have been done all the same.
+    pub(super) fn put_perhaps(&mut self, now: Moment, timing: &Timing) {
+        let until = now + timing.address_life + ADDRESS_LIFE_SLACK;
+        self.lifetime = self.lifetime.max(timing.address_life);
+        self.lifetime_until = self.lifetime_until.max(until);
     }
 
     /// The address is in place; whether that is news to the leader.

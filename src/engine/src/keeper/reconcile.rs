@@ -18,6 +18,7 @@ const FAILURES_MAX: u32 = 5;
 
 impl Keeper {
     pub(super) fn reconcile(&mut self, now: Moment, outputs: &mut Vec<Output>) {
+        self.note_guards(now);
         self.stop_unwanted(now, outputs);
         self.take_up(now);
         self.release_untouched(now, outputs);
@@ -280,7 +281,7 @@ impl Keeper {
                 OperationResult::Done => {
                     let timing = self.timing;
                     if let Some(held) = self.held_under(resource, *token) {
-                        held.guarded(now, &timing);
+                        held.renewed(now, &timing);
                     }
                 }
                 OperationResult::Lapsed | OperationResult::Armed(_) => {
@@ -380,11 +381,13 @@ impl Keeper {
         };
         match result {
             OperationResult::Done => {
+                held.put(now, &timing);
                 if held.act(now, &timing) == News::First {
                     outputs.push(Output::ReportActive {
                         resource: resource.clone(),
                         token,
                         guard,
+                        address_life: timing.address_life,
                     });
                 }
                 if let Some(history) = self.history.get_mut(resource)
@@ -458,6 +461,7 @@ impl Keeper {
         if held.is_stopping() {
             return;
         }
+        held.put_perhaps(now, &timing);
         held.pause(now, &timing);
         self.complain(resource, token, why, outputs);
     }

@@ -44,6 +44,7 @@ fn assigned(revision: u64, items: &[(u64, Want)]) -> Input {
 
 fn assigned_as(isolation: Isolation, revision: u64, items: &[(u64, Want)]) -> Input {
     Input::Assigned(Assignment {
+        timing: None,
         revision: LogIndex(revision),
         incarnation: LIFE,
         items: items
@@ -134,7 +135,8 @@ fn a_grant_is_armed_then_installed_then_addressed_then_reported() {
         vec![Output::ReportActive {
             resource: vip(),
             token: token(30),
-            guard: Attestation::Intact
+            guard: Attestation::Intact,
+            address_life: T.address_life,
         }]
     );
 }
@@ -271,6 +273,7 @@ fn older_revisions_and_other_lives_are_ignored() {
         vec![]
     );
     let foreign = Input::Assigned(Assignment {
+        timing: None,
         revision: LogIndex(99),
         incarnation: Incarnation(19),
         items: Vec::new(),

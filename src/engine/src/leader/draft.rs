@@ -85,6 +85,7 @@ fn lean(state: &ClusterState) -> ClusterState {
         epoch: state.epoch,
         applied: state.applied,
         membership: state.membership.clone(),
+        timing: state.timing,
         heartbeat_keys: state.heartbeat_keys.clone(),
         nodes: state.nodes.clone(),
         resources: state.resources.clone(),

@@ -6,6 +6,8 @@
 //! this coordinator is deaf is reopened before its lease has run out. A node whose agent stands at the door with another life is closed at once, since
 //! nobody beats for the old one; a probe that is clean on the same boot needs no closing at all (R10).
 //!
+//! Each session is judged by its own timing as the log holds it, never by this coordinator's file (R2a).
+//!
 //! A new leader that has led for less than a ttl closes only on a silence of a whole ttl: that much was
 //! heard without a gap, as follower or as leader, whenever listening began.
 
@@ -147,7 +149,7 @@ impl Judge {
                 incarnation: inquiry.incarnation,
                 closing,
             });
-            wake.at(view.now + retry(view.timing));
+            wake.at(view.now + retry(&view.judged(inquiry.node)));
         }
         self.inquiries
             .retain(|closing, _| in_force.contains(closing));
@@ -173,8 +175,9 @@ impl Judge {
             stands == Some(attach.replaces) && view.now.since(attach.asked) < ATTACH_PATIENCE
         });
         self.reopenings.retain(|id, reopening| {
-            let heard = view.silence(*id) < view.timing.closing_after;
-            let quiet = view.now.since(reopening.at) >= hold(view.timing, reopening.count);
+            let judged = view.judged(*id);
+            let heard = view.silence(*id) < judged.closing_after;
+            let quiet = view.now.since(reopening.at) >= hold(&judged, reopening.count);
             view.state.nodes.contains_key(id) && !(heard && quiet)
         });
     }
@@ -206,13 +209,12 @@ impl Judge {
                     let at = view.now;
                     self.reopenings.insert(node, Reopening { count, at });
                 }
-            } else if evidence::majority_silent(&ages, membership, view.timing.ttl) {
+            } else if evidence::majority_silent(&ages, membership, &view.judged(node)) {
                 draft.propose(Command::Expired {
                     node,
                     incarnation,
                     closing: *closing,
                     ages,
-                    ttl: view.timing.ttl,
                 });
             }
         }
@@ -241,12 +243,6 @@ impl Judge {
     }
 
     fn close_silent(&mut self, view: &View<'_>, draft: &mut Draft<'_>, wake: &mut Wake) {
-        let seasoned = view.now.since(view.started) >= view.timing.ttl;
-        let threshold = if seasoned {
-            view.timing.closing_after
-        } else {
-            view.timing.ttl
-        };
         let open: Vec<(NodeId, Incarnation)> = draft
             .state()
             .nodes
@@ -262,11 +258,18 @@ impl Judge {
             })
             .collect();
         for (node, incarnation) in open {
+            let judged = view.judged(node);
+            let seasoned = view.now.since(view.started) >= judged.ttl;
+            let threshold = if seasoned {
+                judged.closing_after
+            } else {
+                judged.ttl
+            };
             let replaced = self.attaches.contains_key(&node);
             let held_off = self
                 .reopenings
                 .get(&node)
-                .map(|reopening| reopening.at + hold(view.timing, reopening.count))
+                .map(|reopening| reopening.at + hold(&judged, reopening.count))
                 .filter(|until| *until > view.now && !replaced);
             let silent = view.silence(node);
             if let Some(until) = held_off {
@@ -293,13 +296,15 @@ impl Inquiry {
             .filter(|(at, age)| at.since(self.since) > age.heard)
             .map(|(_, age)| *age)
             .collect();
-        evidence::majority_fresh(&later, &view.state.membership, view.timing.closing_after)
+        let within = view.judged(self.node).closing_after;
+        evidence::majority_fresh(&later, &view.state.membership, within)
     }
 
     /// Whether a majority heard the node so lately that another beat may be on its way.
     fn may_beat(&self, view: &View<'_>) -> bool {
         let all: Vec<StatedAge> = self.statements.values().map(|(_, age)| *age).collect();
-        evidence::majority_fresh(&all, &view.state.membership, view.timing.closing_after)
+        let within = view.judged(self.node).closing_after;
+        evidence::majority_fresh(&all, &view.state.membership, within)
     }
 
     /// When asking (again) can bring something new.
@@ -307,20 +312,21 @@ impl Inquiry {
         let Some(asked) = self.asked else {
             return view.now;
         };
+        let judged = view.judged(self.node);
         let Some(reach) = self.majority_reach(view) else {
-            return asked + retry(view.timing);
+            return asked + retry(&judged);
         };
         if self.may_beat(view) {
-            return asked + retry(view.timing);
+            return asked + retry(&judged);
         }
         // A millisecond more than the arithmetic says, so that the answer is not short by rounding.
-        (reach + Duration::from_millis(1)).max(asked + retry(view.timing) / 4)
+        (reach + Duration::from_millis(1)).max(asked + retry(&judged) / 4)
     }
 
     /// The first moment at which the coordinators that have answered and have reached `ttl·(1+ρ)` are a
     /// majority; their clocks may run slow against this one.
     fn majority_reach(&self, view: &View<'_>) -> Option<Moment> {
-        let needed = lengthened(view.timing.ttl);
+        let needed = view.judged(self.node).silence();
         let membership = &view.state.membership;
         let mut reaches: Vec<(Moment, NodeId)> = self
             .statements

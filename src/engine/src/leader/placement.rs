@@ -197,7 +197,8 @@ impl Placement {
         if entry.0 != holding.token {
             *entry = (holding.token, view.now);
         }
-        let patience = view.timing.stop * 4 + view.timing.ttl * 2;
+        let judged = view.judged(holding.node);
+        let patience = judged.stop * 4 + judged.ttl * 2;
         let due = entry.1 + patience;
         let said = resource.trouble.as_ref().is_some_and(|trouble| {
             trouble.token == holding.token && trouble.difficulty == Difficulty::Stop
@@ -365,8 +366,8 @@ impl Placement {
     ) -> bool {
         let silent = view.silence(node);
         // About to be closed: a grant now would only have to be expired again.
-        if view.is_suspect(node) && silent < view.timing.ttl {
-            wake.at(view.now + view.timing.beat);
+        if view.is_suspect(node) && silent < view.judged(node).ttl {
+            wake.at(view.now + view.judged(node).beat);
             return false;
         }
         if let Some(avoid) = self.avoided.get(&(resource.id.clone(), node))

@@ -8,8 +8,8 @@ use super::placement::Placement;
 use super::{Report, View};
 use crate::apply::Outcome;
 use crate::command::{Command, Difficulty};
-use crate::ids::{Incarnation, ResourceId, Token};
-use crate::state::{ClusterState, Holding, Ownership};
+use crate::ids::{Incarnation, NodeId, ResourceId, Token};
+use crate::state::{ClusterState, Holding, Node, Ownership};
 use std::collections::BTreeMap;
 
 /// The newest report of each kind for each resource.
@@ -19,6 +19,7 @@ pub(super) struct Reports {
     released: BTreeMap<ResourceId, Command>,
     armed: BTreeMap<ResourceId, Command>,
     troubled: BTreeMap<ResourceId, Command>,
+    retimed: BTreeMap<NodeId, Command>,
 }
 
 impl Reports {
@@ -45,6 +46,11 @@ impl Reports {
                     self.troubled.insert(resource.clone(), command);
                 }
             }
+            Report::Retimed(command) => {
+                if let Command::Retimed { node, .. } = &command {
+                    self.retimed.insert(*node, command);
+                }
+            }
         }
     }
 
@@ -67,6 +73,11 @@ impl Reports {
                 keep(&draft.propose(command.clone()), busy)
             });
         }
+        self.retimed.retain(|id, command| {
+            !counts_by(view.state, *id, command)
+                && (counts_by(draft.state(), *id, command)
+                    || keep(&draft.propose(command.clone()), busy))
+        });
         self.released.retain(|id, command| {
             let outcome = draft.propose(command.clone());
             if outcome == Outcome::Done {
@@ -90,6 +101,15 @@ fn keep(outcome: &Outcome, busy: bool) -> bool {
     }
 }
 
+/// Whether the state already holds that the agent counts by what it says.
+fn counts_by(state: &ClusterState, node: NodeId, command: &Command) -> bool {
+    let Command::Retimed { generation, .. } = command else {
+        return false;
+    };
+    let terms = state.nodes.get(&node).and_then(|node| node.terms);
+    terms.is_some_and(|terms| terms.generation == *generation)
+}
+
 /// Whether the state already says what a report says, or more.
 fn is_shown(state: &ClusterState, id: &ResourceId, command: &Command) -> bool {
     let Some(resource) = state.resources.get(id) else {
@@ -109,9 +129,14 @@ fn is_shown(state: &ClusterState, id: &ResourceId, command: &Command) -> bool {
             },
             Ownership::Active(holding) | Ownership::Releasing(holding, _),
         ) => {
+            // A lifetime beyond the session's is taken for the session's.
+            let longest = state.nodes.get(&holding.node).map(Node::judged);
+            let life = longest.map_or(*address_life, |judged| {
+                judged.address_life.min(*address_life)
+            });
             held(holding, token, incarnation)
                 && holding.guard == *guard
-                && holding.address_life >= *address_life
+                && holding.address_life >= life
         }
         (
             Command::WatchdogArmed {

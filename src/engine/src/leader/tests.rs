@@ -62,6 +62,7 @@ impl Stage {
                         generation: 1,
                         secret: [1; 32],
                     },
+                    timing: Some(TIMING),
                 };
                 commit(&mut state, bootstrap);
                 continue;

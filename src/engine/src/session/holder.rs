@@ -6,9 +6,13 @@
 //! membership entries may share an index. Which membership to name next is a question of liveness
 //! only, and follows what the coordinators say of themselves.
 //!
+//! Each beat names the ttl that it is counted by (R2a). A longer timing is first tried with every second beat, since
+//! a coordinator whose state lags refuses it; a shorter one is named at once, and the present end is capped when
+//! the keeper has nothing left that outlasts it ([`Holder::cap`]).
+//!
 //! Does not send, and does not act on the end of the lease: the keeper does.
 
-use crate::clock::{Moment, Timing, shortened};
+use crate::clock::{Moment, Timing};
 use crate::command::{Attestation, VoterSets};
 use crate::ids::{Incarnation, NodeId};
 use crate::plant;
@@ -29,6 +33,8 @@ pub struct Holder {
     node: NodeId,
     incarnation: Incarnation,
     timing: Timing,
+    /// A longer timing that no majority has acknowledged a beat under yet.
+    raising: Option<Timing>,
     /// Named by the next beat.
     membership: VoterSets,
     /// What each coordinator last said of its own effective membership.
@@ -39,8 +45,18 @@ pub struct Holder {
     due: Moment,
     /// One beat out of turn, allowed once per regular beat, when another membership is adopted.
     extra: Extra,
-    end: Option<Moment>,
+    end: Option<End>,
     life: Life,
+}
+
+/// Where the lease ends, and why.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct End {
+    at: Moment,
+    /// The ttl by which the beat that it counts from is counted.
+    ttl: Duration,
+    /// When the newest beat that a majority has acknowledged was sent, and by which ttl it is counted.
+    newest: (Moment, Duration),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -60,6 +76,8 @@ enum Life {
 #[derive(Clone, Debug)]
 struct Outstanding {
     beat: SentBeat,
+    /// The ttl that it names.
+    ttl: Duration,
     membership: VoterSets,
     acknowledged: BTreeSet<NodeId>,
 }
@@ -88,6 +106,7 @@ impl Holder {
             node,
             incarnation,
             timing,
+            raising: None,
             membership,
             reported: BTreeMap::new(),
             outstanding: VecDeque::new(),
@@ -118,12 +137,17 @@ impl Holder {
             self.extra = Extra::Spent;
         }
         self.sequence += 1;
+        let ttl = match self.raising {
+            Some(longer) if self.sequence.is_multiple_of(2) => longer.ttl,
+            Some(_) | None => self.timing.ttl,
+        };
         self.forget_useless(now);
         self.outstanding.push_back(Outstanding {
             beat: SentBeat {
                 sequence: self.sequence,
                 sent: now,
             },
+            ttl,
             membership: self.membership.clone(),
             acknowledged: BTreeSet::new(),
         });
@@ -132,6 +156,7 @@ impl Holder {
             incarnation: self.incarnation,
             sequence: self.sequence,
             membership: self.membership.index,
+            ttl,
             guards,
         })
     }
@@ -154,6 +179,7 @@ impl Holder {
             AnswerKind::Sealed
             | AnswerKind::NotAdmitted
             | AnswerKind::OtherMembership
+            | AnswerKind::OtherTtl
             | AnswerKind::NotReady => {
                 self.note_membership(now, answer);
                 Learned::Nothing
@@ -162,9 +188,53 @@ impl Holder {
     }
 
     /// The moment at which the lease ends, `sent + ttl·(1−ρ)`; `None` before the first majority.
-    /// Never goes back.
+    /// Goes back by [`Holder::cap`] alone.
     pub fn end(&self) -> Option<Moment> {
-        self.end
+        self.end.map(|end| end.at)
+    }
+
+    /// The timing that beats go by, and that the keeper may go by.
+    pub fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    /// The cluster's timing is another one. A shorter ttl is named from the next beat on; a longer one is tried,
+    /// and gone by once a majority has acknowledged a beat that names it.
+    pub fn retime(&mut self, timing: Timing) {
+        if timing.ttl > self.timing.ttl {
+            self.raising = Some(timing);
+            return;
+        }
+        self.raising = None;
+        let before = std::mem::replace(&mut self.timing, timing);
+        self.due = self.due.min(self.due.before(before.beat) + timing.beat);
+    }
+
+    /// Whether nothing is counted by a longer ttl than that of [`Holder::timing`], nor is a longer one tried.
+    pub fn is_settled(&self, now: Moment) -> bool {
+        self.raising.is_none() && self.counts_by(now) <= self.timing.ttl
+    }
+
+    /// The longest ttl by which a beat that has not run out is counted (H of rule R2a); zero without a lease.
+    pub fn counts_by(&self, now: Moment) -> Duration {
+        match self.end {
+            Some(end) if now < end.at => end.ttl,
+            Some(_) | None => Duration::ZERO,
+        }
+    }
+
+    /// Caps the end at what the timing in force gives, if nothing that the keeper has written acts beyond that
+    /// (`reach` is the last moment at which anything may). Returns the new end.
+    pub fn cap(&mut self, reach: Moment) -> Option<Moment> {
+        let end = self.end.as_mut().filter(|end| end.ttl > self.timing.ttl)?;
+        let (sent, ttl) = end.newest;
+        let capped = sent + self.timing.shortened(ttl.min(self.timing.ttl));
+        if capped < reach {
+            return None;
+        }
+        end.at = end.at.min(capped);
+        end.ttl = self.timing.ttl;
+        Some(end.at)
     }
 
     /// When `on_tick` wants to be called next.
@@ -190,6 +260,12 @@ impl Holder {
         &self.membership
     }
 
+    /// The longest ttl that a beat may name or be counted by.
+    fn longest(&self) -> Duration {
+        let raising = self.raising.map_or(Duration::ZERO, |longer| longer.ttl);
+        self.timing.ttl.max(raising)
+    }
+
     fn count(&mut self, now: Moment, answer: &Answer) -> Learned {
         let Some(at) = self
             .outstanding
@@ -211,12 +287,29 @@ impl Holder {
         } else {
             waiting.beat.sent
         };
+        let (named, sent) = (waiting.ttl, waiting.beat.sent);
         self.outstanding.drain(..=at);
-        let end = counted_from + shortened(self.timing.ttl);
-        if self.end.is_some_and(|known| known >= end) {
+        if let Some(longer) = self.raising.filter(|longer| named >= longer.ttl) {
+            self.timing = longer;
+            self.raising = None;
+        }
+        // A beat that named a longer ttl than by now may be counted by.
+        let ttl = named.min(self.longest());
+        let end = counted_from + self.timing.shortened(ttl);
+        let newest = self
+            .end
+            .map_or((sent, ttl), |known| known.newest.max((sent, ttl)));
+        if let Some(known) = &mut self.end
+            && known.at >= end
+        {
+            known.newest = newest;
             return Learned::Nothing;
         }
-        self.end = Some(end);
+        self.end = Some(End {
+            at: end,
+            ttl,
+            newest,
+        });
         Learned::Extended(end)
     }
 
@@ -285,7 +378,7 @@ impl Holder {
 
     /// Beats whose lease would be over even if the majority came now, and the oldest beyond the bound.
     fn forget_useless(&mut self, now: Moment) {
-        let life: Duration = shortened(self.timing.ttl);
+        let life: Duration = self.timing.shortened(self.longest());
         while self
             .outstanding
             .front()

@@ -8,7 +8,7 @@
 //! Memory is bounded: receipts exist only for incarnations that the log admits, at most a live and a
 //! not yet applied one for each node.
 
-use crate::clock::{Moment, Timing, lengthened};
+use crate::clock::{Moment, Timing};
 use crate::command::{Attestation, Command, Entry, StatedAge, VoterSets};
 use crate::ids::{Incarnation, LogIndex, NodeId};
 use crate::plant;
@@ -16,6 +16,9 @@ use crate::session::{Answer, AnswerKind, Beat};
 use crate::state::{ClusterState, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use ttls::{Age, Ttls};
+
+mod ttls;
 
 /// One coordinator's receipts and seals.
 #[derive(Clone, Debug)]
@@ -40,6 +43,7 @@ pub struct Responder {
     /// `Closing` entries in force here: appended and not yet applied, or applied and unanswered.
     seals: BTreeSet<(LogIndex, NodeId, Incarnation)>,
     receipts: BTreeMap<(NodeId, Incarnation), Receipts>,
+    ttls: Ttls,
 }
 
 /// A node's newest incarnation, as applied here.
@@ -48,6 +52,11 @@ struct Life {
     incarnation: Incarnation,
     standing: Standing,
     known_since: Moment,
+    /// The longest that a beat of it may be counted by (R2a).
+    ttl: Duration,
+    /// Until then nothing of it is acknowledged and no age of it stated: an earlier life of this process may have
+    /// done so (R8a).
+    silent_until: Moment,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -125,12 +134,13 @@ pub enum NoAge {
 
 impl Responder {
     /// A coordinator that started at `now`; `restart` says whether its log was empty. If it was not,
-    /// it is silent for one Raft lease (R8a) and at least one lengthened ttl: then whatever an
-    /// earlier life of it stated or acknowledged concerns beats whose leases have run out.
+    /// it is silent for one Raft lease (R8a; of this coordinator's own timers), and about each session for at least
+    /// that session's lengthened ttl: then whatever an earlier life of it stated or acknowledged concerns beats
+    /// whose leases have run out.
     pub fn new(own: NodeId, timing: Timing, now: Moment, restart: Restart) -> Responder {
         let silence = match restart {
             Restart::Fresh => Duration::ZERO,
-            Restart::Returned => timing.election_max.max(lengthened(timing.ttl)),
+            Restart::Returned => timing.election_max,
         };
         Responder {
             own,
@@ -145,6 +155,7 @@ impl Responder {
             admits: BTreeSet::new(),
             seals: BTreeSet::new(),
             receipts: BTreeMap::new(),
+            ttls: Ttls::default(),
         }
     }
 
@@ -154,6 +165,11 @@ impl Responder {
         if index <= self.applied {
             return;
         }
+        let age = match self.restart {
+            Restart::Returned if now < self.ready => Age::PerhapsInherited,
+            Restart::Returned | Restart::Fresh => Age::New,
+        };
+        self.ttls.on_appended(index, entry, age);
         for command in &entry.commands {
             if let Command::Admit { node, .. } = command {
                 self.admits.insert((index, *node));
@@ -172,6 +188,7 @@ impl Responder {
     pub fn on_truncated(&mut self, _now: Moment, from: LogIndex) {
         self.admits.retain(|(index, _)| *index < from);
         self.seals.retain(|(index, _, _)| *index < from);
+        self.ttls.on_truncated(from);
     }
 
     /// The effective membership (latest appended, perhaps joint) changed, also back by truncation.
@@ -187,6 +204,7 @@ impl Responder {
         let applied = state.applied;
         self.applied = applied;
         self.admits.retain(|(index, _)| *index > applied);
+        self.ttls.on_applied(state);
         // The state answers for every applied entry: a Closing in force is in it, one that was
         // refused, reopened or followed by the end is not.
         self.seals.retain(|(index, _, _)| *index > applied);
@@ -208,16 +226,30 @@ impl Responder {
                 }
                 Session::Ended { incarnation, .. } => (incarnation, Standing::Ended),
             };
+            let judged = row.judged();
+            let silent_until = match self.restart {
+                Restart::Fresh => self.started,
+                Restart::Returned => self.ttls.silent_until(self.started, judged.silence()),
+            };
             let life = self.lives.entry(*node).or_insert(Life {
                 incarnation,
                 standing,
                 known_since: now,
+                ttl: judged.ttl,
+                silent_until,
             });
             if life.incarnation != incarnation {
                 life.known_since = now;
+                life.silent_until = silent_until;
+            }
+            // Raised while it is silent: an earlier life of this process may have known that. Once it speaks,
+            // nothing that it did before its start matters any more.
+            if now < life.silent_until {
+                life.silent_until = life.silent_until.max(silent_until);
             }
             life.incarnation = incarnation;
             life.standing = standing;
+            life.ttl = judged.ttl;
         }
         let lives = &self.lives;
         self.receipts.retain(|(node, incarnation), _| {
@@ -234,6 +266,8 @@ impl Responder {
         let kind = match self.known(beat.node, beat.incarnation) {
             Known::Ended => AnswerKind::Ended,
             Known::No => AnswerKind::NotAdmitted,
+            // Leaves no trace: who counts by what the log does not know is as good as silent.
+            Known::Admitted if !self.may_count_by(beat) => AnswerKind::OtherTtl,
             Known::Admitted => self.on_known_beat(now, beat),
         };
         Answer {
@@ -247,7 +281,7 @@ impl Responder {
 
     fn on_known_beat(&mut self, now: Moment, beat: &Beat) -> AnswerKind {
         let sealed = self.is_sealed(beat.node, beat.incarnation);
-        let ready = self.is_ready(now);
+        let ready = self.is_ready(now) && now >= self.silent_about(beat.node, beat.incarnation);
         let same_membership = beat.membership == self.membership.index;
         let receipts = self
             .receipts
@@ -298,7 +332,8 @@ impl Responder {
     ) -> Result<StatedAge, NoAge> {
         // Planted: answers at once after a restart, as if it had listened all along.
         let claims_past = plant::is(plant::Bug::StateAgeAcrossRestart);
-        let ready = self.is_ready(now) || (claims_past && self.membership.contains(self.own));
+        let heard_enough = self.is_ready(now) && now >= self.silent_about(node, incarnation);
+        let ready = heard_enough || (claims_past && self.membership.contains(self.own));
         if !ready {
             return Err(NoAge::NotReady);
         }
@@ -351,6 +386,33 @@ impl Responder {
     /// Until when this coordinator neither acknowledges nor states ages (R8a).
     pub fn silent_until(&self) -> Moment {
         self.ready
+    }
+
+    /// Until when this coordinator neither acknowledges this life nor states its age (R8a).
+    pub fn silent_about(&self, node: NodeId, incarnation: Incarnation) -> Moment {
+        let applied = self.lives.get(&node);
+        let until = match applied.filter(|life| life.incarnation == incarnation) {
+            Some(life) => life.silent_until,
+            None if self.restart == Restart::Returned => self
+                .ttls
+                .silent_until(self.started, self.ttls.unapplied_silence()),
+            None => self.started,
+        };
+        until.max(self.ready)
+    }
+
+    /// Whether the beat names the ttl that it is counted by, and none that is longer than the session's as it is
+    /// known here (R2a). An agent that has not understood its session's timing so has no lease.
+    fn may_count_by(&self, beat: &Beat) -> bool {
+        if plant::is(plant::Bug::AcknowledgeAnyTtl) {
+            return true;
+        }
+        let known = self.lives.get(&beat.node);
+        let longest = match known.filter(|life| life.incarnation == beat.incarnation) {
+            Some(life) => Some(life.ttl),
+            None => self.ttls.of_admission(LogIndex(beat.incarnation.0)),
+        };
+        !beat.ttl.is_zero() && longest.is_some_and(|longest| beat.ttl <= longest)
     }
 
     fn is_ready(&self, now: Moment) -> bool {

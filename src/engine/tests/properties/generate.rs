@@ -3,6 +3,7 @@
 //! Ids come from the state about half of the time, so that sequences get deep; the rest is off by one.
 
 use haft_engine::apply::apply;
+use haft_engine::clock::Timing;
 use haft_engine::command::{
     Attestation, Command, Entry, FenceAction, FenceAttemptPlan, FenceCause, HeartbeatKey,
     HoldReason, NodeRole, Probe, Registration, RelinquishCause, StatedAge, Verdict, VoterSets,
@@ -74,6 +75,7 @@ pub(crate) fn seeded() -> (ClusterState, u64) {
                     epoch,
                     first,
                     heartbeat_key,
+                    timing: Some(Timing::FAST),
                 },
             );
             continue;
@@ -261,7 +263,6 @@ impl Maker<'_> {
                 incarnation,
                 closing: self.closing(node),
                 ages: self.ages(),
-                ttl: TTL,
             },
         }
     }

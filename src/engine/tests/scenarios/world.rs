@@ -150,6 +150,7 @@ impl World {
                         generation: 1,
                         secret: [9; 32],
                     },
+                    timing: Some(Timing::FAST),
                 }])
             } else {
                 let request = self.request();

@@ -175,7 +175,7 @@ impl Replacement {
             .into_iter()
             .filter(|age| age.membership == membership.index)
             .collect();
-        self.expired.is_none() && majority_silent(&current, &membership, TIMING.ttl)
+        self.expired.is_none() && majority_silent(&current, &membership, &TIMING)
     }
 }
 

@@ -99,7 +99,7 @@ impl Restarts {
         let membership = voters(5, &[&[1, 2, 3]]);
         self.expired.is_none()
             && self.committed()
-            && majority_silent(&self.statements(), &membership, TIMING.ttl)
+            && majority_silent(&self.statements(), &membership, &TIMING)
     }
 }
 

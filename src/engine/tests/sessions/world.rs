@@ -13,6 +13,7 @@ use haft_engine::session::responder::Responder;
 use haft_engine::session::{AnswerKind, Beat};
 use haft_engine::spec::NodeSpec;
 use haft_engine::state::{ClusterState, Node, Session};
+use haft_engine::timing::{ClusterTiming, Terms};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -65,6 +66,10 @@ pub(crate) fn admitted() -> ClusterState {
         spec: NodeSpec::default(),
         generation: Generation(1),
         session: Session::Open { incarnation: LIFE },
+        terms: Some(Terms::admitted(&ClusterTiming {
+            generation: Generation(1),
+            timing: TIMING,
+        })),
         boot: BootId::default(),
         fenced_at_ms: Vec::new(),
         quarantined: false,
@@ -182,7 +187,7 @@ impl Beating {
 pub(crate) fn responder_key(responder: &Responder, now: Moment, closing_at: LogIndex) -> u64 {
     let mut asked = responder.clone();
     asked.on_appended(now, closing_at, &closing());
-    let ready = now.max(responder.silent_until());
+    let ready = now.max(responder.silent_about(NODE, LIFE));
     let since = asked
         .state_age(ready, NODE, LIFE, closing_at)
         .map(|age| ready.before(age.age))

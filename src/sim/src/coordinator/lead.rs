@@ -9,7 +9,8 @@ use haft_engine::command::{Command, Entry, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId};
 use haft_engine::keeper::Assignment;
 use haft_engine::leader::{Input, Leader, Output, Report, Silence};
-use haft_engine::state::{ClusterState, Ownership, Session};
+use haft_engine::state::{ClusterState, Node, Ownership, Session};
+use haft_engine::timing::ClusterTiming;
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -65,7 +66,7 @@ impl Coordinator {
             return;
         }
         self.elected = None;
-        let mut machine = Leader::new(self.own, self.timing, context.now, &self.state);
+        let mut machine = Leader::new(self.own, self.file, context.now, &self.state);
         machine.set_probing(PROBE_EVERY);
         self.lead = Some(Lead {
             term,
@@ -200,12 +201,16 @@ impl Coordinator {
                 continue;
             };
             for (node, stream) in own.iter().flat_map(|one| &one.attached) {
+                let Some(timing) = self.state.nodes.get(node).and_then(admitted_under) else {
+                    continue;
+                };
                 if live(&self.state, *node, *incarnation) {
                     lead.admitted.insert(*node, (*stream, *incarnation));
                     let told = Wire::Admitted {
                         stream: *stream,
                         incarnation: *incarnation,
                         membership: membership.clone(),
+                        timing,
                     };
                     context.acts.push(Act::ToAgent(*node, told));
                 }
@@ -251,11 +256,13 @@ impl Coordinator {
                 *known == stream && live(&self.state, node, *incarnation)
             })
             .copied();
-        if let Some((_, incarnation)) = told {
+        let timing = self.state.nodes.get(&node).and_then(admitted_under);
+        if let (Some((_, incarnation)), Some(timing)) = (told, timing) {
             let told = Wire::Admitted {
                 stream,
                 incarnation,
                 membership,
+                timing,
             };
             context.acts.push(Act::ToAgent(node, told));
             return;
@@ -325,6 +332,7 @@ impl Coordinator {
                 Some(held) if held.token == *token => Report::Troubled(command),
                 Some(_) | None => return,
             },
+            Command::Retimed { .. } => Report::Retimed(command),
             _ => return,
         };
         self.step_lead(context, Input::Reported(Box::new(report)));
@@ -338,10 +346,9 @@ impl Coordinator {
                 continue;
             }
             let assignment = assignment(&self.state, *node, stream.incarnation);
-            let known = stream
-                .sent
-                .as_ref()
-                .is_some_and(|sent| sent.items == assignment.items);
+            let known = stream.sent.as_ref().is_some_and(|sent| {
+                sent.items == assignment.items && sent.timing == assignment.timing
+            });
             if !known {
                 stream.sent = Some(assignment.clone());
                 let sent = Wire::Assigned(Rc::new(assignment));
@@ -349,6 +356,14 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// What the newest life of this node was admitted under, or has said to count by.
+fn admitted_under(node: &Node) -> Option<ClusterTiming> {
+    node.terms.map(|terms| ClusterTiming {
+        generation: terms.generation,
+        timing: terms.timing,
+    })
 }
 
 fn live(state: &ClusterState, node: NodeId, incarnation: Incarnation) -> bool {

@@ -52,6 +52,14 @@ pub(crate) fn missing<E>(
     if let Some(node) = closed {
         return Some(format!("node {} is {:?}", node.name, node.session));
     }
+    let in_force = state.timing.map(|timing| timing.generation);
+    let older = state
+        .nodes
+        .values()
+        .find(|node| node.terms.map(|terms| terms.generation) != in_force);
+    if let Some(node) = older {
+        return Some(format!("node {} counts by an older timing", node.name));
+    }
     let open = state.orders.values().find(|order| order.phase.is_open());
     open.map(|order| format!("order {} is {:?}", order.id, order.phase))
 }

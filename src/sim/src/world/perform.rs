@@ -43,7 +43,11 @@ impl World {
                     entry,
                     outcomes,
                 } => self.applied(place, index, &entry, &outcomes),
-                Act::Kernel { operation, request } => {
+                Act::Kernel {
+                    operation,
+                    request,
+                    timing,
+                } => {
                     let delay = self.kernel_delay(place);
                     let to = place;
                     self.after(
@@ -53,6 +57,7 @@ impl World {
                             life,
                             operation,
                             request,
+                            timing,
                         },
                     );
                 }
@@ -155,14 +160,23 @@ impl World {
     }
 
     /// A decided write reaches the kernel.
-    pub(super) fn write_kernel(&mut self, place: Place, operation: Operation, request: &Request) {
+    pub(super) fn write_kernel(&mut self, place: Place, event: Event) {
+        let Event::KernelWrite {
+            operation,
+            request,
+            timing,
+            ..
+        } = event
+        else {
+            return;
+        };
         let machine = &mut self.machines[place];
         let local_now = machine.clock.local(self.now);
         let sticks = self.now < machine.sticks_until && matches!(request, Request::Remove(_));
         let reply = if sticks {
             Reply::Busy
         } else {
-            machine.kernel.execute(local_now, request, &self.timing)
+            machine.kernel.execute(local_now, &request, &timing)
         };
         let life = machine.agent.life;
         let quiet = matches!(
@@ -175,8 +189,14 @@ impl World {
         if !quiet || reply != Reply::Done {
             self.note(place, || format!("kernel {request:?}: {reply:?}"));
         }
-        self.oracle
-            .kernel_wrote(self.now, &self.machines, place, &operation, request, &reply);
+        self.oracle.kernel_wrote(
+            self.now,
+            &self.machines,
+            place,
+            &operation,
+            &request,
+            &reply,
+        );
         if matches!(request, Request::ArmDog(_) | Request::PetDog) {
             self.look_at_dog(place);
         }

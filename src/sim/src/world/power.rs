@@ -11,6 +11,7 @@ use crate::kernel::Kernel;
 use crate::machine::Outage;
 use crate::net::Place;
 use crate::wire::{Context, Local, Role};
+use haft_engine::clock::Timing;
 use haft_engine::command::Probe;
 use haft_engine::session::responder::Restart;
 
@@ -136,6 +137,7 @@ impl World {
         let life = self.new_life();
         let known = self.coordinators();
         let timing = self.timing;
+        let file = self.file_of(place);
         let disks = self.park.disks.len();
         let machine = &mut self.machines[place];
         let Some(disk) = machine.disk.take() else {
@@ -149,7 +151,14 @@ impl World {
             acts: &mut acts,
         };
         let node = machine.node;
-        let started = Coordinator::start(node, (timing, disks), known, disk, restart, &mut context);
+        let started = Coordinator::start(
+            node,
+            (timing, file, disks),
+            known,
+            disk,
+            restart,
+            &mut context,
+        );
         machine.coordinator.running = Some(started);
         machine.coordinator.life = life;
         self.note(place, || "haftd starts".to_owned());
@@ -157,12 +166,21 @@ impl World {
         self.schedule_wake(place, Role::Coordinator);
     }
 
+    /// What the file on this machine says: where administrators change the timing, each may say something else.
+    fn file_of(&self, place: Place) -> Timing {
+        let others = &self.timings;
+        match others.get((place + 1) % (others.len() + 1)) {
+            Some(other) => *other,
+            None => self.timing,
+        }
+    }
+
     fn start_agent(&mut self, place: Place) {
         if self.machines[place].agent.running.is_some() {
             return;
         }
         let life = self.new_life();
-        let timing = self.timing;
+        let file = self.file_of(place);
         let doors: Vec<_> = self.coordinators().into_iter().collect();
         let machine = &mut self.machines[place];
         let now = machine.clock.local(self.now);
@@ -171,15 +189,7 @@ impl World {
         } else {
             Watch::Awaited
         };
-        let agent = Agent::start(
-            machine.node,
-            life,
-            machine.boot(),
-            timing,
-            doors,
-            watch,
-            now,
-        );
+        let agent = Agent::start(machine.node, life, machine.boot(), file, doors, watch, now);
         machine.agent.running = Some(agent);
         machine.agent.life = life;
         machine.watcher = Watcher::idle();

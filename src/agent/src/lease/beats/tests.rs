@@ -26,6 +26,7 @@ fn beat(sequence: u64) -> Beat {
         incarnation: LIFE,
         sequence,
         membership: LogIndex(5),
+        ttl: Duration::from_millis(250),
         guards: Attestation::Intact,
     }
 }

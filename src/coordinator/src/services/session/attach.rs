@@ -9,17 +9,19 @@ use crate::context::Context;
 use haft_api::beat::BeatKey;
 use haft_api::convert::{
     active_from, armed_from, assignment_into, failed_from, membership_into, released_from,
+    timing_from, versioned_into,
 };
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
 use haft_api::pb::v1::attach_response::Message as Down;
 use haft_api::status::not_leader;
 use haft_engine::assignment::assignment;
-use haft_engine::command::{Probe, VoterSets};
-use haft_engine::ids::{BootId, Incarnation, LogIndex, NodeId};
+use haft_engine::command::{Command, Probe, VoterSets};
+use haft_engine::ids::{BootId, Generation, Incarnation, LogIndex, NodeId};
 use haft_engine::keeper::AssignedItem;
 use haft_engine::leader::{Input, Report};
 use haft_engine::state::Session;
+use haft_engine::timing::ClusterTiming;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -31,6 +33,8 @@ const DOWN_QUEUE: usize = 64;
 /// An agent says hello within this.
 const HELLO_WITHIN: Duration = Duration::from_secs(2);
 
+/// What an agent was last assigned, and the timing that it was told of.
+type Sent = (Vec<AssignedItem>, Option<ClusterTiming>);
 type Answer = Result<v1::AttachResponse, Status>;
 
 /// What one agent is told over one stream.
@@ -67,6 +71,19 @@ async fn attend(
     let Some(Up::Hello(hello)) = first.and_then(|request| request.message) else {
         return Err(Status::invalid_argument("the first message must be hello"));
     };
+    if let Some(file) = &hello.file {
+        context.files.note(node, timing_from(file));
+    }
+    if !hello.counts_by_log {
+        let refusal = v1::NotAdmitted {
+            reason: "TimingNotUnderstood".to_owned(),
+            message: "this agent does not count by the timing that the log holds; upgrade it"
+                .to_owned(),
+            retry_after_ms: 1_000,
+        };
+        let _ = sender.send(down(Down::NotAdmitted(refusal))).await;
+        return Ok(());
+    }
     let Some(incarnation) = admitted(context, node, &hello, &mut up, sender).await? else {
         let again = u64::try_from(context.timing.ttl.as_millis()).unwrap_or(u64::MAX);
         let refusal = v1::NotAdmitted {
@@ -181,7 +198,13 @@ fn welcome(context: &Context, node: NodeId, incarnation: Incarnation) -> v1::Adm
             secret: key.secret().to_vec(),
         }
     });
+    let terms = state.nodes.get(&node).and_then(|row| row.terms);
+    let timing = terms.map(|terms| ClusterTiming {
+        generation: terms.generation,
+        timing: terms.timing,
+    });
     v1::Admitted {
+        timing: timing.as_ref().map(versioned_into),
         node_id: node.0,
         incarnation: incarnation.0,
         membership: Some(membership_into(&state, &effective)),
@@ -198,7 +221,7 @@ async fn relay(
 ) -> Result<(), Status> {
     let mut applied = context.replica.applied();
     let mut leadership = context.consensus.leadership();
-    let mut sent: Option<Vec<AssignedItem>> = None;
+    let mut sent: Option<Sent> = None;
     let mut told: Option<VoterSets> = None;
     loop {
         if context.leader() != Some(context.own) {
@@ -227,7 +250,7 @@ fn news(
     context: &Context,
     node: NodeId,
     incarnation: Incarnation,
-    sent: &mut Option<Vec<AssignedItem>>,
+    sent: &mut Option<Sent>,
     told: &mut Option<VoterSets>,
 ) -> Vec<Down> {
     let effective = context.effective_membership();
@@ -241,9 +264,11 @@ fn news(
     }
     let mut messages = Vec::new();
     let current = assignment(&state, node, incarnation);
-    if sent.as_ref() != Some(&current.items) {
-        messages.push(Down::Assignment(assignment_into(&current)));
-        *sent = Some(current.items);
+    let form = assignment_into(&current);
+    let now = (current.items, current.timing);
+    if sent.as_ref() != Some(&now) {
+        messages.push(Down::Assignment(form));
+        *sent = Some(now);
     }
     if told.as_ref() != Some(&effective) {
         messages.push(Down::Membership(membership_into(&state, &effective)));
@@ -267,6 +292,16 @@ async fn heard(
             tracing::warn!(%node, resource = failed.resource, why = failed.why, "an owner has trouble");
             Report::Troubled(failed_from(&failed).map_err(refuse)?)
         }
+        Some(Up::Retimed(retimed)) => {
+            let command = Command::Retimed {
+                node,
+                incarnation: Incarnation(retimed.incarnation),
+                generation: Generation(retimed.generation),
+            };
+            let report = Input::Reported(Box::new(Report::Retimed(command)));
+            context.tell_leader(report).await;
+            return Ok(());
+        }
         Some(Up::Ping(ping)) => {
             let _ = sender.try_send(down(Down::Pong(ping)));
             return Ok(());
@@ -278,7 +313,8 @@ async fn heard(
     let (Report::Activated(command)
     | Report::Released(command)
     | Report::Armed(command)
-    | Report::Troubled(command)) = &report;
+    | Report::Troubled(command)
+    | Report::Retimed(command)) = &report;
     if !concerns(context, command, node) {
         return Err(Status::permission_denied(
             "a node reports only on its own grants",

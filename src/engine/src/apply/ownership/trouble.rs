@@ -28,6 +28,16 @@ pub(super) fn watchdog_armed(
             format!("a watchdog period of {period:?} is out of bounds"),
         ));
     }
+    // Set meanwhile to one into which it does not fit: the agent arms a shorter one, or hands it back.
+    let fits = state
+        .timing
+        .is_none_or(|now| now.timing.admits_watchdog(period));
+    if !fits {
+        return Err(Refusal::invalid(
+            "BadWatchdogPeriod",
+            format!("a watchdog period of {period:?} does not fit the ttl in force"),
+        ));
+    }
     let resource = resource(state, id)?;
     match &mut resource.ownership {
         Ownership::Granted(holding)

@@ -372,6 +372,7 @@ fn a_second_bootstrap_and_older_memberships_change_nothing() {
             generation: 1,
             secret: [4; 32],
         },
+        timing: None,
     };
     cluster.refused(again, "AlreadyBootstrapped");
     let older = VoterSets {

@@ -60,7 +60,7 @@ fn lapsed(id: &ResourceId, token: Token, waited: Duration) -> Command {
 
 #[test]
 fn nobody_acts_under_watchdog_before_the_armed_period_is_in_the_log() {
-    let mut cluster = Cluster::new();
+    let mut cluster = Cluster::with(Timing::RELAXED);
     let (id, token) = granted(&mut cluster, Isolation::Watchdog);
     let early = activated(&cluster, &id, token);
     cluster.refused(early.clone(), "WatchdogNotAttested");
@@ -76,7 +76,7 @@ fn nobody_acts_under_watchdog_before_the_armed_period_is_in_the_log() {
 #[test]
 fn an_armed_watchdog_says_nothing_of_other_isolations() {
     for isolation in [Isolation::Lease, Isolation::Stonith] {
-        let mut cluster = Cluster::new();
+        let mut cluster = Cluster::with(Timing::RELAXED);
         let (id, token) = granted(&mut cluster, isolation);
         let arm = armed(&cluster, &id, token, PERIOD);
         cluster.refused(arm, "OtherHolding");
@@ -88,7 +88,7 @@ fn an_armed_watchdog_says_nothing_of_other_isolations() {
 
 #[test]
 fn a_lapse_shorter_than_the_reset_may_take_opens_nothing() {
-    let mut cluster = Cluster::new();
+    let mut cluster = Cluster::with(Timing::RELAXED);
     let (id, token) = granted(&mut cluster, Isolation::Watchdog);
     let arm = armed(&cluster, &id, token, PERIOD);
     assert_eq!(cluster.apply(arm), Outcome::Done);

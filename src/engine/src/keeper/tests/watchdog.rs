@@ -14,6 +14,7 @@ fn dog(result: OperationResult) -> Input {
 
 fn granted(revision: u64, want: Want, watchdog: Option<Duration>) -> Input {
     Input::Assigned(Assignment {
+        timing: None,
         revision: LogIndex(revision),
         incarnation: LIFE,
         items: vec![AssignedItem {

@@ -18,7 +18,7 @@ pub(super) fn live_voters(view: &View<'_>, judge: &Judge) -> BTreeSet<NodeId> {
     }
     live.extend(judge.heard_from(view.now));
     let beating = view.state.nodes.values().filter(|node| match node.session {
-        Session::Open { .. } => view.silence(node.id) < view.timing.closing_after,
+        Session::Open { .. } => view.silence(node.id) < node.judged().closing_after,
         Session::Never | Session::Closing { .. } | Session::Ended { .. } => false,
     });
     live.extend(beating.map(|node| node.id));

@@ -1,8 +1,11 @@
 //! Scenarios of a node's lease, and a property over random answers. Does not involve a real responder; the model check does.
 
 use super::*;
+use crate::clock::shortened;
 use crate::ids::LogIndex;
 use proptest::prelude::*;
+
+mod retiming;
 
 const T: Timing = Timing::FAST;
 const LIFE: Incarnation = Incarnation(20);

@@ -5,6 +5,7 @@ use crate::command::{NodeRole, Probe};
 use crate::ids::{BootId, Generation, NodeName};
 use crate::spec::NodeSpec;
 use crate::state::{Ending, Node};
+use crate::timing::{ClusterTiming, Terms};
 
 const NODE: NodeId = NodeId(9);
 const LIFE: Incarnation = Incarnation(20);
@@ -24,6 +25,13 @@ fn voters(index: u64, sets: &[&[u64]]) -> VoterSets {
     }
 }
 
+fn terms(timing: Timing) -> Terms {
+    Terms::admitted(&ClusterTiming {
+        generation: Generation(1),
+        timing,
+    })
+}
+
 fn state(applied: u64, session: Session) -> ClusterState {
     let node = Node {
         id: NODE,
@@ -34,6 +42,7 @@ fn state(applied: u64, session: Session) -> ClusterState {
         spec: NodeSpec::default(),
         generation: Generation(1),
         session,
+        terms: Some(terms(T)),
         boot: BootId::default(),
         fenced_at_ms: Vec::new(),
         quarantined: false,
@@ -42,6 +51,10 @@ fn state(applied: u64, session: Session) -> ClusterState {
     ClusterState {
         applied: LogIndex(applied),
         nodes: [(NODE, node)].into(),
+        timing: Some(ClusterTiming {
+            generation: Generation(1),
+            timing: T,
+        }),
         ..ClusterState::default()
     }
 }
@@ -56,6 +69,7 @@ fn beat(sequence: u64, membership: u64) -> Beat {
         incarnation: LIFE,
         sequence,
         membership: LogIndex(membership),
+        ttl: T.ttl,
         guards: Attestation::Intact,
     }
 }
@@ -180,7 +194,7 @@ fn a_restart_rebuilds_the_seal_from_the_log_and_from_a_snapshot() {
     };
     from_snapshot.on_applied(ms(1_000), &state(50, state_closing));
     for r in [&mut from_log, &mut from_snapshot] {
-        let later = r.silent_until().0 / 1_000_000 + 1;
+        let later = r.silent_about(NODE, LIFE).0 / 1_000_000 + 1;
         assert_eq!(kind(r, later, &beat(1, 5)), AnswerKind::Sealed);
         assert!(r.state_age(ms(later), NODE, LIFE, LogIndex(30)).is_ok());
     }
@@ -189,13 +203,19 @@ fn a_restart_rebuilds_the_seal_from_the_log_and_from_a_snapshot() {
 #[test]
 fn a_restarted_coordinator_is_silent_for_one_lease_and_at_least_one_ttl() {
     for timing in [Timing::FAST, Timing::NORMAL, Timing::RELAXED] {
-        let r = Responder::new(NodeId(1), timing, ms(0), Restart::Returned);
-        let silence = r.silent_until().since(ms(0));
-        assert!(silence >= timing.election_max && silence >= lengthened(timing.ttl));
+        // Whatever its own file says of sessions.
+        let mut r = Responder::new(NodeId(1), Timing::FAST, ms(0), Restart::Returned);
+        let mut applied = state(20, open());
+        if let Some(node) = applied.nodes.get_mut(&NODE) {
+            node.terms = Some(terms(timing));
+        }
+        r.on_applied(ms(0), &applied);
+        let silence = r.silent_about(NODE, LIFE).since(ms(0));
+        assert!(silence >= Timing::FAST.election_max && silence >= timing.silence());
     }
     let mut r = responder(Restart::Returned);
     r.on_appended(ms(1_000), LogIndex(30), &closing());
-    let before = r.silent_until().before(Duration::from_nanos(1));
+    let before = r.silent_about(NODE, LIFE).before(Duration::from_nanos(1));
     assert_eq!(r.on_beat(before, &beat(1, 5)).kind, AnswerKind::NotReady);
     assert_eq!(
         r.state_age(before, NODE, LIFE, LogIndex(30)),
@@ -301,4 +321,106 @@ fn receipts_of_ended_lives_are_forgotten() {
     r.on_applied(ms(1_020), &state(50, next));
     assert!(r.receipts.is_empty());
     assert_eq!(r.silence(ms(1_030), NODE), Duration::from_millis(10));
+}
+
+fn named(sequence: u64, ttl: Duration) -> Beat {
+    Beat {
+        ttl,
+        ..beat(sequence, 5)
+    }
+}
+
+#[test]
+fn a_beat_that_names_no_ttl_or_a_longer_one_than_the_sessions_is_refused_and_not_heard() {
+    let mut r = responder(Restart::Fresh);
+    for ttl in [
+        Duration::ZERO,
+        T.ttl + Duration::from_nanos(1),
+        Timing::RELAXED.ttl,
+    ] {
+        assert_eq!(kind(&mut r, 1_100, &named(1, ttl)), AnswerKind::OtherTtl);
+    }
+    assert_eq!(r.silence(ms(1_100), NODE), Duration::from_millis(100));
+    for ttl in [T.ttl, Duration::from_nanos(1)] {
+        let sequence = 2 + u64::from(ttl == T.ttl);
+        assert_eq!(
+            kind(&mut r, 1_100, &named(sequence, ttl)),
+            AnswerKind::Acknowledged
+        );
+    }
+}
+
+#[test]
+fn a_longer_ttl_counts_once_the_change_is_applied_and_not_when_it_is_appended() {
+    let mut r = responder(Restart::Fresh);
+    let change = Entry {
+        stamp_unix_ms: 0,
+        commands: vec![Command::SetTiming {
+            timing: Timing::RELAXED,
+            expected: None,
+            request: crate::ids::RequestId::default(),
+        }],
+    };
+    r.on_appended(ms(1_010), LogIndex(30), &change);
+    let long = |sequence| named(sequence, Timing::RELAXED.ttl);
+    assert_eq!(kind(&mut r, 1_020, &long(1)), AnswerKind::OtherTtl);
+    let mut applied = state(30, open());
+    let node = applied.nodes.get_mut(&NODE).expect("there");
+    node.terms
+        .as_mut()
+        .expect("admitted")
+        .offer(&Timing::RELAXED);
+    r.on_applied(ms(1_030), &applied);
+    assert_eq!(kind(&mut r, 1_040, &long(2)), AnswerKind::Acknowledged);
+}
+
+#[test]
+fn an_admission_that_is_not_applied_has_the_shortest_ttl_that_it_may_copy() {
+    let mut r = responder(Restart::Fresh);
+    let change = Command::SetTiming {
+        timing: Timing::NORMAL,
+        expected: None,
+        request: crate::ids::RequestId::default(),
+    };
+    let admit = Command::Admit {
+        node: NodeId(7),
+        boot: BootId::default(),
+        previous: Incarnation(0),
+        probe: Probe::Clean,
+    };
+    let entry = |command| Entry {
+        stamp_unix_ms: 0,
+        commands: vec![command],
+    };
+    let mut applied = state(20, open());
+    let in_force = |timing| ClusterTiming {
+        generation: Generation(9),
+        timing,
+    };
+    let beat = |sequence, ttl| Beat {
+        node: NodeId(7),
+        incarnation: Incarnation(31),
+        ..named(sequence, ttl)
+    };
+    r.on_appended(ms(1_010), LogIndex(30), &entry(change));
+    r.on_appended(ms(1_010), LogIndex(31), &entry(admit));
+    applied.timing = None;
+    r.on_applied(ms(1_010), &applied);
+    let some = beat(1, Duration::from_millis(1));
+    assert_eq!(
+        kind(&mut r, 1_020, &some),
+        AnswerKind::OtherTtl,
+        "nothing is known"
+    );
+    for (sequence, present) in [(2, Timing::RELAXED), (4, Timing::FAST)] {
+        applied.timing = Some(in_force(present));
+        r.on_applied(ms(1_030), &applied);
+        let shortest = present.ttl.min(Timing::NORMAL.ttl);
+        let longer = beat(sequence, shortest + Duration::from_nanos(1));
+        assert_eq!(kind(&mut r, 1_040, &longer), AnswerKind::OtherTtl);
+        assert_eq!(
+            kind(&mut r, 1_040, &beat(sequence, shortest)),
+            AnswerKind::Acknowledged
+        );
+    }
 }

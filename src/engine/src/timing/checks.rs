@@ -2,14 +2,15 @@
 //!
 //! One function per rule; adding a rule means adding it to [`checks`].
 
+use super::RHO_BOUNDS_PPM;
 use super::{Interval, millis};
-use haft_engine::clock::{Timing, WATCHDOG_MARGIN, shortened};
+use crate::clock::{Timing, WATCHDOG_MARGIN};
 use std::time::Duration;
 
 /// Beats that may be lost in a row without costing a session.
-pub(super) const LOST_BEATS: u32 = 2;
+pub const LOST_BEATS: u32 = 2;
 /// Time for a majority's acknowledgements to come back, and for the agent to be scheduled.
-pub(super) const REPLY: Duration = Duration::from_millis(10);
+pub const REPLY: Duration = Duration::from_millis(10);
 
 /// One sum that must hold.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -45,6 +46,7 @@ pub fn checks(timing: &Timing) -> Vec<Check> {
         all.push(watchdog_fits(timing));
         all.push(watchdog_is_whole_seconds(timing));
     }
+    all.push(rho_within_bounds(timing));
     all.extend(Interval::ALL.map(|interval| within_bounds(timing, interval)));
     all
 }
@@ -74,7 +76,7 @@ fn closing_comes_before_the_end(t: &Timing) -> Check {
 
 fn guard_outlives_the_next_beat(t: &Timing) -> Check {
     let left = t.beat * (LOST_BEATS + 1) + REPLY;
-    let lease = shortened(t.ttl);
+    let lease = t.lease();
     let right = lease.saturating_sub(t.guard_life + t.guard_renewal);
     Check {
         protects: "the address keeps answering until the third beat is acknowledged",
@@ -102,7 +104,7 @@ fn guard_outlives_the_next_beat(t: &Timing) -> Check {
 
 fn lease_covers_guard_and_lost_beats(t: &Timing) -> Check {
     let left = t.beat * LOST_BEATS + t.guard_life * 2 + t.guard_renewal;
-    let right = shortened(t.ttl);
+    let right = t.lease();
     Check {
         protects: "after two lost beats there is still a moment at which the guard may be renewed (now + 2W <= E)",
         rule: "2*beat + 2*W + renewal < ttl*(1-rho)",
@@ -221,9 +223,9 @@ fn watchdog_fits(t: &Timing) -> Check {
             ms(t.watchdog),
             ms(WATCHDOG_MARGIN),
             ms(left),
-            ms(shortened(t.ttl))
+            ms(t.lease())
         ),
-        holds: left < shortened(t.ttl),
+        holds: left < t.lease(),
         involves: vec![Interval::Watchdog, Interval::Stop, Interval::Ttl],
         fix: "lower watchdog_ms (0 for none), or raise the failover budget",
     }
@@ -244,26 +246,21 @@ fn watchdog_is_whole_seconds(t: &Timing) -> Check {
     }
 }
 
-/// Bounds of each interval in milliseconds: below, timers of the kernel and of a loaded machine are too
-/// coarse (nftables element timeouts are kept in jiffies, 4 ms at 250 Hz); above, it is no failover.
-fn bounds(interval: Interval) -> (u64, u64) {
-    match interval {
-        Interval::Beat => (20, 60_000),
-        Interval::Ttl => (100, 600_000),
-        Interval::GuardLife => (20, 300_000),
-        Interval::GuardRenewal => (5, 60_000),
-        Interval::ClosingAfter => (60, 600_000),
-        Interval::RaftHeartbeat => (20, 10_000),
-        Interval::ElectionMin => (100, 60_000),
-        Interval::ElectionMax => (150, 120_000),
-        Interval::AddressLife => (1_000, 3_600_000),
-        Interval::Stop => (100, 60_000),
-        Interval::Watchdog => (0, 60_000),
+fn rho_within_bounds(t: &Timing) -> Check {
+    let (low, high) = RHO_BOUNDS_PPM;
+    Check {
+        protects: "clocks of two machines run apart by no more than this",
+        rule: "rho_ppm",
+        sum: format!("{low} <= {} <= {high}", t.rho_ppm),
+        holds: (low..=high).contains(&t.rho_ppm),
+        involves: Vec::new(),
+        fix: "use a version of haft that allows for a sane clock error",
     }
 }
 
 fn within_bounds(timing: &Timing, interval: Interval) -> Check {
-    let (low, high) = bounds(interval);
+    let (low, high) = interval.bounds();
+    let (low, high) = (millis(low), millis(high));
     let value = millis(interval.of(timing));
     Check {
         protects: "timers can keep it",
@@ -276,7 +273,7 @@ fn within_bounds(timing: &Timing, interval: Interval) -> Check {
 }
 
 /// Milliseconds, with the fraction that the clock-rate allowance leaves.
-pub(super) fn ms(span: Duration) -> String {
+pub fn ms(span: Duration) -> String {
     let micros = span.as_micros();
     let text = format!("{}.{:03}", micros / 1_000, micros % 1_000);
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
