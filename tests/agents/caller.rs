@@ -5,12 +5,12 @@
 use std::time::Duration;
 
 use haft_fence_protocol::caller::{
-    AgentDirs, AgentPath, Call, DeviceLock, DeviceTurn, OffOrder, OffProof, OffVerdict, Outcome,
-    Parameter, Parameters, PowerReading, adopt_off, confirm_off, read_metadata, read_power, run,
+    AgentDirs, AgentPath, Call, Deadline, DeviceLock, DeviceTurn, OffOrder, OffProof, OffVerdict,
+    Outcome, Parameter, Parameters, PowerReading, adopt_off, always, confirm_off, read_metadata,
+    read_power, run,
 };
 use haft_fence_protocol::{Action, Secret};
 use haft_tests::ipmi_sim::{Chassis, IpmiSim, PASSWORD, Power, USER};
-use tokio::time::Instant;
 
 use crate::fence_haft_ipmi;
 
@@ -37,8 +37,8 @@ fn parameters(sim: &IpmiSim, more: &[(&str, &str)]) -> Parameters {
     Parameters::new(list).unwrap()
 }
 
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+fn soon() -> Deadline {
+    Deadline::within(Duration::from_secs(60))
 }
 
 async fn turn() -> DeviceTurn {
@@ -56,7 +56,7 @@ async fn off_is_confirmed_and_adopted_against_a_real_bmc() {
         parameters: &parameters,
         proof,
         deadline: soon(),
-        stands: &|| Ok(()),
+        stands: &always,
     };
     let mut turn = turn().await;
     let verdict = confirm_off(&mut turn, &order).await;
@@ -90,7 +90,7 @@ async fn a_sticking_chassis_is_refused_and_a_bmc_that_is_gone_is_unknown() {
         parameters: &parameters,
         proof,
         deadline: soon(),
-        stands: &|| Ok(()),
+        stands: &always,
     };
     let mut turn = turn().await;
     sim.set_chassis(Chassis::Sticks);
@@ -128,7 +128,7 @@ async fn an_outer_deadline_ends_an_agent_that_still_waits() {
     let (mut sim, agent) = (IpmiSim::start(), ours());
     let parameters = parameters(&sim, &[("login_timeout", "50")]);
     sim.kill();
-    let deadline = Instant::now() + Duration::from_millis(300);
+    let deadline = Deadline::within(Duration::from_millis(300));
     let call = Call {
         agent: &agent,
         action: Action::Off,

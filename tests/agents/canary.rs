@@ -12,12 +12,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use haft_fence_protocol::caller::{
-    AgentDirs, Call, DeviceLock, OffOrder, OffProof, OffVerdict, Parameter, Parameters, adopt_off,
-    confirm_off, run,
+    AgentDirs, Call, Deadline, DeviceLock, OffOrder, OffProof, OffVerdict, Parameter, Parameters,
+    adopt_off, always, confirm_off, run,
 };
 use haft_fence_protocol::{Action, Secret};
 use haft_tests::ipmi_sim::{IpmiSim, SECRETIVE, UNSEEN_PASSWORD};
-use tokio::time::Instant;
 use tracing_subscriber::filter::LevelFilter;
 
 use crate::fence_haft_ipmi;
@@ -91,8 +90,8 @@ fn parameters(sim: &IpmiSim, password: &str) -> Parameters {
     Parameters::new(list).unwrap()
 }
 
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+fn soon() -> Deadline {
+    Deadline::within(Duration::from_secs(60))
 }
 
 /// Runs every action, a wrong password and a killed agent among them, and returns all that was said.
@@ -119,7 +118,7 @@ async fn everything(sim: &IpmiSim) -> String {
         agent: &agent,
         action: Action::Reboot,
         parameters: &right,
-        deadline: Instant::now() + Duration::from_millis(120),
+        deadline: Deadline::within(Duration::from_millis(120)),
     };
     said += &format!("{:?}\n", run(&mut turn, &hurried).await);
     let order = OffOrder {
@@ -127,7 +126,7 @@ async fn everything(sim: &IpmiSim) -> String {
         parameters: &right,
         proof: OffProof::for_agent(&agent),
         deadline: soon(),
-        stands: &|| Ok(()),
+        stands: &always,
     };
     let verdict = confirm_off(&mut turn, &order).await;
     assert!(

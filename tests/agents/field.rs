@@ -11,13 +11,12 @@ use std::time::Duration;
 
 use haft_fence_protocol::Action;
 use haft_fence_protocol::caller::{
-    AgentDirs, AgentPath, Call, DeviceLock, DeviceTurn, HostArgument, OffOrder, OffProof,
+    AgentDirs, AgentPath, Call, Deadline, DeviceLock, DeviceTurn, HostArgument, OffOrder, OffProof,
     OffVerdict, OnIsUnfencing, Outcome, Parameter, ParameterError, Parameters, PowerReading,
-    adopt_off, confirm_off, read_metadata, read_power, run,
+    adopt_off, always, confirm_off, read_metadata, read_power, run,
 };
 use haft_tests::ipmi_sim::{IpmiSim, PASSWORD, Power, USER};
 use haft_tests::snmp_pdu::{APC_RPDU, COMMUNITY, SnmpPdu};
-use tokio::time::Instant;
 
 use crate::{run as run_plainly, text};
 
@@ -129,8 +128,8 @@ fn find(agent: &str) -> AgentPath {
         .expect("the agents of the field are installed (Debian package fence-agents)")
 }
 
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+fn soon() -> Deadline {
+    Deadline::within(Duration::from_secs(60))
 }
 
 async fn turn() -> DeviceTurn {
@@ -171,7 +170,7 @@ async fn agents_of_the_field_run_unmodified() {
             parameters: &parameters,
             proof: OffProof::for_agent(&agent),
             deadline: soon(),
-            stands: &|| Ok(()),
+            stands: &always,
         };
         for verdict in [
             confirm_off(&mut turn, &order).await,
@@ -204,8 +203,8 @@ async fn a_bmc_that_is_gone_is_unknown_through_the_agent_of_the_field() {
         agent: &agent,
         parameters: &parameters,
         proof: OffProof::for_agent(&agent),
-        deadline: Instant::now() + Duration::from_secs(3),
-        stands: &|| Ok(()),
+        deadline: Deadline::within(Duration::from_secs(3)),
+        stands: &always,
     };
     let verdict = confirm_off(&mut turn().await, &order).await;
     assert!(matches!(verdict, OffVerdict::Unknown { .. }), "{verdict:?}");
@@ -244,7 +243,7 @@ async fn the_deadline_kills_what_the_agent_of_the_field_has_started() {
         agent: &agent,
         action: Action::Status,
         parameters: &parameters,
-        deadline: Instant::now() + Duration::from_secs(10),
+        deadline: Deadline::within(Duration::from_secs(10)),
     };
     let mut turn = turn().await;
     let mut running = std::pin::pin!(run(&mut turn, &call));
@@ -260,7 +259,7 @@ async fn the_deadline_kills_what_the_agent_of_the_field_has_started() {
     assert_eq!(running.await.outcome, Outcome::TimedOut);
     let deadline = soon();
     while is_running_with(&port) {
-        assert!(Instant::now() < deadline, "ipmitool outlives its agent");
+        assert!(!deadline.has_passed(), "ipmitool outlives its agent");
         tokio::task::yield_now().await;
     }
 }
@@ -336,7 +335,7 @@ async fn a_caller_inside_pacemakers_environment() {
     let look = async {
         // The agent is a Python process whose parent we are; before its exec it has our environment.
         loop {
-            assert!(Instant::now() < soon());
+            assert!(!soon().has_passed());
             if let Some(environment) = environment_of_child(own, "fence_dummy") {
                 return environment;
             }
@@ -347,7 +346,7 @@ async fn a_caller_inside_pacemakers_environment() {
     tokio::select! {
         report = running => panic!("the agent waits, yet it ended: {report:?}"),
         environment = look => println!("ENVIRONMENT {}", environment.join(" ")),
-        () = tokio::time::sleep_until(deadline) => panic!("the agent was not seen"),
+        () = deadline.passed() => panic!("the agent was not seen"),
     }
 }
 
@@ -524,7 +523,7 @@ async fn fence_sbd_confirms_by_waiting_and_a_pill_in_the_slot_is_not_off() {
         parameters: &parameters,
         proof,
         deadline: soon(),
-        stands: &|| Ok(()),
+        stands: &always,
     };
     let verdict = confirm_off(&mut turn, &order).await;
     assert!(

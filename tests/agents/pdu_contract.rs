@@ -9,15 +9,14 @@ use std::time::Duration;
 
 use haft_fence_protocol::Secret;
 use haft_fence_protocol::caller::{
-    AgentDirs, DeviceLock, OffOrder, OffProof, OffVerdict, Parameter, Parameters, PowerReading,
-    adopt_off, confirm_off, read_metadata, read_power,
+    AgentDirs, Deadline, DeviceLock, OffOrder, OffProof, OffVerdict, Parameter, Parameters,
+    PowerReading, adopt_off, always, confirm_off, read_metadata, read_power,
 };
 use haft_tests::ipmi_sim::Power;
 use haft_tests::snmp_pdu::{
     APC_MSP, APC_RPDU, APC_SWITCH, COMMUNITY, Model, Outlets, PASSWORD, PRIV_PASSWORD, SnmpPdu,
     TRIPPLITE,
 };
-use tokio::time::Instant;
 
 use crate::contract::compare;
 use crate::{fence_haft_pdu, run, text};
@@ -296,7 +295,7 @@ async fn off_is_confirmed_and_adopted_as_haftd_does_it() {
     .collect();
     list.push(Parameter::secret("community", Secret::new(COMMUNITY.to_owned())).unwrap());
     let parameters = Parameters::new(list).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Deadline::within(Duration::from_secs(60));
     let mut turn = DeviceLock::new().turn(deadline).await.unwrap();
     let metadata = read_metadata(&mut turn, &agent, deadline).await.unwrap();
     assert_eq!(metadata.host_argument.as_deref(), Some("plug"));
@@ -308,7 +307,7 @@ async fn off_is_confirmed_and_adopted_as_haftd_does_it() {
         parameters: &parameters,
         proof,
         deadline,
-        stands: &|| Ok(()),
+        stands: &always,
     };
     let verdict = confirm_off(&mut turn, &order).await;
     assert!(

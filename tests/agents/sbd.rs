@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use haft_fence_protocol::caller::{
-    AgentDirs, DeviceLock, OffOrder, OffProof, OffVerdict, Parameter, Parameters, adopt_off,
-    confirm_off,
+    AgentDirs, Deadline, DeviceLock, OffOrder, OffProof, OffVerdict, Parameter, Parameters,
+    adopt_off, always, confirm_off,
 };
 use haft_tests::built;
 use haft_tests::sbd_lab::SbdLab;
@@ -286,8 +286,8 @@ async fn haftd_confirms_by_the_agents_own_wait_and_an_adopted_order_waits_again(
         agent: &agent,
         parameters: &parameters.unwrap(),
         proof: OffProof::for_agent(&agent),
-        deadline: tokio::time::Instant::now() + Duration::from_secs(60),
-        stands: &|| Ok(()),
+        deadline: Deadline::within(Duration::from_secs(60)),
+        stands: &always,
     };
     assert_eq!(order.proof, OffProof::AgentWaits);
     let mut turn = DeviceLock::new().turn(order.deadline).await.unwrap();
@@ -304,7 +304,7 @@ async fn haftd_confirms_by_the_agents_own_wait_and_an_adopted_order_waits_again(
     );
     assert!(began.elapsed() >= MSGWAIT);
     let short = OffOrder {
-        deadline: tokio::time::Instant::now() + MSGWAIT / 2,
+        deadline: Deadline::within(MSGWAIT / 2),
         ..order
     };
     let verdict = confirm_off(&mut turn, &short).await;

@@ -8,6 +8,7 @@
 //! Cancel safety: dropping a running future kills the agent's process group at once; the runtime
 //! reaps it. Nothing here blocks a thread or waits without a deadline.
 
+pub mod deadline;
 pub mod find;
 pub mod metadata;
 pub mod outcome;
@@ -18,13 +19,17 @@ pub mod power;
 pub mod run;
 pub mod turn;
 
+pub use deadline::Deadline;
 pub use find::{AgentDirs, AgentPath, FindAgentError};
 pub use metadata::{Metadata, MetadataError, OnIsUnfencing, RunsOn, read_metadata};
 pub use outcome::{Exit, Outcome, Report, interpret};
 pub use parameters::{HostArgument, Parameter, ParameterError, Parameters};
 pub use patience::{Patience, run_patiently};
 pub use plugs::{Plugs, PlugsError, read_plugs};
-pub use power::{OffOrder, OffProof, OffVerdict, PowerReading, adopt_off, confirm_off, read_power};
+pub use power::{
+    OffOrder, OffProof, OffVerdict, PowerReading, Standing, adopt_off, always, confirm_off,
+    read_power,
+};
 pub use run::{Call, run};
 pub use turn::{DeviceLock, DeviceTurn, TurnTimedOut};
 

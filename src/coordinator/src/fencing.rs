@@ -1,27 +1,30 @@
 //! The fence executor: runs the agents of one committed try and reports what it proved.
 //!
 //! Which device comes next, whether it may still be called and what all of them prove is decided by
-//! `haft_engine::attempt`, asked just before every irreversible call; the agents are killed at the try's deadline
-//! (R5). What a verdict opens is decided by `haft_engine::apply`.
+//! `haft_engine::attempt`, asked just before every irreversible call, of a state that a majority
+//! has confirmed at that moment; the agents die at the try's deadline, which counts suspends (R5,
+//! R15). What a verdict opens is decided by `haft_engine::apply`.
 
-use crate::clock::boot_now;
 use crate::context::Context;
 use crate::secret_file::read_secret;
 
-use haft_engine::attempt::Attempt;
+use haft_engine::attempt::{Attempt, Target};
+use haft_engine::clock::Moment;
 use haft_engine::command::{FenceAction, Verdict};
 use haft_engine::ids::DeviceName;
 use haft_engine::leader::{FenceRun, Input, StatusFirst};
 use haft_engine::spec::{FenceDeviceSpec, HostArgument, Observes};
 use haft_fence_protocol::caller::{
-    AgentPath, Call, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters, adopt_off,
-    confirm_off, run,
+    AgentPath, Call, Deadline, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters,
+    Standing, adopt_off, confirm_off, run,
 };
 use haft_fence_protocol::{Action, Secret};
 use std::path::Path;
 use std::sync::Arc;
-use tokio::time::{Instant, sleep_until};
+use std::time::Duration;
+use tokio::time::sleep;
 
+mod confirm;
 mod lane;
 
 pub use lane::DeviceLocks;
@@ -46,7 +49,7 @@ impl Finding {
 
 /// Runs one try and hands its verdict to the leader task.
 pub async fn execute(context: Arc<Context>, order: FenceRun) {
-    let deadline = Instant::now() + order.deadline.since(boot_now());
+    let deadline = deadline_of(order.deadline);
     let mut attempt = Attempt::new(order);
     let mut words = Vec::new();
     while let Some(device) = attempt.device().cloned() {
@@ -70,6 +73,11 @@ pub async fn execute(context: Arc<Context>, order: FenceRun) {
     context.tell_leader(input).await;
 }
 
+/// The same moment, as the caller of agents counts: both are CLOCK_BOOTTIME.
+pub(crate) fn deadline_of(moment: Moment) -> Deadline {
+    Deadline::at(Duration::from_nanos(moment.0))
+}
+
 /// What proves this device's off: the agent's own word for it, unless the device observes no power at all.
 pub(crate) fn off_proof(observes: Observes, agent: &AgentPath) -> OffProof {
     match observes {
@@ -82,11 +90,11 @@ async fn one_device(
     context: &Context,
     attempt: &Attempt,
     device: &DeviceName,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Finding {
     let delay = attempt.delay(&context.replica.state());
     if !delay.is_zero() {
-        sleep_until((Instant::now() + delay).min(deadline)).await;
+        deadline.or(sleep(delay)).await;
     }
     let Ok(mut turn) = context.devices.of(device).for_order(deadline).await else {
         return Finding::unknown("the device was busy until the deadline");
@@ -107,19 +115,14 @@ async fn one_device(
         Ok(parameters) => parameters,
         Err(why) => return Finding::unknown(why),
     };
+    let stands = || -> Standing<'_> { Box::pin(stands(context, attempt, &target, deadline)) };
     let order = attempt.run();
     match order.action {
         FenceAction::Off => {
-            let proof = off_proof(spec.observes, &agent);
-            let stands = || {
-                let state = context.replica.state();
-                let stands = attempt.stands(&state, context.own, &target);
-                stands.map_err(|why| why.to_string())
-            };
             let off = OffOrder {
                 agent: &agent,
                 parameters: &parameters,
-                proof,
+                proof: off_proof(spec.observes, &agent),
                 deadline,
                 stands: &stands,
             };
@@ -130,6 +133,9 @@ async fn one_device(
             off_finding(answer, spec.observes)
         }
         FenceAction::On => {
+            if let Err(why) = stands().await {
+                return Finding::unknown(why);
+            }
             let call = Call {
                 agent: &agent,
                 action: Action::On,
@@ -139,6 +145,23 @@ async fn one_device(
             on_finding(run(&mut turn.turn, &call).await.outcome, spec.observes)
         }
     }
+}
+
+/// The last question before a call that cannot be undone (R15): a linearizable read, the order in
+/// that state, and then the clock, because the read may have taken long.
+async fn stands(
+    context: &Context,
+    attempt: &Attempt,
+    target: &Target,
+    deadline: Deadline,
+) -> Result<(), String> {
+    confirm::state(context, deadline).await?;
+    let stands = attempt.stands(&context.replica.state(), context.own, target);
+    stands.map_err(|why| why.to_string())?;
+    if deadline.has_passed() {
+        return Err("the deadline of the try has passed".to_owned());
+    }
+    Ok(())
 }
 
 /// The parameter that names the machine to this device's agent. What was applied before haft asked agents for

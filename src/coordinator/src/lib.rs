@@ -12,9 +12,16 @@ pub mod leading;
 pub mod members;
 pub mod peers;
 pub mod pki;
+pub mod plant;
 pub mod probing;
+pub mod pulse;
 pub mod replica;
 pub mod seals;
 pub mod secret_file;
 pub mod services;
 pub mod timing;
+
+/// Why a lock is never found poisoned: a panic ends the process (`haft_config::abort_on_panic`), so
+/// that nothing is served from a state that was left half changed. Where it does not, as in a test,
+/// the next user of the lock panics.
+pub(crate) const POISON: &str = "whoever panics under a lock ends the process";

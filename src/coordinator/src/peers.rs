@@ -1,4 +1,4 @@
-//! Calls to other coordinators over their API port: ages, and the CA's key.
+//! Calls to other coordinators over their API port: ages, confirmed reads, and the CA's key.
 //!
 //! One lazy channel per host; Raft's own traffic has channels of its own in `consensus`.
 
@@ -6,11 +6,12 @@ use crate::context::Context;
 use haft_api::client::{Credentials, endpoint, host_port};
 use haft_api::convert::age_from;
 use haft_api::pb::v1;
+use haft_api::pb::v1::cluster_service_client::ClusterServiceClient;
 use haft_api::pb::v1::session_service_client::SessionServiceClient;
 use haft_engine::command::StatedAge;
 use haft_engine::ids::{Incarnation, LogIndex, NodeId};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use tonic::Status;
 use tonic::transport::Channel;
 
@@ -30,7 +31,7 @@ impl Peers {
     }
 
     fn channel(&self, address: String) -> Result<Channel, Status> {
-        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = self.channels.lock().expect(crate::POISON);
         if let Some(channel) = channels.get(&address) {
             return Ok(channel.clone());
         }
@@ -46,14 +47,32 @@ impl Peers {
         context: &Context,
         peer: NodeId,
     ) -> Result<SessionServiceClient<Channel>, Status> {
+        self.api(context, peer).map(SessionServiceClient::new)
+    }
+
+    fn api(&self, context: &Context, peer: NodeId) -> Result<Channel, Status> {
         let host = {
             let state = context.replica.state();
             let node = state.nodes.get(&peer);
             node.map(|node| node.host.clone())
                 .ok_or_else(|| Status::not_found("unknown peer"))?
         };
-        let channel = self.channel(host_port(&host, context.config.ports.api))?;
-        Ok(SessionServiceClient::new(channel))
+        self.channel(host_port(&host, context.config.ports.api))
+    }
+
+    /// Asks the leader up to which entry a majority has confirmed its state at this moment.
+    pub async fn confirmed_index(
+        &self,
+        context: &Context,
+        leader: NodeId,
+    ) -> Result<LogIndex, Status> {
+        let mut client = ClusterServiceClient::new(self.api(context, leader)?);
+        let request = v1::GetClusterStatusRequest { options: None };
+        let answer = client.get_cluster_status(request).await?.into_inner();
+        match answer.stamp {
+            Some(stamp) if stamp.linearizable => Ok(LogIndex(stamp.applied_index)),
+            Some(_) | None => Err(Status::internal("answered without a confirmed read")),
+        }
     }
 
     /// Asks a coordinator for the age of a closing.

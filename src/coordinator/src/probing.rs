@@ -3,18 +3,16 @@
 //! An order never waits for a probe: it kills the one that holds its device. What a finding means is
 //! decided by `haft_engine`.
 
-use crate::clock::boot_now;
 use crate::context::Context;
-use crate::fencing::secret_parameters;
+use crate::fencing::{deadline_of, secret_parameters};
 use haft_engine::clock::Moment;
 use haft_engine::command::{PathFault, PathHealth};
 use haft_engine::ids::{DeviceName, Generation};
 use haft_engine::leader::Input;
 use haft_engine::spec::FenceDeviceSpec;
 use haft_fence_protocol::Action;
-use haft_fence_protocol::caller::{AgentPath, Call, Outcome, Parameters, run};
+use haft_fence_protocol::caller::{AgentPath, Call, Deadline, Outcome, Parameters, run};
 use std::sync::Arc;
-use tokio::time::Instant;
 
 /// Probes one device and tells the leader task.
 pub async fn execute(
@@ -23,7 +21,7 @@ pub async fn execute(
     generation: Generation,
     deadline: Moment,
 ) {
-    let deadline = Instant::now() + deadline.since(boot_now());
+    let deadline = deadline_of(deadline);
     let health = probe(&context, &device, generation, deadline).await;
     if let Some(PathHealth::Failing { why, .. }) = &health {
         tracing::warn!(%device, why, "a fence device fails its probe");
@@ -41,7 +39,7 @@ async fn probe(
     context: &Context,
     device: &DeviceName,
     generation: Generation,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Option<PathHealth> {
     let spec = {
         let state = context.replica.state();

@@ -3,8 +3,8 @@
 //! It scans tags and attributes; it is no XML parser and validates nothing, because agents of the
 //! field have shipped XML that no parser takes. What it cannot find is absent.
 
+use super::deadline::Deadline;
 use thiserror::Error;
-use tokio::time::Instant;
 
 use super::find::AgentPath;
 use super::outcome::Outcome;
@@ -71,7 +71,7 @@ pub enum MetadataError {
 pub async fn read_metadata(
     turn: &mut DeviceTurn,
     agent: &AgentPath,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<Metadata, MetadataError> {
     let parameters = Parameters::default();
     let call = Call {

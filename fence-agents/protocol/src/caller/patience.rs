@@ -6,8 +6,7 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
+use super::deadline::Deadline;
 use super::outcome::{Outcome, Report};
 use super::run::{Call, run};
 use super::turn::DeviceTurn;
@@ -48,14 +47,14 @@ pub async fn run_patiently(turn: &mut DeviceTurn, call: &Call<'_>, patience: Pat
     let mut tried = 0;
     loop {
         tried += 1;
-        let deadline = call.deadline.min(Instant::now() + patience.each);
+        let deadline = call.deadline.min(Deadline::within(patience.each));
         let report = run(turn, &Call { deadline, ..*call }).await;
         let again = match report.outcome {
             Outcome::Failed { .. } | Outcome::TimedOut => true,
             // Nothing will have changed about a file that cannot be executed.
             Outcome::NotRunnable { .. } | Outcome::On | Outcome::Off | Outcome::Done => false,
         };
-        if !again || tried >= tries || Instant::now() >= call.deadline {
+        if !again || tried >= tries || call.deadline.has_passed() {
             return report;
         }
     }

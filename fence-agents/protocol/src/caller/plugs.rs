@@ -8,8 +8,8 @@
 
 use std::collections::BTreeSet;
 
+use super::deadline::Deadline;
 use thiserror::Error;
-use tokio::time::Instant;
 
 use super::find::AgentPath;
 use super::outcome::Outcome;
@@ -46,7 +46,7 @@ pub async fn read_plugs(
     turn: &mut DeviceTurn,
     agent: &AgentPath,
     parameters: &Parameters,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> Result<Plugs, PlugsError> {
     let call = Call {
         agent,

@@ -5,10 +5,12 @@
 //! intent; whether the order still stands is asked again just before each `off`, because the questions
 //! before it may have taken long.
 
+use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep;
 
+use super::deadline::Deadline;
 use super::find::AgentPath;
 use super::outcome::{Outcome, Report, says_made_off, says_off, says_still_on};
 use super::parameters::Parameters;
@@ -55,9 +57,17 @@ pub struct OffOrder<'a> {
     /// Where the off reads come from.
     pub proof: OffProof,
     /// When to give up; nothing of this order acts on the device afterwards.
-    pub deadline: Instant,
+    pub deadline: Deadline,
     /// Asked just before `off` is sent, which is left out with these words if it no longer stands.
-    pub stands: &'a (dyn Fn() -> Result<(), String> + Sync),
+    pub stands: &'a (dyn Fn() -> Standing<'a> + Sync),
+}
+
+/// Whether an order still stands; the answer may have to be asked of others (R15).
+pub type Standing<'a> = Pin<Box<dyn Future<Output = Result<(), String>> + Send + 'a>>;
+
+/// The answer for an order that nothing can end, as in tests and by hand.
+pub fn always<'a>() -> Standing<'a> {
+    Box::pin(std::future::ready(Ok(())))
 }
 
 /// The end of an [`OffOrder`].
@@ -105,7 +115,7 @@ pub async fn read_power(
     turn: &mut DeviceTurn,
     agent: &AgentPath,
     parameters: &Parameters,
-    deadline: Instant,
+    deadline: Deadline,
 ) -> PowerReading {
     let report = run(
         turn,
@@ -133,7 +143,7 @@ pub async fn read_power(
 
 /// Sends `off` and proves it.
 pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerdict {
-    if let Err(reason) = (order.stands)() {
+    if let Err(reason) = (order.stands)().await {
         return OffVerdict::Unknown { reason };
     }
     match order.proof {
@@ -148,15 +158,14 @@ pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerd
         OffProof::StatusTwice { spacing } => {
             // A hanging `off` leaves a quarter of the time for asking what it did (hazard R24: after a
             // timeout the question is status, not off again).
-            let now = Instant::now();
-            let share = now + order.deadline.saturating_duration_since(now).mul_f64(0.75);
+            let share = Deadline::within(order.deadline.left().mul_f64(0.75));
             let report = send_off(turn, order, share).await;
             ask_twice(turn, order, spacing, &report).await
         }
     }
 }
 
-async fn send_off(turn: &mut DeviceTurn, order: &OffOrder<'_>, deadline: Instant) -> Report {
+async fn send_off(turn: &mut DeviceTurn, order: &OffOrder<'_>, deadline: Deadline) -> Report {
     let call = Call {
         agent: order.agent,
         action: Action::Off,
@@ -290,13 +299,12 @@ async fn read_off_twice(
                 }
             }
         }
-        let next = Instant::now() + spacing;
-        if next >= order.deadline {
+        if spacing >= order.deadline.left() {
             return OffVerdict::Unknown {
                 reason: "the deadline came before two off reads".to_owned(),
             };
         }
-        sleep_until(next).await;
+        sleep(spacing).await;
     }
 }
 

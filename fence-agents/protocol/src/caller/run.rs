@@ -1,10 +1,10 @@
 //! The runner: one child process, one action, one deadline.
 //!
-//! The agent gets its own process group, a closed environment, parameters on stdin, and is killed with
-//! everything it started when its time is over, when it ends, or when the caller loses interest; if the
-//! caller's process dies, the kernel kills the agent. It
-//! does not interpret beyond `outcome` and never retries. It spawns no task: all of it runs inside
-//! the caller's future.
+//! The agent gets its own process group, a closed environment, parameters on stdin, and is killed
+//! with everything it started when its time is over, when it ends, or when the caller loses
+//! interest. It dies by its deadline also when the caller is stopped, asleep or dead: a `warden`
+//! beside it sees to that. It does not interpret beyond `outcome` and never retries. It spawns no
+//! task: all of it runs inside the caller's future.
 //!
 //! The group is killed while its leader is still unreaped (a pidfd tells of the exit without reaping),
 //! so the number cannot meanwhile belong to somebody else.
@@ -20,15 +20,19 @@ use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, Interest};
 use tokio::process::{Child, Command};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use zeroize::Zeroizing;
 
+use super::deadline::Deadline;
 use super::find::AgentPath;
 use super::outcome::{Exit, Outcome, Report, interpret};
 use super::parameters::Parameters;
 use super::turn::DeviceTurn;
 use crate::Action;
 use crate::secret::redact;
+use warden::Orders;
+
+mod warden;
 
 /// Bytes kept of stdout and of stderr. Metadata of the largest agent of the field is 60 KB.
 pub const CAPTURE_MAX: usize = 128 * 1024;
@@ -57,8 +61,8 @@ pub struct Call<'a> {
     pub action: Action,
     /// The device's parameters.
     pub parameters: &'a Parameters,
-    /// When the agent is killed.
-    pub deadline: Instant,
+    /// When the agent is killed, by whatever of haft is awake then.
+    pub deadline: Deadline,
 }
 
 /// Runs one action to its end or to the deadline. The turn proves that no other action of this device
@@ -66,7 +70,7 @@ pub struct Call<'a> {
 pub async fn run(_turn: &mut DeviceTurn, call: &Call<'_>) -> Report {
     let began = Instant::now();
     let text = call.parameters.stdin_text(call.action);
-    let ended = if began >= call.deadline {
+    let ended = if call.deadline.has_passed() {
         Ended::silent(Outcome::NotRunnable {
             why: "the deadline has passed already".to_owned(),
         })
@@ -154,7 +158,7 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        die_with_caller(&mut command);
+        bound(&mut command, Orders::new(call.deadline)?);
         let child = command.spawn()?;
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group = Group { leader };
@@ -195,7 +199,7 @@ impl Running {
                 tokio::select! {
                     biased;
                     _ = self.exited.readable() => break Stop::Exited,
-                    () = sleep_until(call.deadline) => break Stop::Deadline,
+                    () = call.deadline.passed() => break Stop::Deadline,
                     _ = &mut talk, if talking => talking = false,
                 }
             };
@@ -213,6 +217,12 @@ impl Running {
         let stderr = clean(call.parameters, &complained);
         let outcome = match (stop, status) {
             (Stop::Deadline, _) | (Stop::Exited, Err(_)) => Outcome::TimedOut,
+            // The warden was first.
+            (Stop::Exited, Ok(Ok(status)))
+                if status.signal() == Some(Signal::KILL.as_raw()) && call.deadline.has_passed() =>
+            {
+                Outcome::TimedOut
+            }
             (Stop::Exited, Ok(Ok(status))) => {
                 interpret(call.action, exit_of(status), &stdout, &stderr)
             }
@@ -229,26 +239,27 @@ impl Running {
     }
 }
 
-/// Makes the kernel kill the agent when haftd dies (hazard R24): an agent that outlives its executor
-/// could power a machine off long after the next leader has closed the order. Processes that the agent
-/// itself started are not reached. The kernel watches the thread that forked, not the process: should
-/// the runtime retire that thread, the agent dies early, and the outcome is a failure, never "off".
+/// Binds the agent to its deadline and to its caller (hazard R24): an agent that outlives either
+/// could power a machine off long after the next leader has closed the order. The warden reaches
+/// the whole group; the death signal is at once and holds even without it. The kernel watches the
+/// thread that forked for the latter, not the process: should the runtime retire that thread, the
+/// agent dies early, and the outcome is a failure, never "off".
 #[expect(
     unsafe_code,
-    reason = "only the child itself can ask for its parent-death signal"
+    reason = "only the child itself can ask for its parent-death signal and fork its warden"
 )]
-fn die_with_caller(command: &mut Command) {
+fn bound(command: &mut Command, orders: Orders) {
     let caller = rustix::process::getpid();
     let ask = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // The caller may have died before the kernel knew.
-        if rustix::process::getppid() == Some(caller) {
-            Ok(())
-        } else {
-            Err(io::ErrorKind::BrokenPipe.into())
+        if rustix::process::getppid() != Some(caller) {
+            return Err(io::ErrorKind::BrokenPipe.into());
         }
+        // SAFETY: this is between fork and exec.
+        unsafe { orders.post() }
     };
-    // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are two plain
+    // SAFETY: between fork and exec only async-signal-safe calls are allowed; these are plain
     // system calls that allocate nothing and take no lock.
     unsafe { command.pre_exec(ask) };
 }

@@ -2,6 +2,7 @@
 //! It does not test any device; the suite tests/agents does.
 
 mod adopting;
+mod bound;
 
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -9,7 +10,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::time::Instant;
 
 use super::*;
 use crate::{Action, Secret};
@@ -40,6 +40,7 @@ case "$mode-$action" in
   reboots-*) echo "Success: Rebooted" ;;
   onfirst-status) if [ "$(grep -c off "$log")" = 0 ]; then echo "Status: ON"; else echo "Status: OFF"; exit 2; fi ;;
   onfirst-off) echo "Success: Powered OFF" ;;
+  deaf-*) trap '' TERM INT HUP ALRM; sleep 1000 & echo "$$ $!" >> "$log"; wait ;;
   hang-*) sleep 1000 & echo "$$ $!" >> "$log"; wait ;;
   hangoff-off) sleep 1000 ;;
   hangoff-status) echo "Status: OFF"; exit 2 ;;
@@ -128,7 +129,7 @@ impl Bench {
 
     async fn run(&self, action: Action, within: Duration) -> Report {
         let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
-        let deadline = Instant::now() + within;
+        let deadline = Deadline::within(within);
         let call = Call {
             agent: &self.agent,
             action,
@@ -145,7 +146,7 @@ impl Bench {
             parameters: &self.parameters,
             proof,
             deadline: soon(),
-            stands: &|| Ok(()),
+            stands: &always,
         }
     }
 
@@ -174,8 +175,8 @@ impl Bench {
     }
 }
 
-fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(30)
+fn soon() -> Deadline {
+    Deadline::within(Duration::from_secs(30))
 }
 
 /// Whether a process runs; a zombie does not.
@@ -193,7 +194,7 @@ fn runs(pid: i32) -> bool {
 async fn until(what: &str, mut done: impl FnMut() -> bool) {
     let deadline = soon();
     while !done() {
-        assert!(Instant::now() < deadline, "waited in vain for: {what}");
+        assert!(!deadline.has_passed(), "waited in vain for: {what}");
         tokio::task::yield_now().await;
     }
 }
@@ -257,55 +258,6 @@ async fn a_dropped_call_kills_the_agent() {
     for pid in bench.noted_pids() {
         until("the group to be gone", || !runs(pid)).await;
     }
-}
-
-/// Not a test by itself: the process that `an_agent_dies_with_the_process_that_ran_it` starts and
-/// kills. Without its environment variable it does nothing.
-#[tokio::test]
-async fn a_caller_to_be_killed() {
-    let Some(pids) = std::env::var_os("HAFT_TEST_CALLER_PIDS") else {
-        return;
-    };
-    let bench = Bench::new("hang");
-    let call = bench.run(Action::Off, Duration::from_secs(60));
-    let note = async {
-        until("the agent to note its pids", || {
-            bench.noted_pids().len() == 2
-        })
-        .await;
-        std::fs::write(&pids, bench.log().join(" ")).unwrap();
-        std::future::pending::<()>().await;
-    };
-    tokio::join!(call, note);
-}
-
-#[tokio::test]
-async fn an_agent_dies_with_the_process_that_ran_it() {
-    let pids = tempfile::NamedTempFile::new().unwrap();
-    // A killed process cleans nothing up, so its files go where this test does.
-    let its_files = tempfile::tempdir().unwrap();
-    let mut caller = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "caller::tests::a_caller_to_be_killed"])
-        .env("HAFT_TEST_CALLER_PIDS", pids.path())
-        .env("TMPDIR", its_files.path())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let noted = || -> Vec<i32> {
-        let text = std::fs::read_to_string(pids.path()).unwrap();
-        text.split(' ')
-            .filter_map(|word| word.parse().ok())
-            .collect()
-    };
-    until("the caller to note its agent", || noted().len() == 2).await;
-    let (agent, grandchild) = (noted()[0], noted()[1]);
-    assert!(runs(agent));
-    caller.kill().unwrap();
-    caller.wait().unwrap();
-    until("the agent to be gone", || !runs(agent)).await;
-    // Its own child is beyond the kernel's promise; the test clears it up.
-    let orphan = rustix::process::Pid::from_raw(grandchild).unwrap();
-    let _ = rustix::process::kill_process(orphan, rustix::process::Signal::KILL);
 }
 
 #[tokio::test]
@@ -429,7 +381,7 @@ async fn an_off_that_hangs_is_followed_by_status_not_by_another_off() {
     let bench = Bench::new("hangoff");
     let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
     let order = OffOrder {
-        deadline: Instant::now() + Duration::from_secs(4),
+        deadline: Deadline::within(Duration::from_secs(4)),
         ..bench.order()
     };
     let verdict = confirm_off(&mut turn, &order).await;
@@ -520,7 +472,7 @@ async fn a_device_lists_its_plugs() {
 async fn a_second_action_waits_for_the_device() {
     let lock = DeviceLock::new();
     let first = lock.turn(soon()).await.unwrap();
-    let now = Instant::now();
+    let now = Deadline::within(Duration::ZERO);
     assert_eq!(lock.turn(now).await.err(), Some(TurnTimedOut));
     drop(first);
     assert!(lock.turn(soon()).await.is_ok());

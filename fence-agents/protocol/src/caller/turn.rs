@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use tokio::sync::{Mutex, OwnedMutexGuard};
-use tokio::time::{Instant, timeout_at};
+
+use super::deadline::Deadline;
 
 /// The lock of one device. Clones are the same lock.
 #[derive(Clone, Debug, Default)]
@@ -37,10 +38,9 @@ impl DeviceLock {
     ///
     /// # Errors
     /// [`TurnTimedOut`] when the deadline came first.
-    pub async fn turn(&self, deadline: Instant) -> Result<DeviceTurn, TurnTimedOut> {
-        match timeout_at(deadline, Arc::clone(&self.lock).lock_owned()).await {
-            Ok(guard) => Ok(DeviceTurn { _guard: guard }),
-            Err(_) => Err(TurnTimedOut),
-        }
+    pub async fn turn(&self, deadline: Deadline) -> Result<DeviceTurn, TurnTimedOut> {
+        let free = Arc::clone(&self.lock).lock_owned();
+        let guard = deadline.or(free).await.ok_or(TurnTimedOut)?;
+        Ok(DeviceTurn { _guard: guard })
     }
 }

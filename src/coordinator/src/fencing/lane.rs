@@ -3,12 +3,11 @@
 //! Runs nothing itself.
 
 use haft_engine::ids::DeviceName;
-use haft_fence_protocol::caller::{DeviceLock, DeviceTurn, TurnTimedOut};
+use haft_fence_protocol::caller::{Deadline, DeviceLock, DeviceTurn, TurnTimedOut};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use tokio::sync::Notify;
-use tokio::time::Instant;
 
 /// One lane per device.
 #[derive(Default)]
@@ -17,7 +16,7 @@ pub struct DeviceLocks(Mutex<BTreeMap<DeviceName, Lane>>);
 impl DeviceLocks {
     /// The lane of this device.
     pub fn of(&self, device: &DeviceName) -> Lane {
-        let mut lanes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lanes = self.0.lock().expect(crate::POISON);
         lanes.entry(device.clone()).or_default().clone()
     }
 }
@@ -53,7 +52,7 @@ impl Drop for Presence {
 
 impl Lane {
     /// The device for an order; a probe under way is killed.
-    pub async fn for_order(&self, deadline: Instant) -> Result<OrderTurn, TurnTimedOut> {
+    pub async fn for_order(&self, deadline: Deadline) -> Result<OrderTurn, TurnTimedOut> {
         self.orders.count.fetch_add(1, Ordering::SeqCst);
         let presence = Presence(Arc::clone(&self.orders));
         self.orders.came.notify_waiters();
@@ -68,7 +67,7 @@ impl Lane {
     /// deadline. Dropping a run kills its agent.
     pub async fn unless_ordered<T>(
         &self,
-        deadline: Instant,
+        deadline: Deadline,
         probe: impl AsyncFnOnce(DeviceTurn) -> T,
     ) -> Option<T> {
         let came = self.orders.came.notified();
@@ -96,8 +95,8 @@ mod tests {
     use std::future::pending;
     use std::time::Duration;
 
-    fn soon() -> Instant {
-        Instant::now() + Duration::from_secs(30)
+    fn soon() -> Deadline {
+        Deadline::within(Duration::from_secs(30))
     }
 
     #[tokio::test]

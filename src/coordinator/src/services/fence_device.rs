@@ -12,12 +12,11 @@ use haft_engine::ids::DeviceName;
 use haft_engine::spec::{FenceDeviceSpec, HostArgument, ObjectRef, ObjectSpec, Observes};
 use haft_fence_protocol::Action;
 use haft_fence_protocol::caller::{
-    self, AgentPath, DeviceLock, Metadata, OffProof, OnIsUnfencing, Parameter, RunsOn,
+    self, AgentPath, Deadline, DeviceLock, Metadata, OffProof, OnIsUnfencing, Parameter, RunsOn,
     read_metadata,
 };
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::time::Instant;
 use tonic::{Code, Request, Response, Status};
 
 /// Time for an agent to print its metadata. Those of the field start a Python interpreter, a tenth of a second.
@@ -33,7 +32,7 @@ async fn described(agent: &AgentPath) -> Result<Metadata, Status> {
             "name a fence agent whose metadata offers the action off (run it with -o metadata)",
         )
     };
-    let deadline = Instant::now() + METADATA_PATIENCE;
+    let deadline = Deadline::within(METADATA_PATIENCE);
     let mut turn = DeviceLock::new()
         .turn(deadline)
         .await

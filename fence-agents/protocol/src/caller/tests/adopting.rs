@@ -26,7 +26,7 @@ async fn an_adopted_order_asks_first_and_acts_only_on_a_running_machine() {
 async fn an_order_that_ended_while_the_device_was_asked_switches_nothing_off() {
     let on = Bench::new("onfirst");
     let over = OffOrder {
-        stands: &|| Err("the order is over".to_owned()),
+        stands: &|| Box::pin(std::future::ready(Err("the order is over".to_owned()))),
         ..on.order()
     };
     let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
