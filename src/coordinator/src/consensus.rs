@@ -24,6 +24,7 @@ mod links;
 mod log;
 mod machine;
 mod members;
+mod mute;
 mod network;
 mod pool;
 mod server;

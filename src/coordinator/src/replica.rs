@@ -3,6 +3,7 @@
 //! Lock order: the state before the responder; nobody takes the state while holding the responder. Decides
 //! nothing: `haft_engine::apply` does.
 
+use crate::POISON;
 use crate::clock::boot_now;
 use crate::consensus::{MembershipView, RestoreError, StateMachine};
 use crate::seals::{SharedResponder, voter_sets};
@@ -12,7 +13,7 @@ use haft_engine::command::{Command, Entry};
 use haft_engine::ids::LogIndex;
 use haft_engine::state::ClusterState;
 use haft_store::{LogPosition, RowChange};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
 use tokio::sync::{broadcast, watch};
 
 /// Applied entries that a slow leader task may lag behind before it re-evaluates from the state.
@@ -48,7 +49,7 @@ impl Default for Replica {
 impl Replica {
     /// The state; hold it briefly and never across an await.
     pub fn state(&self) -> RwLockReadGuard<'_, ClusterState> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+        self.state.read().expect(POISON)
     }
 
     /// Index of the last applied entry, and its changes.
@@ -66,7 +67,7 @@ impl Replica {
         responder: &SharedResponder,
         change: impl FnOnce(&mut ClusterState) -> T,
     ) -> T {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.write().expect(POISON);
         let result = change(&mut state);
         responder.with(|responder| responder.on_applied(boot_now(), &state));
         self.applied.send_replace(state.applied);
@@ -99,9 +100,10 @@ impl StateMachine for Machine {
                 std::process::abort();
             }
         };
-        let outcomes = self
-            .replica
-            .change(&self.responder, |state| apply(state, index, &entry));
+        let outcomes = self.replica.change(&self.responder, |state| {
+            crate::plant::panic_in("apply");
+            apply(state, index, &entry)
+        });
         let response = persisted::encode_outcomes(&outcomes);
         // No receiver: this coordinator does not lead.
         let _ = self.replica.entries.send(AppliedEntry { index, outcomes });
@@ -133,9 +135,13 @@ impl StateMachine for Machine {
             stamp_unix_ms: 0,
             commands: vec![Command::Membership(voter_sets(index, &membership.configs))],
         };
-        let outcomes = self
-            .replica
-            .change(&self.responder, |state| apply(state, index, &entry));
+        let outcomes = self.replica.change(&self.responder, |state| {
+            // A snapshot's membership is older than its state.
+            let applied = state.applied;
+            let outcomes = apply(state, index, &entry);
+            state.applied = state.applied.max(applied);
+            outcomes
+        });
         let _ = self.replica.entries.send(AppliedEntry { index, outcomes });
     }
 
@@ -145,3 +151,6 @@ impl StateMachine for Machine {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

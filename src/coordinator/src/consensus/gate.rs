@@ -125,26 +125,28 @@ impl Gate {
         certified: &CertifiedNode,
         known_name: Option<String>,
     ) -> Result<(), GateRefusal> {
-        let fresh_start = self.judge(greeting, meant, certified, known_name)?;
-        if fresh_start {
-            // A start that we met and forgot in a crash could be met a second time, by a copy.
+        self.judge(greeting, meant, certified, known_name)?;
+        let start = (present(&greeting.claim), greeting.name.clone());
+        if self.inner().admitted.get(&greeting.node) != Some(&start) {
+            // A start that we met and forgot in a crash could be met a second time, by a copy. Only
+            // what was let in is known to have been waited for: an earlier greeting may have been
+            // given up in the middle of this.
             let (done, waited) = durable();
             self.store.after_sync(done);
             drop(waited.await);
         }
-        let start = (present(&greeting.claim), greeting.name.clone());
         self.inner().admitted.insert(greeting.node, start);
         Ok(())
     }
 
-    /// Says whether this start of the peer was not met before.
+    /// Refuses, or remembers what the peer claims.
     fn judge(
         &self,
         greeting: &Greeting,
         meant: PeerId,
         certified: &CertifiedNode,
         known_name: Option<String>,
-    ) -> Result<bool, GateRefusal> {
+    ) -> Result<(), GateRefusal> {
         let (here, expected) = (self.own_id(), self.cluster());
         if greeting.cluster != expected {
             return Err(GateRefusal::ForeignCluster {
@@ -165,10 +167,9 @@ impl Gate {
         let mut inner = self.inner();
         let known = self.recall(&mut inner, greeting.node);
         let judged = PeerMemory::judge(known.as_ref(), &greeting.claim)?;
-        let fresh_start = known.is_none_or(|known| known.boot != judged.boot);
         inner.memory.insert(greeting.node, judged);
         self.store.save_peer_memory(greeting.node, &judged);
-        Ok(fresh_start)
+        Ok(())
     }
 
     fn recall(&self, inner: &mut Inner, peer: PeerId) -> Option<PeerMemory> {

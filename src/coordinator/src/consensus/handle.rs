@@ -155,6 +155,8 @@ pub(super) struct Shared {
     pub(super) leadership: watch::Receiver<Leadership>,
     pub(super) memberships: watch::Receiver<Memberships>,
     pub(super) stopped: watch::Sender<Option<StopReason>>,
+    /// Held by the transfer of leadership that is under way.
+    pub(super) transfers: Mutex<()>,
     pub(super) tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
@@ -330,8 +332,9 @@ impl Consensus {
         self.shared.leadership.clone()
     }
 
-    /// The term that this node leads at this very moment, looked up anew. Ask it before an act that
-    /// cannot be undone; the watch above may be a little late.
+    /// The term that this node leads at this very moment, looked up anew; the watch above may be a
+    /// little late. Before an act that cannot be undone this is not enough: [`Self::read_index`]
+    /// asks a majority.
     #[must_use]
     pub fn leads_now(&self) -> Option<u64> {
         self.shared.sight.leads()
@@ -421,7 +424,7 @@ impl Consensus {
     pub async fn shutdown(&self) {
         self.stop(StopReason::Shutdown).await;
         for task in self.shared.tasks.lock().await.drain(..) {
-            // A task that panicked has nothing left to end.
+            // A panic has ended the process already, where it matters.
             drop(task.await);
         }
     }

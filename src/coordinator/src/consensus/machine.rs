@@ -86,6 +86,10 @@ impl MachineAdapter {
                 .restore(snapshot.last, &snapshot.state, &mut unused)
                 .map_err(io::Error::other)?;
             machine.membership_changed(&MembershipView::of(&snapshot.membership));
+            // The membership is older than the rest of the snapshot.
+            if let Some(at) = snapshot.last {
+                machine.passed(at);
+            }
             (applied, membership) = (snapshot.last, snapshot.membership);
         }
         Ok(Self {

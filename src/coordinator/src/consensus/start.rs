@@ -7,7 +7,6 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use haft_store::{
@@ -30,8 +29,9 @@ use super::network::Network;
 use super::pool::Pool;
 use super::server::PeerServer;
 use super::tls::{PeerTls, TlsError};
+use super::transfer::HandingOver;
 use super::types::Raft;
-use super::watchdog::{Leadership, Sight, Signals, StopReason, watch_over};
+use super::watchdog::{Leadership, REFUSED, Sight, Signals, StopReason, watch_over};
 use super::wire::pb::Refusal;
 
 /// What consensus needs to start.
@@ -110,9 +110,7 @@ impl StartError {
             Self::Store(_) | Self::Raft { .. } => {
                 "move the data directory aside, remove the node from the cluster and join it anew"
             }
-            Self::Refused { .. } => {
-                "run only one copy of a data directory and never an older one: move this one aside, remove the node from the cluster and join it anew"
-            }
+            Self::Refused { .. } => REFUSED,
         }
     }
 }
@@ -169,7 +167,7 @@ impl Consensus {
             timings,
             raft.clone(),
             &gate,
-            stopped.subscribe(),
+            stopped.clone(),
         )?;
         let sight = Arc::new(Sight {
             raft: raft.clone(),
@@ -177,7 +175,7 @@ impl Consensus {
             gate,
             timings,
             disk_abort_after,
-            handing_over: AtomicBool::new(false),
+            handing_over: HandingOver::default(),
         });
         Ok(Self {
             shared: assemble(raft, sight, pool, stopped, serving),
@@ -208,6 +206,7 @@ fn assemble(
         leadership: led,
         memberships: members,
         stopped,
+        transfers: Mutex::default(),
         tasks: Mutex::new(vec![serving, watching]),
     })
 }
@@ -280,7 +279,7 @@ fn serve(
     timings: Timings,
     raft: Raft,
     gate: &Arc<Gate>,
-    mut stopped: watch::Receiver<Option<StopReason>>,
+    stopped: watch::Sender<Option<StopReason>>,
 ) -> Result<JoinHandle<()>, StartError> {
     listener.set_nonblocking(true).map_err(StartError::Port)?;
     let listener = tokio::net::TcpListener::from_std(listener).map_err(StartError::Port)?;
@@ -292,12 +291,24 @@ fn serve(
         .http2_keepalive_timeout(Some(timings.election_min))
         .add_service(PeerServer::service(raft, Arc::clone(gate)));
     Ok(tokio::spawn(async move {
-        let ended = async move {
+        let mut stopping = stopped.subscribe();
+        let asked = async move {
             // An error means that everybody who could stop us is gone.
-            drop(stopped.wait_for(Option::is_some).await);
+            drop(stopping.wait_for(Option::is_some).await);
         };
-        if let Err(error) = router.serve_with_incoming_shutdown(incoming, ended).await {
-            tracing::error!(%error, "the peer port failed");
-        }
+        let ended = router.serve_with_incoming_shutdown(incoming, asked).await;
+        // A node that hears nobody would stand for election for ever: it ends.
+        let reason = match ended {
+            Ok(()) => "it has ended".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        stopped.send_if_modified(|stopped| {
+            let first = stopped.is_none();
+            if first {
+                tracing::error!(reason, "the peer port failed");
+                *stopped = Some(StopReason::PeerPort { reason });
+            }
+            first
+        });
     }))
 }

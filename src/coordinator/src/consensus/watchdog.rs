@@ -5,8 +5,8 @@
 //! younger than the lease, less a margin, and no sync hangs. It is computed afresh at each question,
 //! because this task itself can be late.
 
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use haft_store::{LogStore, PeerId};
@@ -19,6 +19,8 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 use super::config::Timings;
 use super::gate::{Gate, RefusedBy};
 use super::members::{MembershipView, Memberships};
+use super::mute::Mute;
+use super::transfer::HandingOver;
 use super::types::{Raft, RaftStoredMembership, store_stored_membership};
 use super::wire::pb::Refusal;
 
@@ -55,11 +57,53 @@ pub enum StopReason {
         /// What it said.
         reason: String,
     },
+    /// Raft called this node the leader, its quorum and its disk answered, and it held itself for
+    /// none: nobody would ever decide anything.
+    Mute,
+    /// The peer port ended: this node hears no leader and no candidate any more.
+    PeerPort {
+        /// What it said.
+        reason: String,
+    },
     /// openraft stopped by itself.
     Fatal {
         /// What it said.
         reason: String,
     },
+}
+
+impl StopReason {
+    /// What an administrator can do, as an instruction.
+    #[must_use]
+    pub fn remedy(&self) -> &'static str {
+        match self {
+            Self::Shutdown | Self::TransferStuck | Self::Mute | Self::PeerPort { .. } => {
+                "start haftd again; it catches up from the others"
+            }
+            Self::Refused { .. } => REFUSED,
+            Self::Fatal { .. } => {
+                "start haftd again; if it ends the same way, move the data directory aside, \
+                 remove the node from the cluster and join it anew"
+            }
+        }
+    }
+}
+
+/// What is left to do with a directory that a peer refuses.
+pub(super) const REFUSED: &str = "run only one copy of a data directory and never an older one: \
+     move this one aside, remove the node from the cluster and join it anew";
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Shutdown => f.write_str("it was asked to"),
+            Self::TransferStuck => f.write_str("a transfer of leadership did not end"),
+            Self::Mute => f.write_str("this node led and could not act upon it"),
+            Self::Refused { by, reason } => write!(f, "node {by} refuses this node: {reason}"),
+            Self::PeerPort { reason } => write!(f, "the peer port failed: {reason}"),
+            Self::Fatal { reason } => write!(f, "raft stopped: {reason}"),
+        }
+    }
 }
 
 /// What the watchdog looks at.
@@ -69,8 +113,8 @@ pub(super) struct Sight {
     pub(super) gate: Arc<Gate>,
     pub(super) timings: Timings,
     pub(super) disk_abort_after: Duration,
-    /// Leadership is being handed over: another node may lead before this one hears of it.
-    pub(super) handing_over: AtomicBool,
+    /// The leadership that is being handed over, if one is.
+    pub(super) handing_over: HandingOver,
 }
 
 /// Where it tells.
@@ -83,15 +127,25 @@ pub(super) struct Signals {
 impl Sight {
     /// The term that this node leads at this moment and may act upon.
     pub(super) fn leads(&self) -> Option<u64> {
+        self.could_lead()
+            .filter(|term| !self.handing_over.concerns(*term))
+    }
+
+    /// The term that openraft leads here with a fresh quorum and a working disk.
+    fn could_lead(&self) -> Option<u64> {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         let fresh = self.is_alone(&metrics.membership_config)
             || metrics.last_quorum_acked.is_some_and(|acked| {
                 acked.elapsed() + self.timings.lease_margin() < self.timings.lease()
             });
-        let stays = !self.handing_over.load(Ordering::SeqCst);
-        let leads = metrics.state == ServerState::Leader && fresh && stays && self.disk_works();
+        let leads = metrics.state == ServerState::Leader && fresh && self.disk_works();
         leads.then_some(metrics.current_term)
+    }
+
+    /// Whether everything is as a leader needs it, and this node yet holds itself for none.
+    fn is_mute(&self) -> bool {
+        self.could_lead().is_some() && self.leads().is_none()
     }
 
     /// A majority of one is this node: nobody else acknowledges, so openraft notes no acknowledgement.
@@ -171,9 +225,15 @@ pub(super) async fn watch_over(sight: Arc<Sight>, signals: Signals) {
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut stood_aside = false;
     let mut probe_at = Instant::now();
+    let mut mute = Mute::new(sight.timings);
     loop {
         tokio::select! {
-            changed = metrics.changed() => if changed.is_err() { break },
+            changed = metrics.changed() => if changed.is_err() {
+                // openraft is gone; without a reason of its own nobody would notice.
+                let reason = "raft has ended".to_owned();
+                stop(&sight, &signals, StopReason::Fatal { reason }).await;
+                return;
+            },
             _ = refused.changed() => {}
             _ = tick.tick() => {}
         }
@@ -203,7 +263,11 @@ pub(super) async fn watch_over(sight: Arc<Sight>, signals: Signals) {
             break;
         }
         let refusal = refused.borrow().clone();
-        if let Some(reason) = sight.refused(refusal).or_else(|| sight.fatal()) {
+        let reason = sight
+            .refused(refusal)
+            .or_else(|| sight.fatal())
+            .or_else(|| mute.look(Instant::now(), sight.is_mute()));
+        if let Some(reason) = reason {
             stop(&sight, &signals, reason).await;
             return;
         }

@@ -68,6 +68,22 @@ async fn only_the_node_that_certificate_greeting_and_membership_name_is_let_in()
 }
 
 #[tokio::test]
+async fn a_greeting_that_was_given_up_does_not_let_the_next_one_in_before_the_disk_knows() {
+    let store = memory(SyncMode::Manual);
+    let gate = Gate::new(store.clone());
+    let (greeting, certified) = (greeting(), certified("beta"));
+    let mut given_up = Box::pin(gate.admit(&greeting, PeerId(1), &certified, None));
+    assert!(futures::poll!(&mut given_up).is_pending());
+    drop(given_up);
+    let mut again = Box::pin(gate.admit(&greeting, PeerId(1), &certified, None));
+    assert!(futures::poll!(&mut again).is_pending());
+    assert!(!gate.is_admitted(PeerId(2), BOOT, "beta"));
+    store.sync();
+    again.await.unwrap();
+    assert!(gate.is_admitted(PeerId(2), BOOT, "beta"));
+}
+
+#[tokio::test]
 async fn a_call_is_let_in_only_from_the_start_that_was_greeted() {
     let gate = Gate::new(memory(SyncMode::Immediate));
     assert!(!gate.is_admitted(PeerId(2), BOOT, "beta"));
