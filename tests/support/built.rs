@@ -15,8 +15,28 @@ static BUILT: Mutex<BTreeMap<String, PathBuf>> = Mutex::new(BTreeMap::new());
 /// # Panics
 /// When it does not build.
 pub fn executable(package: &str, name: &str) -> PathBuf {
+    fresh(package, name, &[])
+}
+
+/// The same with the feature `planted-bugs`, from a target directory of its own: what the other
+/// suites run has no such switch.
+///
+/// # Panics
+/// When it does not build.
+pub fn planted(package: &str, name: &str) -> PathBuf {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/planted");
+    let target = target.to_str().expect("a path in UTF-8");
+    fresh(
+        package,
+        name,
+        &["--features", "planted-bugs", "--target-dir", target],
+    )
+}
+
+fn fresh(package: &str, name: &str, how: &[&str]) -> PathBuf {
     let mut built = BUILT.lock().unwrap();
-    if let Some(path) = built.get(name) {
+    let key = format!("{name} {how:?}");
+    if let Some(path) = built.get(&key) {
         return path.clone();
     }
     // The test itself is .../<profile>/deps/<suite>-<hash>; the executable may be elsewhere, cargo says where.
@@ -34,6 +54,7 @@ pub fn executable(package: &str, name: &str) -> PathBuf {
             "--bin",
             name,
         ])
+        .args(how)
         .current_dir(
             Path::new(env!("CARGO_MANIFEST_DIR"))
                 .parent()
@@ -55,6 +76,6 @@ pub fn executable(package: &str, name: &str) -> PathBuf {
         .filter(|message| message["target"]["name"] == name)
         .find_map(|message| message["executable"].as_str().map(PathBuf::from))
         .unwrap_or_else(|| panic!("cargo named no executable {name}"));
-    built.insert(name.to_owned(), path.clone());
+    built.insert(key, path.clone());
     path
 }

@@ -3,11 +3,11 @@
 //! No agents: those change the kernel and run only in namespaces (tests/lab). Every process is ended with
 //! the value that started it.
 
-use crate::built::executable;
+use crate::built::{executable, planted};
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,9 @@ pub struct Coordinators {
     running: Vec<(String, Child)>,
     /// `HAFT_LOG` of what is started from now on; the programs' own default without.
     pub log_filter: Option<&'static str>,
+    /// `HAFT_PLANT` of what is started from now on, which is then built with planted bugs; none
+    /// without.
+    pub plant: Option<&'static str>,
 }
 
 impl Coordinators {
@@ -37,6 +40,7 @@ impl Coordinators {
             network,
             running: Vec::new(),
             log_filter: None,
+            plant: None,
         };
         for node in ["n1", "n2", "n3"] {
             let text = cluster.config_text(node);
@@ -120,7 +124,14 @@ impl Coordinators {
             .append(true)
             .open(self.log(node))
             .unwrap();
-        let mut haftd = Command::new(executable("haft-coordinator", "haftd"));
+        let mut haftd = match self.plant {
+            None => Command::new(executable("haft-coordinator", "haftd")),
+            Some(plant) => {
+                let mut haftd = Command::new(planted("haft-coordinator", "haftd"));
+                haftd.env("HAFT_PLANT", plant);
+                haftd
+            }
+        };
         if let Some(filter) = self.log_filter {
             haftd.env("HAFT_LOG", filter);
         }
@@ -169,16 +180,24 @@ impl Coordinators {
     /// # Panics
     /// When it does not end in time.
     pub fn ended(&mut self, node: &str) -> Option<i32> {
+        self.ended_as(node).code()
+    }
+
+    /// The same, with the signal that ended it.
+    ///
+    /// # Panics
+    /// When it does not end in time.
+    pub fn ended_as(&mut self, node: &str) -> ExitStatus {
         let at = self
             .running
             .iter()
             .position(|(name, _)| name == node)
             .unwrap();
         let (_, mut child) = self.running.remove(at);
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(status) = child.try_wait().unwrap() {
-                return status.code();
+                return status;
             }
             if Instant::now() > deadline {
                 let _ = child.kill();

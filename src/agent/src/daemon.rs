@@ -156,6 +156,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     };
     let (end_at, ending) = watch::channel(None);
     let grace = GRACE.max(attach.config.timing.ttl * 2);
+    let asked = ending.clone();
     let task = AttachTask::new(attach, sender.clone(), noticed, ending).run();
     let verdict = Arc::new(OnceLock::new());
     let told = Arc::clone(&verdict);
@@ -181,9 +182,11 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         ended = stop => return ended,
     }
     join(thread).await?;
-    match verdict.get() {
-        Some(Err(error)) => Err(error.clone().into()),
-        Some(Ok(())) | None => Ok(()),
+    match (asked.borrow().is_some(), verdict.get()) {
+        // Whatever made it end, a node without it holds nothing and says nothing.
+        (false, _) => Err(RunError::LeaseEnded),
+        (true, Some(Err(error))) => Err(error.clone().into()),
+        (true, Some(Ok(())) | None) => Ok(()),
     }
 }
 
@@ -296,6 +299,7 @@ fn start_lease(
     let thread = std::thread::Builder::new()
         .name("haft-lease".to_owned())
         .spawn(move || {
+            crate::plant::panic_in("lease");
             let opened = Lease::open(enforcement(), kennel, inbox, notices);
             let lease = match opened {
                 Ok(lease) => lease,

@@ -18,6 +18,7 @@ pub mod lease;
 pub mod log;
 pub mod notify;
 pub mod order;
+mod plant;
 pub mod realtime;
 pub mod sbd;
 pub mod watchdog;

@@ -86,6 +86,7 @@ pub fn start(form: LogForm) -> io::Result<()> {
         .spawn(move || {
             let mut stderr = io::stderr();
             for line in waiting {
+                crate::plant::panic_in("log");
                 // Nobody is left to tell when stderr fails.
                 let _ = stderr.write_all(&line);
                 let lost = dropped.swap(0, Ordering::Relaxed);

@@ -1,7 +1,7 @@
 //! haft-agent: the process that holds a node's session and touches its machine.
 //!
 //! Parses the command line and hands over to the library. Exit codes: 0 stopped as asked, 1 could not run,
-//! 2 wrong command line or config.
+//! 2 wrong command line or config, 3 refused for good; docs/endings.md has the table.
 
 use clap::Parser;
 use haft_agent::daemon::{Options, RunError, run};
@@ -25,6 +25,7 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
+    haft_config::abort_on_panic::install();
     haft_config::memory_image::forbid();
     let arguments = Arguments::parse();
     let outcome = start(arguments.log)
@@ -53,8 +54,8 @@ fn main() -> ExitCode {
                 RunError::Config(_) | RunError::Node(_) | RunError::NoCoordinator => {
                     ExitCode::from(2)
                 }
+                RunError::OtherNode { .. } => ExitCode::from(3),
                 RunError::Identity { .. }
-                | RunError::OtherNode { .. }
                 | RunError::Tls { .. }
                 | RunError::AlreadyRuns { .. }
                 | RunError::Boot(_)

@@ -4,6 +4,7 @@
 //! Every refusal carries the place, the reason and the fix, and all of them are collected before any is
 //! reported. Nothing here changes the cluster, and nothing is applied from a file with a problem in it.
 
+pub mod abort_on_panic;
 pub mod config;
 mod fields;
 pub mod identity;

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// Counters of the beat socket, for `cluster status`.
@@ -31,14 +31,14 @@ impl BeatCounters {
         *self
             .dropped
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+            .expect(crate::POISON)
             .entry(why)
             .or_default() += 1;
     }
 
     /// The counts as they stand.
     pub fn counts(&self) -> v1::BeatCounts {
-        let dropped = self.dropped.lock().unwrap_or_else(PoisonError::into_inner);
+        let dropped = self.dropped.lock().expect(crate::POISON);
         v1::BeatCounts {
             answered: self.answered.load(Ordering::Relaxed),
             challenged: self.challenged.load(Ordering::Relaxed),
@@ -80,6 +80,7 @@ impl BeatSocket {
         loop {
             let received = self.socket.recv_from(&mut buffer);
             let now = boot_now();
+            crate::plant::panic_in("beats");
             if now.since(before) > self.beat + self.beat / 2 {
                 self.on_late(now, &mut newest);
             }

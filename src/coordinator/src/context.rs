@@ -3,6 +3,7 @@
 use crate::beats::BeatCounters;
 use crate::consensus::Consensus;
 use crate::peers::Peers;
+use crate::pulse::Pulse;
 use crate::replica::Replica;
 use crate::seals::{SharedResponder, voter_sets};
 use haft_config::Config;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 /// A voter this many entries behind still counts as caught up: they are on their way.
-const CAUGHT_UP: u64 = 64;
+pub(crate) const CAUGHT_UP: u64 = 64;
 
 /// Shared by reference between tasks.
 pub struct Context {
@@ -34,6 +35,8 @@ pub struct Context {
     pub replica: Replica,
     /// Receipts and seals.
     pub responder: SharedResponder,
+    /// Of the leader task.
+    pub pulse: Pulse,
     /// To the leader task.
     pub inputs: mpsc::Sender<Input>,
     /// Channels to other coordinators.

@@ -5,6 +5,7 @@
 
 mod begin;
 mod error;
+mod tasks;
 
 pub use error::DaemonError;
 
@@ -14,6 +15,7 @@ use crate::consensus::{Compaction, Consensus, OpenLinks, Options, PeerTls, Timin
 use crate::context::Context;
 use crate::peers::Peers;
 use crate::pki::{Authority, SharedAuthority};
+use crate::pulse::Pulse;
 use crate::replica::{Machine, Replica};
 use crate::seals::{SealObserver, SharedResponder};
 use crate::services::{self, ServerTls};
@@ -30,12 +32,15 @@ use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tasks::Tasks;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 /// A sync that hangs longer than this is a lost disk (R8).
 const DISK_ABORT_AFTER: Duration = Duration::from_secs(30);
+/// What still runs at the end is not waited for longer.
+const END_WITHIN: Duration = Duration::from_secs(2);
 /// How often a node without identity looks for one.
 const IDENTITY_POLL: Duration = Duration::from_millis(200);
 
@@ -52,7 +57,10 @@ pub fn run(config: Config, node: Option<&str>) -> Result<(), DaemonError> {
         .enable_all()
         .build()
         .map_err(DaemonError::Runtime)?;
-    runtime.block_on(serve(config, local))
+    let ended = runtime.block_on(serve(config, local));
+    // Not by dropping it: that would wait for whatever hangs in a thread of its own.
+    runtime.shutdown_timeout(END_WITHIN);
+    ended
 }
 
 /// With the feature `planted-bugs` only: plants the bug that HAFT_PLANT names, for the demo's broken runs.
@@ -91,49 +99,50 @@ async fn serve(config: Config, local: NodeConfig) -> Result<(), DaemonError> {
         config, &identity, consensus, replica, responder, inputs,
     )?);
     beat_thread(&context, sockets.beat)?;
+    let pulse = context.pulse.watch(context.timing.election_max);
+    pulse.map_err(DaemonError::Runtime)?;
     let tls = ServerTls {
         ca_pem: identity.ca_pem.clone(),
         certificate_pem: identity.certificate_pem.clone(),
         key_pem: identity.key_pem.clone(),
     };
-    tasks(&context, &identity, receiver);
-    let api = tokio::spawn(services::serve(Arc::clone(&context), sockets.api, tls));
+    let mut tasks = tasks(&context, &identity, receiver);
+    let api = services::serve(Arc::clone(&context), sockets.api, tls);
+    tasks.keep_or_say("API", async move {
+        api.await.map_err(|error| error.to_string())
+    });
     tracing::info!(node = %identity.node, id = %own, cluster = %identity.cluster, "serving");
-    until_end(&context, api).await
+    until_end(&context, tasks).await
 }
 
-fn tasks(context: &Arc<Context>, identity: &Identity, inputs: mpsc::Receiver<Input>) {
-    tokio::spawn(leading::run(Arc::clone(context), inputs));
-    tokio::spawn(members::run(Arc::clone(context)));
-    tokio::spawn(crate::timing::watch(Arc::clone(context)));
-    tokio::spawn(begin::run(Arc::clone(context), identity.clone()));
+fn tasks(context: &Arc<Context>, identity: &Identity, inputs: mpsc::Receiver<Input>) -> Tasks {
+    let mut tasks = Tasks::default();
+    tasks.keep("leader", leading::run(Arc::clone(context), inputs));
+    tasks.keep("members", members::run(Arc::clone(context)));
+    tasks.keep("timing", crate::timing::watch(Arc::clone(context)));
+    tasks.finish(
+        "beginning",
+        begin::run(Arc::clone(context), identity.clone()),
+    );
     if context.authority.get().is_none() {
-        tokio::spawn(services::fetch_authority(
-            Arc::clone(context),
-            identity.ca_pem.clone(),
-            identity.ca_key_path(),
-        ));
+        let (context, ca_pem) = (Arc::clone(context), identity.ca_pem.clone());
+        let fetched = services::fetch_authority(context, ca_pem, identity.ca_key_path());
+        tasks.finish("authority", async move {
+            fetched.await;
+            Ok(())
+        });
     }
+    tasks
 }
 
-async fn until_end(
-    context: &Context,
-    api: tokio::task::JoinHandle<Result<(), Box<dyn std::error::Error + Send + Sync>>>,
-) -> Result<(), DaemonError> {
+async fn until_end(context: &Context, mut tasks: Tasks) -> Result<(), DaemonError> {
     let mut term = signal(SignalKind::terminate()).map_err(DaemonError::Runtime)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(DaemonError::Runtime)?;
     tokio::select! {
         _ = term.recv() => {}
         _ = interrupt.recv() => {}
-        reason = context.consensus.stopped() => return Err(DaemonError::Stopped(format!("{reason:?}"))),
-        ended = api => {
-            let why = match ended {
-                Ok(Ok(())) => "it ended".to_owned(),
-                Ok(Err(error)) => error.to_string(),
-                Err(error) => error.to_string(),
-            };
-            return Err(DaemonError::Api(why));
-        }
+        reason = context.consensus.stopped() => return Err(DaemonError::Stopped(reason)),
+        over = tasks.over() => return Err(over),
     }
     tracing::info!("ending");
     begin::hand_over(context).await;
@@ -200,7 +209,7 @@ async fn start(
     );
     let options = Options {
         listener,
-        tls: tls.map_err(|error| DaemonError::Consensus(error.to_string()))?,
+        tls: tls.map_err(|error| DaemonError::Consensus(error.into()))?,
         timings: Timings {
             heartbeat: config.timing.raft_heartbeat,
             election_min: config.timing.election_min,
@@ -212,7 +221,7 @@ async fn start(
     };
     let machine = Box::new(Machine::new(replica.clone(), responder.clone()));
     let started = Consensus::start(options, store, machine).await;
-    started.map_err(|error| DaemonError::Consensus(error.to_string()))
+    started.map_err(DaemonError::Consensus)
 }
 
 fn context(
@@ -248,6 +257,7 @@ fn context(
         replica,
         responder,
         inputs,
+        pulse: Pulse::default(),
         peers: Peers::new(credentials),
         devices: crate::fencing::DeviceLocks::default(),
         files: crate::timing::FileTimings::default(),

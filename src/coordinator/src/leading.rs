@@ -22,11 +22,14 @@ use tokio::time::Instant;
 pub const INPUTS_MAX: usize = 1_024;
 /// A proposal that has not committed by then is "unknown"; the machine re-evaluates from the state.
 const PROPOSAL_DEADLINE: Duration = Duration::from_secs(2);
+/// The task shows at least this often that it goes on.
+const BEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until the process ends. Inputs that arrive while another coordinator leads are dropped.
 pub async fn run(context: Arc<Context>, mut inputs: mpsc::Receiver<Input>) {
     let mut leadership = context.consensus.leadership();
     loop {
+        context.pulse.beat();
         let current = *leadership.borrow_and_update();
         if let Leadership::Leader { term, .. } = current {
             lead(&context, term, &mut inputs).await;
@@ -35,6 +38,7 @@ pub async fn run(context: Arc<Context>, mut inputs: mpsc::Receiver<Input>) {
         tokio::select! {
             changed = leadership.changed() => if changed.is_err() { return },
             dropped = inputs.recv() => if dropped.is_none() { return },
+            () = tokio::time::sleep(BEAT_EVERY) => {}
         }
     }
 }
@@ -88,16 +92,27 @@ async fn lead(context: &Arc<Context>, term: u64, inputs: &mut mpsc::Receiver<Inp
             () = tokio::time::sleep(wake) => Input::Tick,
         };
         step(context, term, &mut machine, input);
+        context.pulse.beat();
     }
 }
 
 fn until(wake: Moment) -> Duration {
     // The floor keeps a machine that asks for "now" again and again from spinning.
     wake.since(boot_now())
-        .clamp(Duration::from_micros(500), Duration::from_secs(1))
+        .clamp(Duration::from_micros(500), BEAT_EVERY)
 }
 
+/// A step may take long, and Raft's heartbeats share the runtime: its worker is given away
+/// meanwhile.
 fn step(context: &Arc<Context>, term: u64, machine: &mut Leader, input: Input) {
+    tokio::task::block_in_place(|| step_here(context, term, machine, input));
+}
+
+fn step_here(context: &Arc<Context>, term: u64, machine: &mut Leader, input: Input) {
+    crate::plant::panic_in("step");
+    while crate::plant::is("hang-step") {
+        std::thread::park();
+    }
     machine.set_peers(context.live_peers());
     let now = boot_now();
     let outputs = {

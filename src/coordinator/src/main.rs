@@ -1,6 +1,6 @@
 //! `haftd`: the coordinator. `haftd --config FILE` serves; `haftd check FILE` only validates.
 //!
-//! Command line and logging only; the rest is in the library.
+//! Command line and logging only; the rest is in the library. Exit codes are in docs/endings.md.
 
 use clap::{Parser, Subcommand};
 use haft_config::Config;
@@ -44,6 +44,7 @@ enum Verb {
     reason = "the command line's own output"
 )]
 fn main() -> ExitCode {
+    haft_config::abort_on_panic::install();
     haft_config::memory_image::forbid();
     let arguments = Arguments::parse();
     if let Some(Verb::Check { file }) = arguments.verb {
@@ -88,7 +89,7 @@ fn main() -> ExitCode {
             if let Some(fix) = error.fix() {
                 eprintln!("fix: {fix}");
             }
-            ExitCode::FAILURE
+            ExitCode::from(error.exit_code())
         }
     }
 }

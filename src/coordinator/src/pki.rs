@@ -8,7 +8,7 @@ use rcgen::string::Ia5String;
 use rcgen::{CertificateSigningRequestParams, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use sha2::{Digest, Sha256};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use time::{Duration, OffsetDateTime};
 
 /// Ten years, as long as the CA itself: rotation is a later capability, and an expired certificate must not
@@ -49,15 +49,12 @@ pub struct SharedAuthority(Arc<Mutex<Option<Arc<Authority>>>>);
 impl SharedAuthority {
     /// The authority, if it is here.
     pub fn get(&self) -> Option<Arc<Authority>> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().expect(crate::POISON).clone()
     }
 
     /// Keeps the authority.
     pub fn set(&self, authority: Authority) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(authority));
+        *self.0.lock().expect(crate::POISON) = Some(Arc::new(authority));
     }
 }
 

@@ -10,7 +10,7 @@ use haft_engine::ids::{LogIndex, NodeId};
 use haft_engine::session::responder::Responder;
 use haft_store::{AppendObserver, LogPosition, Membership, PeerId, Snapshot};
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// The responder behind its own short lock.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ impl SharedResponder {
 
     /// Runs `use_it` under the lock. Never call back into the store or the state from it.
     pub fn with<T>(&self, use_it: impl FnOnce(&mut Responder) -> T) -> T {
-        use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        use_it(&mut self.0.lock().expect(crate::POISON))
     }
 }
 

@@ -21,14 +21,14 @@ const STEP_DEADLINE: Duration = Duration::from_secs(5);
 const RETRY_EVERY: Duration = Duration::from_millis(100);
 
 /// Does what `haftctl cluster init` left to do, if anything.
-pub(super) async fn run(context: Arc<Context>, identity: Identity) {
+///
+/// # Errors
+/// When the bootstrap file cannot be read: the cluster would never begin.
+pub(super) async fn run(context: Arc<Context>, identity: Identity) -> Result<(), String> {
     let bootstrap = match identity.bootstrap() {
         Ok(Some(bootstrap)) => bootstrap,
-        Ok(None) => return,
-        Err(error) => {
-            tracing::error!(%error, "the cluster cannot begin");
-            return;
-        }
+        Ok(None) => return Ok(()),
+        Err(error) => return Err(format!("the cluster cannot begin: {error}")),
     };
     let peer = members::peer_of(&context, &identity.node.0, &bootstrap.host);
     // Refused when this log is not empty: then an earlier start has done it.
@@ -45,6 +45,7 @@ pub(super) async fn run(context: Arc<Context>, identity: Identity) {
     if let Err(error) = Bootstrap::consume(&identity) {
         tracing::error!(%error, "the bootstrap file cannot be removed");
     }
+    Ok(())
 }
 
 async fn first_entry(

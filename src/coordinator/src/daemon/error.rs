@@ -1,5 +1,6 @@
-//! Why haftd does not start, or stopped.
+//! Why haftd does not start, or stopped, and with which exit code. docs/endings.md has the table.
 
+use crate::consensus::{StartError, StopReason};
 use haft_config::identity::ReadIdentityError;
 use haft_engine::ids::NodeName;
 use haft_store::OpenError;
@@ -37,8 +38,8 @@ pub enum DaemonError {
     #[error("the store cannot be used")]
     Store(#[source] OpenError),
     /// Consensus did not start.
-    #[error("consensus did not start: {0}")]
-    Consensus(String),
+    #[error("consensus did not start")]
+    Consensus(#[source] StartError),
     /// The CA's key does not fit its certificate.
     #[error("the authority in the identity cannot be used: {0}")]
     Authority(String),
@@ -47,13 +48,59 @@ pub enum DaemonError {
     Random(String),
     /// Consensus stopped for good.
     #[error("consensus stopped: {0}")]
-    Stopped(String),
-    /// The API server ended.
-    #[error("the API server ended: {0}")]
-    Api(String),
+    Stopped(StopReason),
+    /// A task that haftd cannot do without.
+    #[error("the task {name:?} has ended: {why}")]
+    Task {
+        /// Which.
+        name: &'static str,
+        /// Its reason.
+        why: String,
+    },
 }
 
+/// It may work the next time: a supervisor starts haftd again.
+const EXIT_FAILED: u8 = 1;
+/// The same start would end the same way, or make things worse: a supervisor leaves it to a human.
+const EXIT_REFUSED: u8 = 3;
+
 impl DaemonError {
+    /// What the process ends with.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            DaemonError::OtherNode { .. }
+            | DaemonError::Consensus(
+                StartError::Refused { .. } | StartError::ForeignCertificate { .. },
+            )
+            | DaemonError::Stopped(StopReason::Refused { .. }) => EXIT_REFUSED,
+            // A store in use is free again when its holder has ended; a damaged one stays so, and
+            // is not made worse by another look.
+            DaemonError::Store(_)
+            | DaemonError::Consensus(
+                StartError::Timings(_)
+                | StartError::Tls(_)
+                | StartError::Port(_)
+                | StartError::Serve(_)
+                | StartError::Store(_)
+                | StartError::Raft { .. },
+            )
+            | DaemonError::Stopped(
+                StopReason::Shutdown
+                | StopReason::TransferStuck
+                | StopReason::Mute
+                | StopReason::PeerPort { .. }
+                | StopReason::Fatal { .. },
+            )
+            | DaemonError::Node(_)
+            | DaemonError::Runtime(_)
+            | DaemonError::Identity(_)
+            | DaemonError::Bind { .. }
+            | DaemonError::Authority(_)
+            | DaemonError::Random(_)
+            | DaemonError::Task { .. } => EXIT_FAILED,
+        }
+    }
+
     /// What to do about it.
     pub fn fix(&self) -> Option<String> {
         let fix = match self {
@@ -67,14 +114,14 @@ impl DaemonError {
                 "stop what listens there, or correct the node's address or ports in the config"
                     .to_owned()
             }
-            DaemonError::Stopped(_) => {
-                "start haftd again; it catches up from the others".to_owned()
+            DaemonError::Consensus(error) => error.remedy().to_owned(),
+            DaemonError::Stopped(reason) => reason.remedy().to_owned(),
+            DaemonError::Task { .. } => {
+                "start haftd again, and report what it said before".to_owned()
             }
-            DaemonError::Runtime(_)
-            | DaemonError::Consensus(_)
-            | DaemonError::Authority(_)
-            | DaemonError::Random(_)
-            | DaemonError::Api(_) => return None,
+            DaemonError::Runtime(_) | DaemonError::Authority(_) | DaemonError::Random(_) => {
+                return None;
+            }
         };
         Some(fix)
     }
