@@ -1,52 +1,107 @@
-//! Raft's voters follow the registered coordinators: the leader adds each as a learner, then as a voter.
+//! Raft's voters follow the registered coordinators: the leader adds each as a learner, makes it a
+//! voter once it holds the log, and takes out the learners of nodes that are gone.
 //!
-//! One change at a time, each conditional on the membership it was planned on. Removing voters is not here:
-//! member replacement is a later capability.
+//! What comes next is decided by [`plan`], a value, from what is seen; here it is carried out, one
+//! change at a time, each conditional on the membership it was planned on and bounded in time.
+//! Nothing waits for a single coordinator: one that never starts costs the others nothing. Removing
+//! voters is not here: member replacement is a later capability.
 
-use crate::consensus::Leadership;
+mod plan;
+
+use crate::consensus::{Leadership, Peer, PeerId};
 use crate::context::Context;
 use haft_engine::command::NodeRole;
-use haft_engine::ids::NodeId;
-use haft_store::{Peer, PeerId};
-use std::collections::BTreeSet;
+use plan::{Seen, Step, Trials};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// A learner must catch up within this, or the change is tried again.
-const CATCH_UP: Duration = Duration::from_secs(30);
-/// Between looks; joins are rare.
+/// A change commits within this, or its outcome is looked at anew.
+const CHANGE_WITHIN: Duration = Duration::from_secs(5);
+/// Between looks while there may be something to do, and while there is not; joins are rare.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
+const IDLE_EVERY: Duration = Duration::from_secs(1);
 
 /// Runs until the process ends.
 pub async fn run(context: Arc<Context>) {
     let mut applied = context.replica.applied();
+    let mut trials = Trials::default();
+    let mut led = None;
     loop {
-        let leads = matches!(
-            &*context.consensus.leadership().borrow(),
-            Leadership::Leader { .. }
-        );
-        if leads && let Some((id, peer)) = missing(&context) {
-            if let Err(error) = admit(&context, id, peer).await {
-                tracing::warn!(node = %id, error, "a coordinator is not a voter yet");
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-            continue;
+        let leads = match *context.consensus.leadership().borrow() {
+            Leadership::Leader { term, .. } => Some(term),
+            Leadership::Follower { .. } | Leadership::None => None,
+        };
+        if leads != led {
+            // What an earlier leadership has tried says nothing about now.
+            trials = Trials::default();
+            led = leads;
         }
-        // Woken by the next entry, or by time in case leadership came without one.
-        let _ = tokio::time::timeout(LOOK_EVERY * 5, applied.changed()).await;
+        let pause = match leads {
+            Some(_) => look(&context, &mut trials).await,
+            None => IDLE_EVERY,
+        };
+        // Woken by the next entry, too; an error means that the process ends.
+        let _ = tokio::time::timeout(pause, applied.changed()).await;
     }
 }
 
-/// The first registered coordinator that does not vote.
-fn missing(context: &Context) -> Option<(NodeId, Peer)> {
-    let effective = context.effective_membership();
+/// One look and at most one change; how long to wait for the next.
+async fn look(context: &Context, trials: &mut Trials) -> Duration {
+    let seen = seen(context);
+    let step = plan::next(&seen, trials, Instant::now());
+    let whom = step.concerns();
+    let deadline = Instant::now() + CHANGE_WITHIN;
+    let Some(at) = seen.memberships.effective.at else {
+        return IDLE_EVERY;
+    };
+    let done = match step {
+        Step::Nothing => return IDLE_EVERY,
+        Step::Wait => return LOOK_EVERY,
+        Step::Enlist(id, peer) => context.consensus.enlist(id, peer, deadline).await,
+        Step::Vote { voters, .. } => context.consensus.change_voters(voters, at, deadline).await,
+        Step::Dismiss(id) => context.consensus.remove_learner(id, at, deadline).await,
+    };
+    match done {
+        Ok(_) => {
+            trials.worked(&whom);
+            tracing::info!(?whom, "the membership of raft has changed");
+        }
+        Err(error) => {
+            trials.failed(&whom, Instant::now());
+            tracing::warn!(?whom, %error, "the membership of raft is not changed yet");
+        }
+    }
+    LOOK_EVERY
+}
+
+fn seen(context: &Context) -> Seen {
     let state = context.replica.state();
-    let node = state
+    let coordinators = state
         .nodes
         .values()
-        .find(|node| node.role == NodeRole::Coordinator && !effective.contains(node.id))?;
-    Some((node.id, peer_of(context, &node.name.0, &node.host)))
+        .filter(|node| node.role == NodeRole::Coordinator)
+        .map(|node| {
+            let peer = peer_of(context, &node.name.0, &node.host);
+            (PeerId(node.id.0), peer)
+        });
+    let coordinators: BTreeMap<PeerId, Peer> = coordinators.collect();
+    drop(state);
+    let metrics = context.consensus.metrics();
+    let last = metrics.last_log.unwrap_or(0);
+    let holds_the_log = metrics.peers.into_iter().filter(|(_, progress)| {
+        let matched = progress.matched.map_or(0, |at| at.index);
+        let answers = progress
+            .ack_age
+            .is_some_and(|age| age < context.timing.election_min);
+        answers && matched + crate::context::CAUGHT_UP >= last
+    });
+    Seen {
+        coordinators,
+        memberships: context.consensus.membership().borrow().clone(),
+        ready: holds_the_log.map(|(peer, _)| peer).collect(),
+    }
 }
 
 /// How consensus reaches a coordinator.
@@ -60,31 +115,4 @@ pub fn peer(name: &str, host: &str, port: u16) -> Peer {
         name: name.to_owned(),
         addresses: vec![haft_api::client::host_port(host, port)],
     }
-}
-
-async fn admit(context: &Context, id: NodeId, peer: Peer) -> Result<(), String> {
-    let deadline = Instant::now() + CATCH_UP;
-    let joined = context
-        .consensus
-        .add_learner(PeerId(id.0), peer, deadline)
-        .await;
-    joined.map_err(|error| error.to_string())?;
-    let (voters, last) = {
-        let memberships = context.consensus.membership();
-        let memberships = memberships.borrow();
-        let effective = &memberships.effective;
-        if effective.configs.len() != 1 {
-            return Err("another membership change is under way".to_owned());
-        }
-        let mut voters: BTreeSet<PeerId> = effective.configs[0].clone();
-        voters.insert(PeerId(id.0));
-        (voters, effective.at.ok_or("no membership yet")?)
-    };
-    let changed = context
-        .consensus
-        .change_voters(voters, last, deadline)
-        .await;
-    changed.map_err(|error| error.to_string())?;
-    tracing::info!(node = %id, "a coordinator votes now");
-    Ok(())
 }

@@ -115,8 +115,27 @@ impl From<RaftError<Types, ClientWriteError<Types>>> for ChangeError {
 }
 
 impl Consensus {
-    /// Adds a node that receives the log and does not vote. Returns when it holds the entry that
-    /// added it, and so everything before it.
+    /// Adds a node that receives the log and does not vote. Returns when its entry is committed;
+    /// how far the node itself has come is in the metrics.
+    ///
+    /// # Errors
+    /// See [`ChangeError`].
+    pub async fn enlist(
+        &self,
+        id: PeerId,
+        peer: Peer,
+        deadline: impl Into<Instant>,
+    ) -> Result<LogPosition, ChangeError> {
+        // openraft's own waiting ends as soon as the learner is within reach of a snapshot.
+        let change = self.raft().add_learner(id.0, raft_peer(peer), false);
+        let done = timeout_at(deadline.into(), change)
+            .await
+            .map_err(|_| ChangeError::Unknown)??;
+        Ok(position(&done.log_id))
+    }
+
+    /// The same, and returns when the node holds the entry that added it, and so everything before
+    /// it.
     ///
     /// # Errors
     /// See [`ChangeError`]; `Unknown` also when it does not catch up by `deadline`.
@@ -127,12 +146,7 @@ impl Consensus {
         deadline: impl Into<Instant>,
     ) -> Result<LogPosition, ChangeError> {
         let deadline = deadline.into();
-        // openraft's own waiting ends as soon as the learner is within reach of a snapshot.
-        let change = self.raft().add_learner(id.0, raft_peer(peer), false);
-        let done = timeout_at(deadline, change)
-            .await
-            .map_err(|_| ChangeError::Unknown)??;
-        let added = position(&done.log_id);
+        let added = self.enlist(id, peer, deadline).await?;
         let mut metrics = self.raft().metrics();
         loop {
             let matched = {

@@ -4,7 +4,7 @@
 
 use super::{At, Outcome, Refusal, event};
 use crate::clock::Timing;
-use crate::command::{Command, HeartbeatKey, Registration, VoterSets};
+use crate::command::{Command, HeartbeatKey, NodeRole, Registration, VoterSets};
 use crate::ids::{BootId, ClusterId, Epoch, Generation, Incarnation, NodeId, NodeName};
 use crate::spec::NodeSpec;
 use crate::state::{ClusterState, JoinToken, Node, Session};
@@ -18,6 +18,10 @@ const JOIN_TOKENS_MAX: usize = 256;
 
 /// Most registered nodes; beyond that, clusters are federated (design section 10).
 const NODES_MAX: usize = 4_096;
+
+/// Most registered coordinators: each votes, and every write waits for a majority of them (design:
+/// three, five or seven). The same number binds the config file (`haft_config`).
+const COORDINATORS_MAX: usize = 7;
 
 /// Longest host text, as in RFC 1035 section 2.3.4.
 const HOST_MAX: usize = 255;
@@ -229,6 +233,17 @@ fn register(
             "TooManyNodes",
             format!("{NODES_MAX} nodes are registered"),
         ));
+    }
+    let coordinators = state
+        .nodes
+        .values()
+        .filter(|node| node.role == registration.role);
+    if registration.role == NodeRole::Coordinator && coordinators.count() >= COORDINATORS_MAX {
+        return Err(Refusal::invalid(
+            "TooManyCoordinators",
+            format!("{COORDINATORS_MAX} coordinators are registered, each of which votes"),
+        )
+        .fix("write `coordinator: false` for this node and join again"));
     }
     let id = NodeId(at.index.0);
     if state.nodes.contains_key(&id) {

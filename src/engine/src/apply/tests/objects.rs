@@ -75,6 +75,30 @@ fn a_join_token_admits_one_node_once_and_in_time() {
 }
 
 #[test]
+fn an_eighth_coordinator_is_refused_and_its_token_stays_for_an_agent() {
+    let mut cluster = Cluster::new();
+    for place in 4..=7 {
+        assert!(matches!(cluster.join(place), Outcome::Registered(_)));
+    }
+    cluster.apply(Command::MintJoinToken {
+        sha256: [8; 32],
+        node: registration(8).name,
+        expires_unix_ms: 10_000,
+        request: RequestId::default(),
+    });
+    let join = |role| Command::RegisterNode {
+        node: Registration {
+            role,
+            ..registration(8)
+        },
+        token_sha256: [8; 32],
+    };
+    cluster.refused(join(NodeRole::Coordinator), "TooManyCoordinators");
+    let outcome = cluster.apply(join(NodeRole::AgentOnly));
+    assert!(matches!(outcome, Outcome::Registered(_)), "{outcome:?}");
+}
+
+#[test]
 fn addresses_that_cannot_be_owned_are_refused() {
     let cases = [
         ("0.0.0.0", "BadAddress"),
