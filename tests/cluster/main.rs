@@ -7,6 +7,7 @@ mod calls;
 mod canary;
 mod devices;
 mod hostile;
+mod never_stuck;
 mod unfencing;
 
 use haft_tests::coordinators::{Coordinators, succeeded};

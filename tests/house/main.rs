@@ -6,9 +6,11 @@
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 mod archive;
+mod handlers;
 mod layers;
 mod libraries;
 mod licences;
+mod packaging;
 mod presets;
 mod programs;
 mod text;

@@ -6,7 +6,7 @@ use crate::context::Context;
 use haft_engine::clock::Timing;
 use haft_engine::ids::{Generation, NodeId};
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// What each node's file says, as far as it has been heard of.
 #[derive(Debug, Default)]
@@ -15,13 +15,13 @@ pub struct FileTimings(Mutex<BTreeMap<NodeId, Timing>>);
 impl FileTimings {
     /// A registered node's agent has greeted.
     pub fn note(&self, node: NodeId, timing: Timing) {
-        let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.0.lock().expect(crate::POISON);
         files.insert(node, timing);
     }
 
     /// Nodes whose file says something else.
     pub fn differing(&self, in_force: &Timing) -> Vec<NodeId> {
-        let files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = self.0.lock().expect(crate::POISON);
         let others = files.iter().filter(|(_, timing)| *timing != in_force);
         others.map(|(node, _)| *node).collect()
     }
