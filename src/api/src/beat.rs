@@ -163,6 +163,7 @@ pub fn seal_beat(key: &BeatKey, beat: &Beat, nonce: u64) -> Vec<u8> {
         Attestation::Unknown => 0,
         Attestation::Broken => 1,
         Attestation::Intact => 2,
+        Attestation::Watched => 3,
     };
     let mut bytes = head(key, 1, code, 0);
     for value in [
@@ -189,6 +190,7 @@ pub fn open_beat(key: &BeatKey, bytes: &[u8]) -> Result<OpenedBeat, Dropped> {
         0 => Attestation::Unknown,
         1 => Attestation::Broken,
         2 => Attestation::Intact,
+        3 => Attestation::Watched,
         _ => return Err(Dropped::Field),
     };
     let beat = Beat {

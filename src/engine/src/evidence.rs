@@ -30,11 +30,12 @@ pub enum Insufficient {
     OtherHolding,
     /// The isolation stored in the grant is not `lease`.
     IsolationNotLease,
-    /// The guard was never attested intact, or was stated broken, or nobody in the majority heard of it.
+    /// The guard was never attested intact, or was stated broken or merely watched, or nobody in the majority
+    /// heard of it.
     GuardNotAttested,
     /// The isolation stored in the grant is not `watchdog`.
     IsolationNotWatchdog,
-    /// The wait was shorter than the address's lifetime, the kernel's slack and the clock error.
+    /// The wait was shorter than twice the address's lifetime, the kernel's slack and the clock error.
     WaitTooShort,
 }
 
@@ -114,16 +115,21 @@ pub fn watchdog_wait(holding: &Holding) -> Duration {
     })
 }
 
-/// What a leader waits after `Expired` before `LifetimeLapsed`, on its own clock.
+/// What a leader waits after `Expired` before `LifetimeLapsed`, on its own clock: twice the lifetime, since a
+/// refresh that was decided within the lease and delivered late, while the address still lives, gives it a whole
+/// lifetime more.
 pub fn lapse_wait(holding: &Holding) -> Duration {
-    lengthened(holding.address_life.min(SPAN_MAX) + ADDRESS_LIFE_SLACK)
+    lengthened(holding.address_life.min(SPAN_MAX) * 2 + ADDRESS_LIFE_SLACK)
 }
 
 /// Whether the statements attest the guards: somebody's last acknowledged beat said intact, and
-/// nobody's said broken. All unknown (every coordinator restarted since) attests nothing.
+/// nobody's said broken or merely watched. All unknown (every coordinator restarted since) attests nothing.
 fn guards_intact(ages: &[StatedAge]) -> bool {
     ages.iter().any(|age| age.guards == Attestation::Intact)
-        && ages.iter().all(|age| age.guards != Attestation::Broken)
+        && ages.iter().all(|age| match age.guards {
+            Attestation::Intact | Attestation::Unknown => true,
+            Attestation::Watched | Attestation::Broken => false,
+        })
 }
 
 /// Whether a majority of every voter set has acknowledged nothing for `ttl·(1+ρ)` (R2), both as the session is

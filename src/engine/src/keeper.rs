@@ -30,6 +30,7 @@
 
 use crate::clock::{Moment, Timing};
 use crate::command::{Attestation, Difficulty};
+use crate::gate::GateKind;
 use crate::ids::{Incarnation, LogIndex, ResourceId, Token};
 use crate::keeper::dog::Dog;
 use crate::keeper::held::{Held, Phase};
@@ -40,6 +41,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 mod dog;
+mod gated;
 mod held;
 mod history;
 mod reconcile;
@@ -216,6 +218,7 @@ pub enum Output {
 pub struct Keeper {
     incarnation: Incarnation,
     timing: Timing,
+    gate: GateKind,
     /// Longest life of a guard element that may be in the kernel; W, but for a while after W was shortened.
     older_guard: Duration,
     lease_end: Option<Moment>,
@@ -250,11 +253,12 @@ enum Renewal {
 }
 
 impl Keeper {
-    /// A keeper that holds nothing.
+    /// A keeper that holds nothing, behind timed elements.
     pub fn new(incarnation: Incarnation, timing: Timing) -> Keeper {
         Keeper {
             incarnation,
             timing,
+            gate: GateKind::Timed,
             older_guard: timing.guard_life,
             lease_end: None,
             mode: Mode::Keeping,
@@ -276,8 +280,8 @@ impl Keeper {
         match input {
             Input::Tick => {}
             Input::Assigned(assignment) => self.on_assigned(assignment),
-            Input::LeaseEnds(end) => self.lease_end = self.lease_end.max(Some(end)),
-            Input::LeaseCapped(end) => self.lease_end = self.lease_end.min(Some(end)),
+            Input::LeaseEnds(end) => self.on_lease_end(now, end),
+            Input::LeaseCapped(end) => self.on_lease_capped(now, end),
             Input::Retime(timing) => self.on_retime(now, timing),
             Input::SessionOver => {
                 self.lease_end = None;
@@ -312,7 +316,7 @@ impl Keeper {
                 self.permitted(now) && self.keeps(resource, *token)
             }
             Operation::Renew(list) => {
-                self.permitted(now)
+                self.may_renew(now)
                     && list
                         .iter()
                         .all(|(resource, token)| self.keeps(resource, *token))
@@ -363,14 +367,6 @@ impl Keeper {
             .collect()
     }
 
-    /// `now + 2W ≤ E`: a write decided now takes effect within W (an older element of W must still
-    /// live for it), and what it writes lives W more. After W was shortened the older life counts once ([`retime`]).
-    fn permitted(&self, now: Moment) -> bool {
-        let life = self.timing.guard_life;
-        self.lease_end
-            .is_some_and(|end| now + self.older_guard.max(life) + life <= end)
-    }
-
     /// One more ttl after the end of the lease: nobody will extend it under these tokens.
     fn expired(&self, now: Moment) -> bool {
         self.lease_end
@@ -410,7 +406,7 @@ impl Keeper {
                     held.reinstall(now);
                 }
             }
-            Attestation::Intact | Attestation::Unknown => {}
+            Attestation::Intact | Attestation::Watched | Attestation::Unknown => {}
         }
     }
 

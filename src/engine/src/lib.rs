@@ -11,6 +11,7 @@
 //! - [`levels`]: how a node is isolated: which fence devices, in which order.
 //! - [`attempt`]: one try at the devices of a level: which is called, and what all of them prove.
 //! - [`evidence`]: rule R3, what opens a resource that another incarnation held.
+//! - [`gate`]: what keeps an address silent after its lease, and what that proves.
 //! - [`session`]: rule R2, from the coordinator's, the node's and the leader's side.
 //! - [`leader`]: what the leader proposes (sessions, placement, fencing), as one machine.
 //! - [`keeper`]: what a node does with its assignments and when it stops by itself (R6).
@@ -25,6 +26,7 @@ pub mod clock;
 pub mod command;
 pub mod domains;
 pub mod evidence;
+pub mod gate;
 pub mod ids;
 pub mod keeper;
 pub mod leader;

@@ -54,11 +54,13 @@ pub enum Bug {
     SayRetimedEarly,
     /// A shorter timing is believed of every session at once, before its agent has said that it counts by it (R2a).
     BelieveLoweringAtOnce,
+    /// A guard that nobody looks after once the agent is dead is attested intact (R3).
+    TrustWatchedGuard,
 }
 
 impl Bug {
     /// Every bug, for suites that go through all of them.
-    pub const ALL: [Bug; 24] = [
+    pub const ALL: [Bug; 25] = [
         Bug::SkipEvidenceCheck,
         Bug::CountLeaseFromReceipt,
         Bug::UnknownAsOff,
@@ -83,6 +85,7 @@ impl Bug {
         Bug::AcknowledgeAnyTtl,
         Bug::SayRetimedEarly,
         Bug::BelieveLoweringAtOnce,
+        Bug::TrustWatchedGuard,
     ];
 }
 

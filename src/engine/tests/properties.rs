@@ -45,7 +45,9 @@ fn opens(before: &ClusterState, command: &Command, id: &ResourceId, holding: &Ho
                 && *incarnation == holding.incarnation
                 && holding.isolation == Isolation::Lease
                 && holding.guard == Attestation::Intact
-                && ages.iter().all(|age| age.guards != Attestation::Broken)
+                && ages
+                    .iter()
+                    .all(|age| !matches!(age.guards, Attestation::Broken | Attestation::Watched))
                 && silent_majority(ages, &before.membership, before.nodes[node].judged().ttl)
         }
         Command::LifetimeLapsed {
@@ -57,7 +59,7 @@ fn opens(before: &ClusterState, command: &Command, id: &ResourceId, holding: &Ho
                 && *token == holding.token
                 && holding.isolation == Isolation::Lease
                 && matches!(before.resources[id].ownership, Ownership::Orphaned(_))
-                && *waited >= lengthened(holding.address_life + Duration::from_secs(1))
+                && *waited >= lengthened(holding.address_life * 2 + Duration::from_secs(1))
         }
         Command::FenceVerdict { order, verdict, .. } => {
             let order = &before.orders[order];

@@ -68,10 +68,11 @@ fn tagged_anything(key: &BeatKey, body: &[u8]) {
 }
 
 fn some_beat(script: &mut Script<'_>) -> Beat {
-    const GUARDS: [Attestation; 3] = [
+    const GUARDS: [Attestation; 4] = [
         Attestation::Unknown,
         Attestation::Broken,
         Attestation::Intact,
+        Attestation::Watched,
     ];
     Beat {
         node: NodeId(script.long()),

@@ -106,6 +106,7 @@ pub fn report_active(
         token_index: token.index.0,
         incarnation: incarnation.0,
         guard_intact: guard == Attestation::Intact,
+        guard: guards_into(guard),
         address_life_ms: millis(address_life),
     }
 }
@@ -202,11 +203,26 @@ pub fn age_into(age: &StatedAge) -> v1::StateAgeResponse {
         membership: age.membership.0,
         age_ns: nanos(age.age),
         heard_ns: nanos(age.heard),
-        guards: match age.guards {
-            Attestation::Unknown => 0,
-            Attestation::Broken => 1,
-            Attestation::Intact => 2,
-        },
+        guards: guards_into(age.guards),
+    }
+}
+
+fn guards_into(guards: Attestation) -> u32 {
+    match guards {
+        Attestation::Unknown => 0,
+        Attestation::Broken => 1,
+        Attestation::Intact => 2,
+        Attestation::Watched => 3,
+    }
+}
+
+/// An unknown number is `Unknown`, which opens nothing.
+fn guards_from(number: u32) -> Attestation {
+    match number {
+        1 => Attestation::Broken,
+        2 => Attestation::Intact,
+        3 => Attestation::Watched,
+        _ => Attestation::Unknown,
     }
 }
 
@@ -217,11 +233,7 @@ pub fn age_from(form: &v1::StateAgeResponse) -> StatedAge {
         membership: LogIndex(form.membership),
         age: Duration::from_nanos(form.age_ns),
         heard: Duration::from_nanos(form.heard_ns),
-        guards: match form.guards {
-            1 => Attestation::Broken,
-            2 => Attestation::Intact,
-            _ => Attestation::Unknown,
-        },
+        guards: guards_from(form.guards),
     }
 }
 
@@ -231,11 +243,8 @@ pub fn active_from(form: &v1::ActiveReport) -> Result<Command, FieldError> {
         resource: resource_from(&form.resource)?,
         token: token_of(form.epoch, form.token_index),
         incarnation: Incarnation(form.incarnation),
-        guard: if form.guard_intact {
-            Attestation::Intact
-        } else {
-            Attestation::Broken
-        },
+        // A report without the number is an older agent's, which cannot say what its bit is worth.
+        guard: guards_from(form.guard),
         address_life: Duration::from_millis(form.address_life_ms),
     })
 }

@@ -128,6 +128,7 @@ numbered!(isolation_into, isolation_from, Isolation, "isolation", {
 });
 numbered!(guard_into, guard_from, Attestation, "guard", {
     Attestation::Unknown => 0, Attestation::Broken => 1, Attestation::Intact => 2,
+    Attestation::Watched => 3,
 });
 numbered!(action_into, action_from, FenceAction, "action", {
     FenceAction::Off => 1, FenceAction::On => 2,

@@ -140,7 +140,7 @@ fn sums(out: &mut String, timing: &Timing) {
 fn expectation(out: &mut String, timing: &Timing) {
     let expired = lengthened(timing.ttl);
     let silent = timing.ttl;
-    let lifetime = timing.address_life + Duration::from_secs(1);
+    let lifetime = timing.address_life * 2 + Duration::from_secs(1);
     line(out, format_args!("\nWhat to expect:"));
     line(
         out,
@@ -159,7 +159,7 @@ fn expectation(out: &mut String, timing: &Timing) {
     line(
         out,
         format_args!(
-            "  without an attested guard the address's lifetime is waited out instead: {} ms",
+            "  without an attested guard twice the address's lifetime is waited out instead: {} ms",
             ms(lifetime)
         ),
     );

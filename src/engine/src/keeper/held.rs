@@ -134,6 +134,11 @@ impl Held {
         self.guard_span = timing.guard_life;
     }
 
+    /// A kernel gate was told this end.
+    pub(super) fn gated(&mut self, until: Moment) {
+        self.guard_until = self.guard_until.max(until);
+    }
+
     /// The address was given its lifetime before `now`.
     pub(super) fn put(&mut self, now: Moment, timing: &Timing) {
         self.lifetime = timing.address_life;

@@ -190,24 +190,23 @@ impl Keeper {
         }
     }
 
-    /// Renews every held element in one transaction, while `now + 2W ≤ E`. Otherwise does nothing, and
-    /// the kernel closes them.
+    /// Renews what is held while that may be written. Otherwise does nothing, and the kernel closes it.
     fn renew(&mut self, now: Moment, outputs: &mut Vec<Output>) {
         let due = match self.renewal {
             Renewal::Due(at) => now >= at,
             Renewal::InFlight(_) => false,
         };
-        if !due || !self.permitted(now) {
+        if !due || !self.may_renew(now) {
             return;
         }
         let list: Vec<(ResourceId, Token)> = self
             .held
             .iter()
-            .filter(|(_, held)| held.is_guarded())
+            .filter(|(_, held)| self.is_renewed(held))
             .map(|(resource, held)| (resource.clone(), held.token))
             .collect();
         if !list.is_empty() {
-            self.renewal = Renewal::InFlight(now + self.timing.guard_renewal);
+            self.renewal = Renewal::InFlight(self.renews_at(now));
             outputs.push(Output::Do(Operation::Renew(list)));
         }
     }
@@ -279,9 +278,12 @@ impl Keeper {
         for (resource, token) in list {
             match result {
                 OperationResult::Done => {
-                    let timing = self.timing;
+                    let (timing, gated) = (self.timing, self.gated_until());
                     if let Some(held) = self.held_under(resource, *token) {
-                        held.renewed(now, &timing);
+                        match gated {
+                            Some(until) => held.gated(until),
+                            None => held.renewed(now, &timing),
+                        }
                     }
                 }
                 OperationResult::Lapsed | OperationResult::Armed(_) => {
@@ -330,8 +332,12 @@ impl Keeper {
         outputs: &mut Vec<Output>,
     ) {
         let timing = self.timing;
+        let (gated, renewal) = (self.gated_until(), self.renews_at(now));
         if let Some(held) = self.held_under(resource, token) {
-            held.guarded(now, &timing);
+            match gated {
+                Some(until) => held.gated(until),
+                None => held.guarded(now, &timing),
+            }
         }
         let permitted = self.permitted(now);
         let Some(held) = self.held_in(resource, token, Phase::Installing) else {
@@ -348,13 +354,7 @@ impl Keeper {
                     held.phase = Phase::Adding;
                     outputs.push(Output::Do(Operation::AddAddress(resource.clone(), token)));
                 }
-                if self.attested == Attestation::Unknown {
-                    self.attested = Attestation::Intact;
-                }
-                self.renewal = match self.renewal {
-                    Renewal::Due(at) => Renewal::Due(at.min(now + timing.guard_renewal)),
-                    Renewal::InFlight(at) => Renewal::InFlight(at.min(now + timing.guard_renewal)),
-                };
+                self.renewal = self.renewal.no_later_than(renewal);
             }
             OperationResult::Lapsed | OperationResult::Armed(_) => {
                 held.reinstall(now);
@@ -500,9 +500,11 @@ impl Keeper {
 
     /// The earliest moment at which `reconcile` would do anything new without an input.
     fn wake_after(&self, now: Moment) -> Moment {
-        let guarded = self.held.values().any(Held::is_guarded);
+        let guarded = self.held.values().any(|held| self.is_renewed(held));
         let renewal = match self.renewal {
-            Renewal::Due(at) if guarded => self.when_permitted(now, at),
+            Renewal::Due(at) if guarded && at < Moment(u64::MAX) => {
+                Some(at.max(now)).filter(|at| self.may_renew(*at))
+            }
             Renewal::Due(_) | Renewal::InFlight(_) => None,
         };
         let lease = self.lease_end.map(|end| end + self.timing.ttl);

@@ -5,9 +5,10 @@
 //! `now + W_old + W <= E`. Nothing is dropped for the change: each holding is renewed and refreshed in its turn.
 //! Does not decide when: [`crate::session::retiming`] does, and only while no operation is in flight.
 
+use super::Keeper;
 use super::held::Held;
-use super::{Keeper, Renewal};
 use crate::clock::{Moment, Timing};
+use crate::gate::GateKind;
 
 impl Keeper {
     /// What every kernel write goes by; the driver has no timing of its own.
@@ -18,10 +19,7 @@ impl Keeper {
     pub(super) fn on_retime(&mut self, now: Moment, timing: Timing) {
         self.older_guard = self.older_guard.max(self.timing.guard_life);
         self.timing = timing;
-        self.renewal = match self.renewal {
-            Renewal::Due(at) => Renewal::Due(at.min(now)),
-            Renewal::InFlight(at) => Renewal::InFlight(at.min(now)),
-        };
+        self.renewal = self.renewal.no_later_than(now);
         for held in self.held.values_mut() {
             held.refresh_at = held.refresh_at.min(now);
         }
@@ -55,8 +53,9 @@ impl Keeper {
     /// the element that it replaces and lives its own, a pet within its period and lasts another.
     pub fn reach(&self, now: Moment) -> Moment {
         let touched = self.held.values().any(Held::is_touched);
-        let guard =
-            touched.then(|| self.timing.guard_life + self.older_guard.max(self.timing.guard_life));
+        // A kernel gate is told the capped end before anything is said of it.
+        let guard = (touched && self.gate == GateKind::Timed)
+            .then(|| self.timing.guard_life + self.older_guard.max(self.timing.guard_life));
         let dog = self.dog_period().map(|period| period * 2);
         now + guard.max(dog).unwrap_or_default()
     }

@@ -6,6 +6,7 @@ use crate::spec::{Failback, Isolation, Unfenced, VirtualIpSpec};
 use proptest::prelude::*;
 use std::time::Duration;
 
+mod gate;
 mod stopping;
 mod watchdog;
 
@@ -100,6 +101,7 @@ fn settle(keeper: &mut Keeper, now: Moment, input: Input) -> Vec<Output> {
 /// Acting under token 30 with a lease until 1.25 s, at 1 s.
 fn acting() -> Keeper {
     let mut keeper = Keeper::new(LIFE, T);
+    keeper.step(ms(1_000), Input::GuardsAttested(Attestation::Intact));
     settle(&mut keeper, ms(1_000), Input::LeaseEnds(ms(1_250)));
     settle(&mut keeper, ms(1_000), assigned(30, &[(30, Want::Hold)]));
     keeper
@@ -108,6 +110,7 @@ fn acting() -> Keeper {
 #[test]
 fn a_grant_is_armed_then_installed_then_addressed_then_reported() {
     let mut keeper = Keeper::new(LIFE, T);
+    keeper.step(ms(1_000), Input::GuardsAttested(Attestation::Intact));
     assert_eq!(
         keeper.step(ms(1_000), assigned(30, &[(30, Want::Hold)])),
         vec![]

@@ -60,8 +60,11 @@ fn isolation(state: &ClusterState, resource: &Resource, holding: &Holding, lines
             "isolation lease: if the owner falls silent, the end of its lease is enough{}",
             match holding.guard {
                 Attestation::Intact => ", since its kernel guard is attested intact",
+                Attestation::Watched =>
+                    " once twice the address's own lifetime has passed, since nobody looks after its \
+                     kernel guard when its agent is dead",
                 Attestation::Broken | Attestation::Unknown =>
-                    " once the address's own lifetime has passed, since its kernel guard is not \
+                    " once twice the address's own lifetime has passed, since its kernel guard is not \
                      attested intact",
             }
         )),
@@ -153,7 +156,7 @@ fn orphaned(state: &ClusterState, resource: &Resource, holding: &Holding, lines:
     match evidence::isolation_in_force(resource, holding) {
         Isolation::Lease => {
             lines.rule(
-                "isolation lease without an attested guard: the address's own lifetime is waited out",
+                "isolation lease without an attested guard: twice the address's own lifetime is waited out",
             );
             lines.waits(format!(
                 "{} ms on the leader's clock since the session ended",

@@ -200,6 +200,7 @@ impl Maker<'_> {
         match self.field(6) % 6 {
             0 => Attestation::Unknown,
             1 => Attestation::Broken,
+            2 => Attestation::Watched,
             _ => Attestation::Intact,
         }
     }

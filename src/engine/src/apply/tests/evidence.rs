@@ -120,6 +120,18 @@ fn the_end_of_a_session_opens_only_lease_under_an_intact_guard() {
             false,
         ),
         (
+            Isolation::Lease,
+            Attestation::Watched,
+            Attestation::Intact,
+            false,
+        ),
+        (
+            Isolation::Lease,
+            Attestation::Intact,
+            Attestation::Watched,
+            false,
+        ),
+        (
             Isolation::Stonith,
             Attestation::Intact,
             Attestation::Intact,
@@ -154,7 +166,8 @@ fn a_lifetime_is_waited_out_in_full_and_only_for_lease() {
         token,
         waited,
     };
-    let enough = lengthened(Duration::from_secs(3));
+    // Twice the two seconds, and the kernel's one.
+    let enough = lengthened(Duration::from_secs(5));
     cluster.refused(lapse(token, enough), "OtherHolding");
     cluster.expire(1);
     let short = enough - Duration::from_nanos(1);
