@@ -4,10 +4,11 @@
 //! read anew and the keeper is asked whether it may still be sent. What happens between that answer and
 //! the kernel (a pause, for instance) is the world's business, and the guard's rules must bear it.
 
+use crate::barrier::Barrier;
 use crate::kernel::Reply;
 use crate::wire::{Act, Context, Hook, Life, Local, Stream, Wire};
 use haft_engine::clock::{Moment, Timing};
-use haft_engine::command::{Attestation, Command, Difficulty, Probe};
+use haft_engine::command::{Command, Difficulty, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Carrier, Input, Keeper, Operation, OperationResult, Output};
 use haft_engine::session::holder::{Holder, Learned};
@@ -18,6 +19,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 mod following;
+mod gated;
 
 /// Between repetitions of an unanswered request or an unconfirmed report.
 const REPEAT: Duration = Duration::from_millis(100);
@@ -48,6 +50,7 @@ pub(crate) struct Agent {
     doors: Vec<NodeId>,
     stream: u64,
     watch: Watch,
+    barrier: Barrier,
 }
 
 /// Whether anything may be held as far as the shared disks are concerned.
@@ -119,6 +122,7 @@ impl Agent {
             doors,
             stream: 0,
             watch,
+            barrier: Barrier::default(),
         }
     }
 
@@ -204,10 +208,7 @@ impl Agent {
                     self.step(context, Input::AddressVanished(resource));
                 }
             }
-            Local::GuardRebuilt => {
-                self.step(context, Input::GuardsAttested(Attestation::Broken));
-                self.step(context, Input::GuardsAttested(Attestation::Intact));
-            }
+            Local::GuardRebuilt => self.on_rebuilt(context),
             Local::Carrier(carrier) => {
                 self.carrier = carrier;
                 self.tell_carrier(context);
@@ -309,7 +310,7 @@ impl Agent {
     }
 
     fn on_wake(&mut self, context: &mut Context<'_>) {
-        let now = context.now;
+        let (now, guards) = (context.now, self.attested());
         if now >= self.repeat_at {
             self.repeat(context);
         }
@@ -317,7 +318,7 @@ impl Agent {
             return;
         };
         if now >= live.holder.next_wake()
-            && let Some(beat) = live.holder.on_tick(now, Attestation::Intact)
+            && let Some(beat) = live.holder.on_tick(now, guards)
         {
             for coordinator in live.holder.recipients() {
                 let beat = Wire::Beat(beat);
@@ -502,7 +503,8 @@ impl Agent {
                 continue;
             }
             let timing = *live.keeper.timing();
-            let Some(request) = self.request(&operation) else {
+            let gated = self.gate_request(&operation);
+            let Some(request) = gated.or_else(|| self.request(&operation)) else {
                 let result = OperationResult::Failed("unknown address".to_owned());
                 self.step_done(context, operation, result);
                 continue;

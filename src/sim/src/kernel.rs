@@ -4,6 +4,7 @@
 //! still with the machine. It enforces nothing but what nftables and the address code do: an address
 //! answers while it is present and, if it is managed, its `held` element lives.
 
+use crate::barrier::Barrier;
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::ids::Token;
 use haft_engine::plant::{self, Bug};
@@ -22,6 +23,8 @@ pub(crate) enum Request {
     PutAddress(IpAddr, Token),
     /// Delete and add `held` elements, in one transaction.
     Renew(Vec<(IpAddr, Token)>),
+    /// Tell a kernel gate the end of each address.
+    Open(Vec<(IpAddr, Token)>, Moment),
     /// Delete the `held` element and the address.
     Remove(IpAddr),
     /// Send announcements; changes nothing.
@@ -50,6 +53,7 @@ pub(crate) enum Reply {
 /// The kernel.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kernel {
+    barrier: Barrier,
     managed: BTreeSet<IpAddr>,
     armed: BTreeMap<IpAddr, Moment>,
     held: BTreeMap<IpAddr, Lived>,
@@ -78,12 +82,40 @@ struct Lived {
 }
 
 impl Kernel {
+    /// One that has booted on a machine with this barrier.
+    pub(crate) fn behind(barrier: Barrier) -> Kernel {
+        Kernel {
+            barrier,
+            ..Kernel::default()
+        }
+    }
+
+    /// What stands before its addresses.
+    pub(crate) fn barrier(&self) -> Barrier {
+        self.barrier
+    }
+
     /// Executes `request` at `now` on the machine's clock.
     pub(crate) fn execute(&mut self, now: Moment, request: &Request, timing: &Timing) -> Reply {
         match request {
             Request::Arm(address) => {
                 self.managed.insert(*address);
-                self.armed.insert(*address, now + timing.guard_life);
+                match self.barrier {
+                    Barrier::Gate => {
+                        self.held.remove(address);
+                    }
+                    Barrier::Held | Barrier::Watched => {
+                        self.armed.insert(*address, now + timing.guard_life);
+                    }
+                }
+                Reply::Done
+            }
+            Request::Open(items, until) => {
+                let until = *until;
+                for (address, token) in items {
+                    let token = *token;
+                    self.held.insert(*address, Lived { until, token });
+                }
                 Reply::Done
             }
             Request::Install(address, token) => {
@@ -216,12 +248,27 @@ impl Kernel {
     }
 
     /// Something else flushes the tables, and the agent's watch rebuilds them at once: every managed
-    /// address is blocked, none is held. (Between the two they stand open; that no agent is left to
-    /// rebuild them is a limit of kernels without persistent tables, and not simulated.)
+    /// address is blocked, none is held. (Between the two they stand open.)
     pub(crate) fn rebuild_guard(&mut self) {
+        if self.barrier == Barrier::Gate {
+            return;
+        }
         self.managed.extend(self.addresses.keys().copied());
         self.armed.clear();
         self.held.clear();
+    }
+
+    /// Something else flushes the tables, and nobody is left to rebuild them: addresses are open for as long as
+    /// they live, where timed elements alone kept them closed.
+    pub(crate) fn flush_guard(&mut self) {
+        match self.barrier {
+            Barrier::Gate | Barrier::Held => {}
+            Barrier::Watched => {
+                self.managed.clear();
+                self.armed.clear();
+                self.held.clear();
+            }
+        }
     }
 
     /// Something else deletes one of our addresses; which one it was, if there was one.

@@ -13,6 +13,7 @@
 //! - `oracle`, [`invariants`]: judgement.
 
 mod agent;
+mod barrier;
 mod bmc;
 mod clock;
 mod coordinator;

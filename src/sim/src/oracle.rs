@@ -441,7 +441,7 @@ impl Oracle {
             Request::Install(address, token) | Request::PutAddress(address, token) => {
                 vec![(*address, *token)]
             }
-            Request::Renew(items) => items.clone(),
+            Request::Renew(items) | Request::Open(items, _) => items.clone(),
             Request::Arm(_)
             | Request::Remove(_)
             | Request::Announce

@@ -2,8 +2,10 @@
 //!
 //! Forms the cluster through `apply`, entry by entry, as `init`, `join` and an administrator would.
 
+use crate::barrier::Barrier;
 use crate::clock::{MS, TrueTime};
 use crate::errands::vip;
+use crate::kernel::Kernel;
 use crate::machine::Machine;
 use crate::nemesis::Bias;
 use crate::net::Weather;
@@ -141,6 +143,7 @@ pub(crate) fn world(shape: &Shape, mut rng: Rng, detail: Detail) -> World {
         let rate = rng.range(0, 2 * RATE_PPM_MAX + 1);
         let ppm = i64::try_from(rate).unwrap_or(0) - 500;
         let mut machine = Machine::new(place, node.id, node.name.clone(), ppm);
+        machine.kernel = Kernel::behind(Barrier::of(rate));
         if node.role == NodeRole::Coordinator {
             machine.coordinates = true;
             machine.disk = Some(Disk::formed(Rc::clone(&snapshot)));

@@ -6,7 +6,7 @@ use super::{Agent, Live, Phase};
 use crate::kernel::Request;
 use crate::wire::{Act, Context, Wire};
 use haft_engine::clock::Moment;
-use haft_engine::command::{Attestation, Command, VoterSets};
+use haft_engine::command::{Command, VoterSets};
 use haft_engine::ids::{Incarnation, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Carrier, Input, Keeper, Operation};
 use haft_engine::plant::{self, Bug};
@@ -38,7 +38,7 @@ impl Agent {
             timing.timing
         };
         let holder = Holder::new(self.node, incarnation, membership, counted);
-        let keeper = Keeper::new(incarnation, counted);
+        let keeper = Keeper::new(incarnation, counted).behind(self.barrier.kind());
         let retiming = Retiming::new(timing);
         self.phase = Phase::Live(Box::new(Live {
             incarnation,
@@ -48,7 +48,7 @@ impl Agent {
         }));
         context.acts.push(Act::Adopted(incarnation));
         self.repeat_at = context.now;
-        self.step(context, Input::GuardsAttested(Attestation::Intact));
+        self.step(context, Input::GuardsAttested(self.attested()));
         self.on_wake(context);
     }
 

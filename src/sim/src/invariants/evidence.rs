@@ -7,7 +7,7 @@
 //! `lease` holding the kernel's word is enough: the machine does not answer under that token; for a
 //! `watchdog` holding, that nothing works under it.
 //! Seen to fail with: SkipEvidenceCheck, UnknownAsOff, SpecEditLoosensIsolation, ActWithoutWatchdog, PetWithoutLease,
-//! OneDeviceForLevel, PillBeforeMsgwait, AdoptedPillCounts, OneOffRead; and before its fix with an agent that put the
+//! OneDeviceForLevel, TrustWatchedGuard, PillBeforeMsgwait, AdoptedPillCounts, OneOffRead; and before its fix with an agent that put the
 //! disks' watchdog down while an earlier life's leftover stayed.
 
 use super::Violation;

@@ -1,6 +1,7 @@
 //! Each class of fault, once.
 
 use super::{Fault, Flap, Nemesis, Undo, devices, unit};
+use crate::barrier::Barrier;
 use crate::bmc::Power;
 use crate::clock::{MS, SECOND, TrueTime};
 use crate::net::{Place, Weather};
@@ -68,7 +69,7 @@ impl Nemesis {
                 true
             }
             Fault::AddressDeleted => delete_address(world, place),
-            Fault::GuardFlush => flush_guard(world, place),
+            Fault::GuardFlush => flush_guard(world, place, span),
             Fault::CarrierLoss => lose_carrier(world, place, span),
             Fault::Transfer => transfer(world),
             Fault::VoterChange => change_voters(world),
@@ -218,8 +219,15 @@ fn lose_carrier(world: &mut World, place: Place, span: TrueTime) -> bool {
     true
 }
 
-/// Only while somebody watches: the agent runs and is not stopped.
-fn flush_guard(world: &mut World, place: Place) -> bool {
+/// Where nobody would look after the tables without the agent, what flushes them ends the agent, too, as the upgrade
+/// of a package does (S3). Elsewhere only while somebody watches: the agent runs and is not stopped.
+fn flush_guard(world: &mut World, place: Place, span: TrueTime) -> bool {
+    if world.machines[place].alive() && world.machines[place].kernel.barrier() == Barrier::Watched {
+        world.crash(place, Role::Agent, span);
+        world.machines[place].kernel.flush_guard();
+        world.oracle.machine_woke(world.now, &world.machines, place);
+        return true;
+    }
     let machine = &mut world.machines[place];
     let watched = machine.agent.running.is_some() && machine.agent.stopped == 0;
     if !watched || !machine.alive() {

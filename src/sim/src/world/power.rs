@@ -34,7 +34,7 @@ impl World {
         self.kill(place, Role::Coordinator);
         self.kill(place, Role::Agent);
         let machine = &mut self.machines[place];
-        machine.kernel = Kernel::default();
+        machine.kernel = Kernel::behind(machine.kernel.barrier());
         machine.power = Power::Off;
         machine.bmc.off_since = Some(self.now);
         machine.outage = Outage::Switched;
@@ -189,7 +189,8 @@ impl World {
         } else {
             Watch::Awaited
         };
-        let agent = Agent::start(machine.node, life, machine.boot(), file, doors, watch, now);
+        let agent = Agent::start(machine.node, life, machine.boot(), file, doors, watch, now)
+            .behind(machine.kernel.barrier());
         machine.agent.running = Some(agent);
         machine.agent.life = life;
         machine.watcher = Watcher::idle();
