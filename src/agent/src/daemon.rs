@@ -191,7 +191,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
 }
 
 /// The config, and this machine's name in it.
-fn configured(options: &Options) -> Result<(Config, NodeName), RunError> {
+pub(crate) fn configured(options: &Options) -> Result<(Config, NodeName), RunError> {
     let config = Config::load(&options.config).map_err(RunError::Config)?;
     let node = config
         .local(options.node.as_deref())
@@ -246,7 +246,7 @@ fn credentials(config: &Config, identity: Identity) -> Result<Credentials, RunEr
 
 /// A second agent on the same machine would remove what the first holds. One that was killed a moment ago
 /// may still be on its way out, so this waits a little.
-async fn lock(data_dir: &Path) -> Result<File, RunError> {
+pub(crate) async fn lock(data_dir: &Path) -> Result<File, RunError> {
     let path = data_dir.join(LOCK);
     let file = File::options()
         .create(true)

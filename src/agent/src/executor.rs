@@ -4,6 +4,7 @@
 //! keeps an address alive, the clock is read anew and the keeper is asked again; the guard's turns make
 //! sure that a write delivered late revives nothing. Never decides whether to act.
 
+mod gated;
 mod voice;
 mod watch;
 
@@ -11,8 +12,9 @@ use crate::chain;
 use crate::kennel::Kennel;
 use crate::kernel::address::{self, Change, OpenAddressesError, ReadKernelError, Term};
 use crate::kernel::clock::boot_now;
+use crate::kernel::gate::{Gate, Home, NoGate};
 use crate::kernel::guard::{
-    Custody, Guard, GuardWriteError, Life, MAX_BATCH, OpenGuardError, PreparedWrite, Turn, Upkeep,
+    Guard, GuardWriteError, Life, MAX_BATCH, OpenGuardError, PreparedWrite, Turn,
 };
 use crate::kernel::link::{Carrier as LinkCarrier, Link, LinkIndex};
 use haft_engine::clock::Moment;
@@ -32,6 +34,12 @@ pub enum OpenExecutorError {
     /// No guard.
     #[error("cannot open the kernel guard")]
     Guard(#[from] OpenGuardError),
+    /// No gate where one was asked for.
+    #[error("cannot open the kernel gate")]
+    Gate(#[from] NoGate),
+    /// The packet filter's layer behind the gate.
+    #[error("cannot tell the packet filter where the gate stands")]
+    Layer(#[from] GuardWriteError),
     /// No rtnetlink.
     #[error("cannot open the kernel's address interface")]
     Addresses(#[from] OpenAddressesError),
@@ -41,10 +49,14 @@ pub enum OpenExecutorError {
 }
 
 /// Whether the kernel guard is used. `Open` exists for demonstrations that must show two owners.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Enforcement {
-    /// As designed.
+    /// As designed: behind the kernel's gate where this machine can have one, else behind timed elements.
     Guarded,
+    /// Behind a gate that lives on there.
+    Gated(Home),
+    /// Behind timed elements, whatever the machine can.
+    Timed,
     /// Planted: no guard, and addresses that outlive their lease.
     #[cfg(feature = "planted-bugs")]
     Open,
@@ -53,8 +65,9 @@ pub enum Enforcement {
 /// The machine's side of the agent.
 #[derive(Debug)]
 pub struct Executor {
-    /// `None` only with [`Enforcement::Open`].
+    /// `None` only with `Enforcement::Open`. The static layer where there is a gate.
     guard: Option<Guard>,
+    gate: Option<Gate>,
     addresses: address::Keeper,
     voice: Voice,
     /// The lifetime of addresses where nothing is guarded, instead of the cluster's.
@@ -78,13 +91,15 @@ impl Executor {
     /// Without the capabilities or kernel features that the guard needs, or when something of an
     /// earlier life cannot be removed.
     pub fn open(enforcement: Enforcement, kennel: Kennel) -> Result<Executor, OpenExecutorError> {
-        let (guard, unguarded) = match enforcement {
-            Enforcement::Guarded => (Some(Guard::open(Custody::Owned)?), None),
+        let unguarded = match enforcement {
+            Enforcement::Guarded | Enforcement::Gated(_) | Enforcement::Timed => None,
             #[cfg(feature = "planted-bugs")]
-            Enforcement::Open => (None, Some(Duration::from_secs(3_600))),
+            Enforcement::Open => Some(Duration::from_secs(3_600)),
         };
+        let barrier = gated::barrier(enforcement)?;
         let mut executor = Executor {
-            guard,
+            guard: barrier.guard,
+            gate: barrier.gate,
             addresses: address::Keeper::open()?,
             voice: Voice::default(),
             unguarded,
@@ -92,10 +107,12 @@ impl Executor {
             places: BTreeMap::new(),
             turns: BTreeMap::new(),
             renewal: None,
-            attested: Attestation::Intact,
+            attested: Attestation::Unknown,
             kennel,
         };
         executor.remove_leftovers()?;
+        Executor::take_relic_away(barrier.relic);
+        executor.attested = executor.attest().0;
         Ok(executor)
     }
 
@@ -103,6 +120,7 @@ impl Executor {
         for leftover in self.addresses.addresses().remove_leftovers()? {
             tracing::info!(address = %leftover.address, "removed an address of an earlier life");
         }
+        self.forget_inherited();
         if let Some(guard) = &mut self.guard {
             let adopted: Vec<IpAddr> = guard.managed().collect();
             for address in adopted {
@@ -218,7 +236,9 @@ impl Executor {
             .link(&interface)
             .map_err(|error| chain(&error))?
             .ok_or_else(|| format!("there is no interface {interface}"))?;
-        if let Some(guard) = &mut self.guard {
+        if self.gate.is_some() {
+            self.gate_close(address, &link)?;
+        } else if let Some(guard) = &mut self.guard {
             if self.places.get(&address).map(|known| known.index) != Some(link.index) {
                 guard
                     .manage(address, &link)
@@ -242,6 +262,9 @@ impl Executor {
             Ok(spec) => spec.address,
             Err(why) => return OperationResult::Failed(why),
         };
+        if self.gate.is_some() {
+            return self.gate_open(keeper, &[address], operation);
+        }
         let Some(guard) = &mut self.guard else {
             return OperationResult::Done;
         };
@@ -304,6 +327,7 @@ impl Executor {
         self.turns.remove(&address);
         self.voice.stop(address);
         let silenced = match &mut self.guard {
+            Some(_) if self.gate.is_some() => self.gate_silence(address),
             Some(guard) => guard.release(&[address]).map_err(|error| chain(&error)),
             None => Ok(()),
         };
@@ -319,6 +343,7 @@ impl Executor {
             return OperationResult::Failed(chain(&error));
         }
         self.places.remove(&address);
+        self.gate_forget(address);
         if let Some(guard) = &mut self.guard
             && let Err(error) = guard.unmanage(address)
         {
@@ -344,6 +369,9 @@ impl Executor {
     /// One transaction for all. Elements that had lapsed are told apart, and the others are sent again at
     /// the same turn, decided at the same clock reading.
     fn renew(&mut self, keeper: &Keeper, list: Vec<(ResourceId, Token)>) -> Vec<Input> {
+        if self.gate.is_some() {
+            return self.gate_renew(keeper, list);
+        }
         let Some(guard) = &mut self.guard else {
             return vec![done(list, OperationResult::Done)];
         };
@@ -421,41 +449,6 @@ impl Executor {
         let rest = named.into_iter().map(|(_, key)| key).collect();
         inputs.push(done(rest, OperationResult::Lapsed));
         inputs
-    }
-
-    /// Whether every guard is in place; repairs what is not. To be called before each beat.
-    pub fn attest(&mut self) -> (Attestation, Vec<Input>) {
-        let Some(guard) = &mut self.guard else {
-            return (Attestation::Intact, Vec::new());
-        };
-        let before = self.attested;
-        let mut inputs = Vec::new();
-        self.attested = match guard.tend() {
-            Ok(Upkeep::Intact) => {
-                if before != Attestation::Intact {
-                    inputs.push(Input::GuardsAttested(Attestation::Intact));
-                }
-                Attestation::Intact
-            }
-            Ok(Upkeep::Repaired { what }) => {
-                tracing::warn!(
-                    what,
-                    "the guard was altered by somebody else and has been rebuilt"
-                );
-                self.renewal = None;
-                inputs.push(Input::GuardsAttested(Attestation::Broken));
-                inputs.push(Input::GuardsAttested(Attestation::Intact));
-                Attestation::Intact
-            }
-            Err(error) => {
-                if before != Attestation::Broken {
-                    tracing::error!(err = chain(&error), "the guard cannot be attested");
-                    inputs.push(Input::GuardsAttested(Attestation::Broken));
-                }
-                Attestation::Broken
-            }
-        };
-        (self.attested, inputs)
     }
 
     /// Reads the kernel's reports: addresses that vanished, links that changed.
@@ -550,6 +543,7 @@ impl Executor {
         self.guard
             .iter()
             .map(AsFd::as_fd)
+            .chain(self.gate.iter().map(AsFd::as_fd))
             .chain(std::iter::once(self.addresses.as_fd()))
             .chain(self.voice.descriptors())
     }

@@ -4,6 +4,7 @@
 //! - [`link`]: network interfaces and their carrier.
 //! - [`address`]: addresses through rtnetlink, and their restoration when something else removes them.
 //! - [`announce`]: gratuitous ARP, unsolicited neighbour advertisements, rivals heard on the wire.
+//! - [`gate`]: a program on every link that compares each packet with its address's lease end.
 //! - [`guard`]: nftables set elements with a lifetime; when renewals stop, the kernel goes silent.
 //!
 //! Every call acts on the network namespace of the thread that opened the socket. Requests are
@@ -14,6 +15,7 @@
 pub mod address;
 pub mod announce;
 pub mod clock;
+pub mod gate;
 pub mod guard;
 pub mod link;
 mod netlink;

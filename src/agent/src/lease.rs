@@ -247,10 +247,12 @@ impl Lease {
                 self.life = Some(Life {
                     incarnation,
                     holder: Holder::new(node, incarnation, membership, timing.timing),
-                    keeper: Keeper::new(incarnation, timing.timing),
+                    keeper: Keeper::new(incarnation, timing.timing)
+                        .behind(self.executor.gate_kind()),
                     retiming: Retiming::new(timing),
                     said: BTreeMap::new(),
                 });
+                self.drive(Input::GuardsAttested(self.executor.attested()));
             }
         }
     }

@@ -3,6 +3,7 @@
 //! - [`daemon`]: the process, from config to SIGTERM.
 //! - [`attach`]: the stream to the leader, on tokio.
 //! - [`lease`]: the lease thread with beats and the keeper, apart from tokio.
+//! - [`dismantle`]: everything of haft's taken off the machine.
 //! - [`executor`]: kernel operations as the keeper orders them.
 //! - [`kennel`]: the watchdog and its claimants; [`sbd`]: the mailbox on shared disks.
 //! - [`kernel`]: addresses, frames and the packet filter.
@@ -11,6 +12,7 @@
 
 pub mod attach;
 pub mod daemon;
+pub mod dismantle;
 pub mod executor;
 pub mod kennel;
 pub mod kernel;

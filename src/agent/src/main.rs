@@ -3,8 +3,9 @@
 //! Parses the command line and hands over to the library. Exit codes: 0 stopped as asked, 1 could not run,
 //! 2 wrong command line or config, 3 refused for good; docs/endings.md has the table.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use haft_agent::daemon::{Options, RunError, run};
+use haft_agent::dismantle::{DismantleError, dismantle};
 use haft_agent::log::{LogForm, start};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,6 +23,16 @@ struct Arguments {
     /// Form of the log lines on stderr; HAFT_LOG sets the filter.
     #[arg(long, value_enum, default_value = "text")]
     log: LogForm,
+    #[command(subcommand)]
+    act: Option<Act>,
+}
+
+/// What to do instead of running.
+#[derive(Subcommand, Clone, Copy, Debug)]
+enum Act {
+    /// Removes haft's addresses from this machine, then what kept them closed. Run it when the agent is stopped
+    /// for good; as ExecStopPost= it also clears up after one that died.
+    Dismantle,
 }
 
 fn main() -> ExitCode {
@@ -29,16 +40,22 @@ fn main() -> ExitCode {
     haft_config::memory_image::forbid();
     let arguments = Arguments::parse();
     let outcome = start(arguments.log)
-        .map_err(RunError::System)
+        .map_err(|error| DismantleError::Run(RunError::System(error)))
         .and_then(|()| {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
-                .build()?;
+                .build()
+                .map_err(RunError::System)?;
             let options = Options {
                 config: arguments.config,
                 node: arguments.node,
             };
-            runtime.block_on(run(options))
+            runtime.block_on(async {
+                match arguments.act {
+                    None => run(options).await.map_err(DismantleError::Run),
+                    Some(Act::Dismantle) => dismantle(&options).await,
+                }
+            })
         });
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -51,18 +68,25 @@ fn main() -> ExitCode {
                 haft_agent::chain(&error)
             );
             match error {
-                RunError::Config(_) | RunError::Node(_) | RunError::NoCoordinator => {
-                    ExitCode::from(2)
-                }
-                RunError::OtherNode { .. } => ExitCode::from(3),
-                RunError::Identity { .. }
-                | RunError::Tls { .. }
-                | RunError::AlreadyRuns { .. }
-                | RunError::Boot(_)
-                | RunError::Lease(_)
-                | RunError::System(_)
-                | RunError::Sbd(_)
-                | RunError::LeaseEnded => ExitCode::from(1),
+                DismantleError::Run(
+                    RunError::Config(_) | RunError::Node(_) | RunError::NoCoordinator,
+                ) => ExitCode::from(2),
+                DismantleError::Run(RunError::OtherNode { .. }) => ExitCode::from(3),
+                DismantleError::Run(
+                    RunError::Identity { .. }
+                    | RunError::Tls { .. }
+                    | RunError::AlreadyRuns { .. }
+                    | RunError::Boot(_)
+                    | RunError::Lease(_)
+                    | RunError::System(_)
+                    | RunError::Sbd(_)
+                    | RunError::LeaseEnded,
+                )
+                | DismantleError::Addresses(_)
+                | DismantleError::Leftovers(_)
+                | DismantleError::Gate(_)
+                | DismantleError::Open(_)
+                | DismantleError::Tables(_) => ExitCode::from(1),
             }
         }
     }

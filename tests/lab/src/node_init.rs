@@ -50,6 +50,8 @@ fn mounts(plan: &BootPlan) -> anyhow::Result<()> {
     mount("proc", "/proc", "proc", none, None)?;
     // Otherwise /sys/class/net shows the lab's links instead of the machine's.
     mount("sysfs", "/sys", "sysfs", none, None)?;
+    // Where the kernel gate lives on when its agent is dead; a kernel without one has the timed guard.
+    let _without = mount("bpf", "/sys/fs/bpf", "bpf", none, None);
     mount_bind(
         format!("{LAB}/node/{name}/boot_id"),
         "/proc/sys/kernel/random/boot_id",

@@ -42,6 +42,15 @@ pub enum Custody {
     Watched,
 }
 
+/// What the tables do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Layer {
+    /// They are the dead-man switch: elements that end by themselves.
+    Timed,
+    /// They stand behind the gate, without any end: an address passes only on gated links.
+    Still,
+}
+
 /// Whether the tables are intact.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Attestation {
@@ -168,10 +177,13 @@ pub struct Guard {
     commands: Port,
     events: Port,
     custody: Custody,
+    layer: Layer,
     erasure: Erasure,
     slots: BTreeMap<IpAddr, Slot>,
     /// Interfaces with an egress chain.
     ports: BTreeSet<LinkIndex>,
+    /// Links on which the gate stands; used by the static layer.
+    gated: BTreeSet<LinkIndex>,
     writes: u64,
     expected: Vec<Record>,
     /// A foreign commit was seen since the tables were last compared.
@@ -208,7 +220,7 @@ impl Guard {
     /// # Errors
     /// When the kernel refuses; the address must not be installed then.
     pub fn manage(&mut self, address: IpAddr, link: &Link) -> Result<(), GuardWriteError> {
-        let new_port = !self.ports.contains(&link.index);
+        let new_port = self.layer == Layer::Timed && !self.ports.contains(&link.index);
         let mut batch = Batch::new();
         if new_port {
             self.forget_gone_links()?;
@@ -223,6 +235,26 @@ impl Guard {
             self.ports.insert(link.index);
             self.expect_port(link.index)?;
         }
+        Ok(())
+    }
+
+    /// Tells the static layer on which links the gate stands: nothing but these lets a managed address pass.
+    ///
+    /// # Errors
+    /// When the kernel refuses: what was told before stands.
+    pub fn set_gated(&mut self, links: &BTreeSet<LinkIndex>) -> Result<(), GuardWriteError> {
+        if *links == self.gated {
+            return Ok(());
+        }
+        let mut batch = Batch::new();
+        for link in self.gated.difference(links) {
+            encode_gated(&mut batch, *link, ElementChange::Take);
+        }
+        for link in links.difference(&self.gated) {
+            encode_gated(&mut batch, *link, ElementChange::Keep);
+        }
+        self.commit(&batch.seal())?;
+        self.gated.clone_from(links);
         Ok(())
     }
 
@@ -462,6 +494,13 @@ fn encode_port(batch: &mut Batch, index: LinkIndex, name: &str) {
         &index.0.to_ne_bytes(),
         ElementChange::Keep,
     );
+}
+
+fn encode_gated(batch: &mut Batch, link: LinkIndex, change: ElementChange) {
+    for family in ruleset::GATED_FAMILIES {
+        let key = link.0.to_ne_bytes();
+        ruleset::element(batch, *family, ruleset::GATED, &key, change);
+    }
 }
 
 fn encode_managed(batch: &mut Batch, address: IpAddr, change: ElementChange) {

@@ -8,6 +8,7 @@ use haft_agent::executor::Enforcement;
 use haft_agent::kennel::{Kennel, Timer};
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::clock::boot_now;
+use haft_agent::kernel::gate::Home;
 use haft_agent::lease::Lease;
 use haft_agent::order::{Admission, BeatAddresses, Notice, Order, Orders, orders};
 use haft_agent::sbd::SbdNotice;
@@ -91,7 +92,7 @@ fn token() -> Token {
     }
 }
 
-fn assignment(revision: u64, wants: &[Want]) -> Order {
+pub(crate) fn assignment(revision: u64, wants: &[Want]) -> Order {
     Order::Assigned(Assignment {
         revision: LogIndex(revision),
         incarnation: LIFE,
@@ -117,7 +118,8 @@ fn assignment(revision: u64, wants: &[Want]) -> Order {
 }
 
 /// What goes on beside the lease thread.
-struct World {
+pub(crate) struct World {
+    guard: Attestation,
     orders: Orders,
     notices: mpsc::Receiver<Notice>,
     addresses: BeatAddresses,
@@ -125,7 +127,7 @@ struct World {
 }
 
 impl World {
-    fn admit(&self) {
+    pub(crate) fn admit(&self) {
         let admission = Admission {
             node: NODE,
             incarnation: LIFE,
@@ -137,7 +139,7 @@ impl World {
         self.orders.send(Order::Begin(admission)).unwrap();
     }
 
-    fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: Order) {
         self.orders.send(order).unwrap();
     }
 
@@ -150,17 +152,17 @@ impl World {
         });
     }
 
-    fn await_active(&mut self) {
+    pub(crate) fn await_active(&mut self) {
         let active = Output::ReportActive {
             resource: ResourceId::vip("web"),
             token: token(),
-            guard: Attestation::Intact,
+            guard: self.guard,
             address_life: self.timing.address_life,
         };
         self.await_notice("the owner acts", &Notice::Report(LIFE, active));
     }
 
-    fn await_release(&mut self) {
+    pub(crate) fn await_release(&mut self) {
         let released = Output::ReportReleased {
             resource: ResourceId::vip("web"),
             token: token(),
@@ -173,13 +175,30 @@ impl World {
 /// `answering` says so. Ends both, whatever the story left behind.
 fn beside_a_lease(wire: &Wire, timing: Timing, story: impl FnOnce(&mut World, &AtomicBool)) {
     let kennel = Kennel::alone(Watchdog::at(Path::new("/dev/null")));
-    beside_a_lease_with(wire, timing, kennel, story);
+    beside_a_lease_with(wire, timing, kennel, Enforcement::Timed, story);
+}
+
+/// The same behind the kernel's gate, whose file system outlives the agent.
+pub(crate) fn beside_a_gated_lease(
+    wire: &Wire,
+    home: Home,
+    story: impl FnOnce(&mut World, &AtomicBool),
+) {
+    let kennel = Kennel::alone(Watchdog::at(Path::new("/dev/null")));
+    beside_a_lease_with(
+        wire,
+        Timing::NORMAL,
+        kennel,
+        Enforcement::Gated(home),
+        story,
+    );
 }
 
 fn beside_a_lease_with(
     wire: &Wire,
     timing: Timing,
     kennel: Kennel,
+    enforcement: Enforcement,
     story: impl FnOnce(&mut World, &AtomicBool),
 ) {
     let answering = AtomicBool::new(true);
@@ -204,6 +223,11 @@ fn beside_a_lease_with(
     let (orders, inbox) = orders().unwrap();
     let (sender, notices) = mpsc::channel(1_024);
     let mut world = World {
+        guard: match enforcement {
+            Enforcement::Gated(_) => Attestation::Intact,
+            // Nobody looks after timed elements when their agent is dead.
+            _ => Attestation::Watched,
+        },
         orders,
         notices,
         addresses,
@@ -216,7 +240,7 @@ fn beside_a_lease_with(
         }
         let thread = scope.spawn(|| {
             wire.owner.run(|| {
-                Lease::open(Enforcement::Guarded, kennel, inbox, sender)
+                Lease::open(enforcement, kennel, inbox, sender)
                     .unwrap()
                     .run();
             });
@@ -331,22 +355,28 @@ fn nothing_is_held_before_the_shared_disks_vouch_and_the_watchdog_is_disarmed_la
     let (notices, mut heard) = mpsc::channel(8);
     let acts = Arc::new(Mutex::new(Vec::new()));
     let kennel = Kennel::with_disks(Box::new(Toy(Arc::clone(&acts))), vouch.clone(), notices);
-    beside_a_lease_with(&wire, Timing::NORMAL, kennel, |world, _| {
-        world.admit();
-        world.order(assignment(30, &[Want::Hold]));
-        eventually("the disks hear of the admission", || {
-            admitted.try_recv().is_ok()
-        });
-        assert!(!wire.owner.ip("addr show dev own0").contains("10.9.0.100"));
-        assert!(acts.lock().unwrap().is_empty());
-        vouch.set_longest(Duration::from_secs(4));
-        vouch.set_until(boot_now() + Duration::from_secs(3_600));
-        world.await_active();
-        assert_eq!(heard.try_recv(), Ok(SbdNotice::Watched));
-        assert_eq!(acts.lock().unwrap().first(), Some(&"arm"));
-        eventually("it is petted", || acts.lock().unwrap().contains(&"pet"));
-        assert!(!acts.lock().unwrap().contains(&"disarm"));
-    });
+    beside_a_lease_with(
+        &wire,
+        Timing::NORMAL,
+        kennel,
+        Enforcement::Timed,
+        |world, _| {
+            world.admit();
+            world.order(assignment(30, &[Want::Hold]));
+            eventually("the disks hear of the admission", || {
+                admitted.try_recv().is_ok()
+            });
+            assert!(!wire.owner.ip("addr show dev own0").contains("10.9.0.100"));
+            assert!(acts.lock().unwrap().is_empty());
+            vouch.set_longest(Duration::from_secs(4));
+            vouch.set_until(boot_now() + Duration::from_secs(3_600));
+            world.await_active();
+            assert_eq!(heard.try_recv(), Ok(SbdNotice::Watched));
+            assert_eq!(acts.lock().unwrap().first(), Some(&"arm"));
+            eventually("it is petted", || acts.lock().unwrap().contains(&"pet"));
+            assert!(!acts.lock().unwrap().contains(&"disarm"));
+        },
+    );
     let acts = acts.lock().unwrap();
     assert_eq!(acts.last(), Some(&"disarm"));
     assert!(!wire.owner.ip("addr show dev own0").contains("10.9.0.100"));
@@ -359,19 +389,25 @@ fn beside_a_leftover_the_watchdog_stays_armed_at_the_end() {
     let (notices, _heard) = mpsc::channel(8);
     let acts = Arc::new(Mutex::new(Vec::new()));
     let kennel = Kennel::with_disks(Box::new(Toy(Arc::clone(&acts))), vouch.clone(), notices);
-    beside_a_lease_with(&wire, Timing::NORMAL, kennel, |world, _| {
-        world.admit();
-        vouch.set_longest(Duration::from_secs(4));
-        vouch.set_until(boot_now() + Duration::from_secs(3_600));
-        eventually("it is petted", || acts.lock().unwrap().contains(&"pet"));
-        wire.owner.run(|| {
-            let mut addresses = Addresses::open().unwrap();
-            let link = addresses.link("own0").unwrap().unwrap();
-            addresses
-                .put(VIP4, link.index, Duration::from_secs(600))
-                .unwrap();
-        });
-    });
+    beside_a_lease_with(
+        &wire,
+        Timing::NORMAL,
+        kennel,
+        Enforcement::Timed,
+        |world, _| {
+            world.admit();
+            vouch.set_longest(Duration::from_secs(4));
+            vouch.set_until(boot_now() + Duration::from_secs(3_600));
+            eventually("it is petted", || acts.lock().unwrap().contains(&"pet"));
+            wire.owner.run(|| {
+                let mut addresses = Addresses::open().unwrap();
+                let link = addresses.link("own0").unwrap().unwrap();
+                addresses
+                    .put(VIP4, link.index, Duration::from_secs(600))
+                    .unwrap();
+            });
+        },
+    );
     // Without it no pill would reach what is left, and the wait for one would prove nothing.
     assert!(!acts.lock().unwrap().contains(&"disarm"));
 }

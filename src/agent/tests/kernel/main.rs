@@ -10,6 +10,7 @@
 mod address;
 mod announce;
 mod fixture;
+mod gate;
 mod guard;
 mod lease;
 mod netns;

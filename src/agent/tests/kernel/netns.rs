@@ -74,7 +74,7 @@ impl Namespace {
     }
 
     /// A path under which other programs of this process's user find the namespace.
-    fn path(&self) -> String {
+    pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())
     }
 }

@@ -65,6 +65,9 @@ fn remove_guard(stage: &Stage, owner: &Machine) -> anyhow::Result<()> {
         let mut command: Command = owner.network_command(program)?;
         shell::run(command.args(args)).map(drop)
     };
+    // The kernel's gate goes with the file system that it is pinned in; where there is none, there is no gate.
+    let mut unmount = owner.command("umount")?;
+    let _without = shell::run(unmount.args(["--lazy", "/sys/fs/bpf"]));
     // A table that the killed agent owned is released only when its last descriptor is closed.
     shell::wait_for("the guard to be gone", PATIENCE, || {
         in_network("nft", &["flush", "ruleset"])?;

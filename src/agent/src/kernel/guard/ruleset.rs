@@ -14,7 +14,10 @@
 //! it, our packets to it while another node has it, and traffic merely routed past from or to it
 //! through other interfaces.
 
+mod still;
+
 use super::super::netlink::{Messages, NLM_F_APPEND, NLM_F_CREATE};
+use super::Layer;
 use super::batch::{Batch, Family};
 use std::net::IpAddr;
 use std::time::Duration;
@@ -70,6 +73,7 @@ pub(super) const HELD6: &str = "held6";
 pub(super) const ARMED4: &str = "armed4";
 pub(super) const ARMED6: &str = "armed6";
 pub(super) const PORTS: &str = "ports";
+pub(super) const GATED: &str = "gated";
 
 #[derive(Clone, Copy)]
 enum Lasting {
@@ -87,6 +91,14 @@ const SETS: [(&str, u32, u32, Lasting, &[Family]); 7] = [
     (ARMED6, 8, 16, Lasting::Timed, &[Family::Inet]),
     (PORTS, 20, 4, Lasting::Kept, &[Family::Inet]),
 ];
+/// What the static layer has beside the managed addresses.
+const STILL_SETS: [(&str, u32, u32, Lasting, &[Family]); 3] = [
+    (MANAGED4, 7, 4, Lasting::Kept, &Family::ALL),
+    (MANAGED6, 8, 16, Lasting::Kept, NOT_ARP),
+    (GATED, 20, 4, Lasting::Kept, GATED_FAMILIES),
+];
+/// Families whose tables know the gated links.
+pub(super) const GATED_FAMILIES: &[Family] = &[Family::Inet, Family::Arp];
 const NOT_ARP: &[Family] = &[Family::Inet, Family::Netdev];
 
 /// One step of a rule; all work on register 1.
@@ -285,15 +297,19 @@ pub(super) fn delete_table(batch: &mut Batch, family: Family) {
 }
 
 /// Adds the tables with their sets, chains and rules; egress chains come per interface.
-pub(super) fn create_tables(batch: &mut Batch, flags: u32) {
+pub(super) fn create_tables(batch: &mut Batch, flags: u32, layer: Layer) {
+    let (sets, chains): (&[_], _) = match layer {
+        Layer::Timed => (&SETS, CHAINS),
+        Layer::Still => (&STILL_SETS, still::CHAINS),
+    };
     for family in Family::ALL {
         batch.add("a table", (NEWTABLE, CREATE), family, |m| {
             m.name(1, TABLE).number(2, flags);
         });
     }
     let mut id = 0;
-    for (name, key_type, length, lasting, families) in SETS {
-        for family in families {
+    for (name, key_type, length, lasting, families) in sets {
+        for family in *families {
             id += 1;
             batch.add("a set", (NEWSET, CREATE), *family, |m| {
                 m.name(1, TABLE).name(2, name);
@@ -301,11 +317,11 @@ pub(super) fn create_tables(batch: &mut Batch, flags: u32) {
                     // NFT_SET_TIMEOUT.
                     m.number(3, 0x10).attr(11, &milliseconds(DEFAULT_LIFE));
                 }
-                m.number(4, key_type).number(5, length).number(10, id);
+                m.number(4, *key_type).number(5, *length).number(10, id);
             });
         }
     }
-    for (family, name, hook, priority, rules) in CHAINS {
+    for (family, name, hook, priority, rules) in chains {
         create_chain(batch, family, name, (hook, priority, None), rules);
     }
 }

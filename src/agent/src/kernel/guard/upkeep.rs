@@ -9,8 +9,8 @@ use super::attest::{self, Record};
 use super::batch::{Batch, Family, SUBSYSTEM, Verdict};
 use super::ruleset::{self, ElementChange};
 use super::{
-    Attestation, Custody, Erasure, Guard, GuardWriteError, OpenGuardError, Slot, Upkeep,
-    encode_erasure, encode_managed, encode_port,
+    Attestation, Custody, Erasure, Guard, GuardWriteError, Layer, OpenGuardError, Slot, Upkeep,
+    encode_erasure, encode_gated, encode_managed, encode_port,
 };
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use socket2::{SockFilter, SockRef};
@@ -35,6 +35,19 @@ impl Guard {
     /// Without CAP_NET_ADMIN, without nftables and its netdev egress hook (Linux 5.16), or when
     /// another living process owns the tables.
     pub fn open(preference: Custody) -> Result<Guard, OpenGuardError> {
+        Guard::open_as(preference, Layer::Timed)
+    }
+
+    /// The same as the layer behind the gate, which lets a managed address pass nowhere before it is told where
+    /// the gate stands.
+    ///
+    /// # Errors
+    /// As [`Guard::open`].
+    pub fn behind_gate(preference: Custody) -> Result<Guard, OpenGuardError> {
+        Guard::open_as(preference, Layer::Still)
+    }
+
+    fn open_as(preference: Custody, layer: Layer) -> Result<Guard, OpenGuardError> {
         let commands = Port::open(NETLINK_NETFILTER)?;
         let events = Port::open(NETLINK_NETFILTER)?;
         SockRef::from(&events).attach_filter(&foreign_commits(commands.id()))?;
@@ -43,15 +56,20 @@ impl Guard {
             commands,
             events,
             custody: preference,
+            layer,
             erasure: Erasure::Destroy,
             slots: BTreeMap::new(),
             ports: BTreeSet::new(),
+            gated: BTreeSet::new(),
             writes: 0,
             expected: Vec::new(),
             suspicious: true,
         };
         guard.build()?;
-        guard.erasure = guard.probe_erasure()?;
+        match layer {
+            Layer::Timed => guard.erasure = guard.probe_erasure()?,
+            Layer::Still => {}
+        }
         Ok(guard)
     }
 
@@ -210,7 +228,14 @@ impl Guard {
             Custody::Owned => ruleset::TABLE_OWNER | ruleset::TABLE_PERSIST,
             Custody::Watched => 0,
         };
-        ruleset::create_tables(batch, flags);
+        ruleset::create_tables(batch, flags, self.layer);
+        match self.layer {
+            Layer::Timed => {}
+            Layer::Still => self.ports.clear(),
+        }
+        for link in &self.gated {
+            encode_gated(batch, *link, ElementChange::Keep);
+        }
         let mut present = BTreeSet::new();
         for index in &self.ports {
             if let Some(name) = link_name(*index) {
@@ -286,6 +311,12 @@ impl Guard {
                     sets.push((family, name, keys.clone()));
                 }
             }
+        }
+        if self.layer == Layer::Still {
+            let links = self.gated.iter().map(|link| link.0.to_ne_bytes().to_vec());
+            let links: BTreeSet<Vec<u8>> = links.collect();
+            let families = ruleset::GATED_FAMILIES.iter();
+            sets.extend(families.map(|family| (*family, ruleset::GATED, links.clone())));
         }
         sets
     }

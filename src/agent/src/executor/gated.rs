@@ -1,0 +1,293 @@
+//! The keeper's operations behind the kernel's gate: close before adding, tell ends, forget after removal.
+//!
+//! Ends come from the keeper alone, which has the holder's; a write that is late is an end in the past. Decides
+//! nothing about when an address may be open.
+
+use super::{Enforcement, Executor, OpenExecutorError, done};
+use crate::chain;
+use crate::kernel::clock::boot_now;
+use crate::kernel::gate::{Gate, Home, Tended, take_away};
+use crate::kernel::guard::{Custody, Guard, Upkeep};
+use crate::kernel::link::Link;
+use haft_engine::clock::Moment;
+use haft_engine::command::Attestation;
+use haft_engine::gate::{Found, GateKind, attestation, closes};
+use haft_engine::ids::{ResourceId, Token};
+use haft_engine::keeper::{Input, Keeper, Operation, OperationResult};
+use std::net::IpAddr;
+
+/// What stands before addresses.
+pub(super) struct Barrier {
+    pub(super) gate: Option<Gate>,
+    /// The static layer where there is a gate. None where nothing is to stand.
+    pub(super) guard: Option<Guard>,
+    /// Where an earlier agent's gate may stand that this one cannot use: to be taken away when no address is left.
+    pub(super) relic: Option<Home>,
+}
+
+/// The gate with the packet filter's static layer, or timed elements. The tables are opened first: they tell
+/// whether another agent is alive, before anything of it is closed.
+pub(super) fn barrier(enforcement: Enforcement) -> Result<Barrier, OpenExecutorError> {
+    let (home, needed) = match enforcement {
+        Enforcement::Guarded => (Home::of_this_machine(), Needed::No),
+        Enforcement::Gated(home) => (Ok(home), Needed::Yes),
+        Enforcement::Timed => return timed(None),
+        #[cfg(feature = "planted-bugs")]
+        Enforcement::Open => {
+            return Ok(Barrier {
+                gate: None,
+                guard: None,
+                relic: None,
+            });
+        }
+    };
+    let mut relic = None;
+    let opened = home.map_err(OpenExecutorError::Gate).and_then(|home| {
+        relic = Some(home.clone());
+        gated(home)
+    });
+    match (opened, needed) {
+        (Ok(barrier), _) => Ok(barrier),
+        (Err(OpenExecutorError::Gate(error)), Needed::No) => {
+            tracing::warn!(
+                err = chain(&error),
+                "no kernel gate on this machine; timed elements of the packet filter stand instead"
+            );
+            timed(relic)
+        }
+        (Err(error), Needed::No | Needed::Yes) => Err(error),
+    }
+}
+
+/// Whether an agent without a gate is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Needed {
+    Yes,
+    No,
+}
+
+fn gated(home: Home) -> Result<Barrier, OpenExecutorError> {
+    let mut guard = Guard::behind_gate(Custody::Owned)?;
+    let gate = Gate::open(home)?;
+    for (link, standing) in gate.report() {
+        if let Err(why) = standing {
+            tracing::info!(link, %why, "this link carries no guarded address");
+        }
+    }
+    guard.set_gated(&gate.gated())?;
+    Ok(Barrier {
+        gate: Some(gate),
+        guard: Some(guard),
+        relic: None,
+    })
+}
+
+fn timed(relic: Option<Home>) -> Result<Barrier, OpenExecutorError> {
+    Ok(Barrier {
+        gate: None,
+        guard: Some(Guard::open(Custody::Owned)?),
+        relic,
+    })
+}
+
+/// Whether links that carry addresses of ours can still do so. The keeper installs anew where they cannot, and is
+/// told why that fails.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Links {
+    Kept,
+    Lost,
+}
+
+impl Executor {
+    /// What the last look at the guard found.
+    pub fn attested(&self) -> Attestation {
+        self.attested
+    }
+
+    /// Whether every guard is in place; repairs what is not. To be called before each beat.
+    pub fn attest(&mut self) -> (Attestation, Vec<Input>) {
+        let before = self.attested;
+        let (gate, moved) = self.tend_gate();
+        let Some(guard) = &mut self.guard else {
+            self.attested = Attestation::Intact;
+            return (self.attested, Vec::new());
+        };
+        let kind = self.gate.as_ref().map(Gate::stands_everywhere);
+        let whole = attestation(match kind {
+            Some(true) => Found::Gated,
+            Some(false) | None => Found::Watched,
+        });
+        let mut inputs = Vec::new();
+        if moved == Links::Lost {
+            inputs.push(Input::GuardsAttested(Attestation::Broken));
+            inputs.push(Input::GuardsAttested(whole));
+        }
+        let filter = match guard.tend() {
+            Ok(Upkeep::Intact) => whole,
+            Ok(Upkeep::Repaired { what }) => {
+                tracing::warn!(
+                    what,
+                    "the guard was altered by somebody else and has been rebuilt"
+                );
+                self.renewal = None;
+                // Timed elements are to be installed anew; the gate's ends are where they were.
+                if kind.is_none() {
+                    inputs.push(Input::GuardsAttested(Attestation::Broken));
+                    inputs.push(Input::GuardsAttested(whole));
+                }
+                whole
+            }
+            Err(error) => {
+                if before != Attestation::Broken {
+                    tracing::error!(err = chain(&error), "the guard cannot be attested");
+                }
+                attestation(Found::Broken)
+            }
+        };
+        self.attested = filter.min(gate);
+        if self.attested != before {
+            inputs.push(Input::GuardsAttested(self.attested));
+        }
+        (self.attested, inputs)
+    }
+
+    /// Which gate stands before this machine's addresses.
+    pub fn gate_kind(&self) -> GateKind {
+        match self.gate {
+            Some(_) => GateKind::Kernel,
+            None => GateKind::Timed,
+        }
+    }
+
+    /// The address is closed from here on, whatever puts it on an interface.
+    pub(super) fn gate_close(&mut self, address: IpAddr, link: &Link) -> Result<(), String> {
+        let (Some(gate), Some(guard)) = (&mut self.gate, &mut self.guard) else {
+            return Ok(());
+        };
+        gate.carries(link.index)
+            .map_err(|why| format!("interface {} cannot carry it: {why}", link.name))?;
+        gate.close(address).map_err(|error| chain(&error))?;
+        let managed = guard.manage(address, link).map_err(|error| chain(&error));
+        if managed.is_err() && !self.places.contains_key(&address) {
+            self.gate_forget(address);
+        }
+        managed
+    }
+
+    /// Tells the gate the end of the lease for these addresses.
+    pub(super) fn gate_open(
+        &mut self,
+        keeper: &Keeper,
+        addresses: &[IpAddr],
+        operation: &Operation,
+    ) -> OperationResult {
+        let (Some(gate), Some(end)) = (&mut self.gate, keeper.lease_end()) else {
+            return OperationResult::Lapsed;
+        };
+        if !keeper.may_still(boot_now(), operation) {
+            return OperationResult::Lapsed;
+        }
+        if gate.renew(addresses, closes(end)) {
+            OperationResult::Done
+        } else {
+            OperationResult::Failed("the gate does not know the address".to_owned())
+        }
+    }
+
+    pub(super) fn gate_renew(
+        &mut self,
+        keeper: &Keeper,
+        list: Vec<(ResourceId, Token)>,
+    ) -> Vec<Input> {
+        let known = list.iter().filter_map(|key| self.specs.get(key));
+        let addresses: Vec<IpAddr> = known.map(|spec| spec.address).collect();
+        let operation = Operation::Renew(list);
+        let result = self.gate_open(keeper, &addresses, &operation);
+        let Operation::Renew(list) = operation else {
+            return Vec::new();
+        };
+        vec![done(list, result)]
+    }
+
+    /// Silences the address at once.
+    pub(super) fn gate_silence(&mut self, address: IpAddr) -> Result<(), String> {
+        if let Some(gate) = &mut self.gate {
+            // An address that does not stand was never put anywhere.
+            gate.renew(&[address], Moment(0));
+        }
+        Ok(())
+    }
+
+    /// No address is left that an earlier agent's gate could open.
+    pub(super) fn take_relic_away(relic: Option<Home>) {
+        if let Some(home) = relic
+            && let Err(error) = take_away(&home)
+        {
+            tracing::warn!(
+                err = chain(&error),
+                "an earlier agent's gate stays; what it closed is silent"
+            );
+        }
+    }
+
+    /// The address is gone from the machine.
+    pub(super) fn gate_forget(&mut self, address: IpAddr) {
+        if let Some(gate) = &mut self.gate
+            && let Err(error) = gate.forget(address)
+        {
+            // It stays closed, which harms nobody but a machine that routes to its new owner.
+            tracing::warn!(%address, err = chain(&error), "the gate cannot let go of an address");
+        }
+    }
+
+    /// Lets go of what an earlier agent had closed; its addresses are gone.
+    pub(super) fn forget_inherited(&mut self) {
+        let inherited = self.gate.iter().flat_map(Gate::addresses);
+        for address in inherited.collect::<Vec<IpAddr>>() {
+            self.gate_forget(address);
+        }
+    }
+
+    /// Looks after the gate and tells the packet filter where it stands; what it alone is worth.
+    fn tend_gate(&mut self) -> (Attestation, Links) {
+        let (Some(gate), Some(guard)) = (&mut self.gate, &mut self.guard) else {
+            return (Attestation::Intact, Links::Kept);
+        };
+        let mut links = Links::Kept;
+        let found = match gate.tend(boot_now()) {
+            Tended::Intact => Found::Gated,
+            Tended::Links => {
+                tracing::info!("interfaces have changed, and the gate with them");
+                if self
+                    .places
+                    .values()
+                    .any(|link| gate.carries(link.index).is_err())
+                {
+                    links = Links::Lost;
+                }
+                Found::Gated
+            }
+            Tended::Repaired { what } => {
+                tracing::warn!(
+                    what,
+                    "the gate was altered by somebody else and stands again"
+                );
+                Found::Gated
+            }
+            Tended::Broken { what } => {
+                if self.attested != Attestation::Broken {
+                    tracing::error!(what, "the gate cannot be attested");
+                }
+                Found::Broken
+            }
+        };
+        // A table that was altered is told again by its repair, or at the next look.
+        if let Err(error) = guard.set_gated(&gate.gated()) {
+            tracing::debug!(
+                err = chain(&error),
+                "the packet filter's layer was not told"
+            );
+        }
+        (attestation(found), links)
+    }
+}

@@ -1,0 +1,295 @@
+//! The gate: a lease end that the kernel itself keeps, on every link, whatever becomes of this process.
+//!
+//! A tc program (`gate/gate.bpf.c`) before all others on each link compares every packet with its address's end
+//! on the clock that counts suspend. Its links and maps are pinned in the machine's bpf file system: neither a
+//! flush of the packet filter nor the death of the agent opens anything, and an end written late is an end in the
+//! past. What an address may be told is decided in haft-engine; this module writes it and looks after the links.
+//!
+//! Absent where the kernel has no tcx links (before 6.6), no BPF for us (a user namespace, lockdown), or no bpf
+//! file system of the machine: [`Gate::open`] says why, and the guard's timed elements stand instead.
+//! Known limits: hardware offload and IPsec without an interface are not looked for.
+
+mod bpf;
+mod ends;
+mod home;
+mod links;
+mod program;
+mod upkeep;
+
+#[cfg(test)]
+mod tests;
+
+pub use ends::ADDRESSES_MAX;
+pub use home::Home;
+pub use links::Ungated;
+pub use upkeep::Tended;
+
+use super::clock::boot_now;
+use super::link::LinkIndex;
+use super::netlink::Port;
+use bpf::Way;
+use ends::Ends;
+use haft_engine::clock::Moment;
+use links::Facts;
+use netlink_sys::protocols::NETLINK_ROUTE;
+use program::{Form, Program, Programs};
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use upkeep::Attached;
+
+/// linux/rtnetlink.h: changes of interfaces.
+const RTNLGRP_LINK: u32 = 1;
+/// An address that no host has (RFC 7600), for the trial at the start.
+const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
+/// TC_ACT_SHOT and TC_ACT_UNSPEC.
+const DROPPED: i32 = 2;
+const PASSED: i32 = -1;
+
+/// Why no gate can stand on this machine.
+#[derive(Debug, thiserror::Error)]
+pub enum NoGate {
+    /// The table's words are for little-endian machines.
+    #[error("the gate's program is not made for this architecture")]
+    Architecture,
+    /// Nothing to pin in.
+    #[error(
+        "no bpf file system is mounted at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf, at each boot"
+    )]
+    NoFileSystem,
+    /// One that ends with the agent's unit.
+    #[error(
+        "the bpf file system at /sys/fs/bpf is not the one of process 1, and would end with this unit: let the \
+         agent see that one"
+    )]
+    ForeignFileSystem,
+    /// The directory of pins.
+    #[error("cannot use the gate's directory in the bpf file system")]
+    Home(#[source] io::Error),
+    /// Its maps.
+    #[error("the kernel refused the gate's maps")]
+    Map(#[source] io::Error),
+    /// Its programs.
+    #[error("the kernel refused the gate's program")]
+    Program(#[source] io::Error),
+    /// Its attachment, before 6.6 for lack of tcx.
+    #[error("the kernel refused the gate on interface {link}: {why}")]
+    Attach {
+        /// Which.
+        link: String,
+        /// Its reason.
+        why: String,
+    },
+    /// The list of interfaces.
+    #[error("cannot list the interfaces")]
+    Links(#[source] io::Error),
+    /// This process runs in a time namespace.
+    #[error("this process reads another boot clock than the gate: it runs in a time namespace")]
+    OtherClock,
+    /// It does not do what it is for.
+    #[error("the gate's program {0}")]
+    Trial(&'static str),
+}
+
+/// The gate of one network namespace. Readable (`AsFd`) when a link has changed.
+#[derive(Debug)]
+pub struct Gate {
+    home: Home,
+    ends: Ends,
+    programs: Programs,
+    watch: Port,
+    lister: Port,
+    loaded: BTreeMap<(Form, Way), Program>,
+    attached: BTreeMap<(u32, Way), Attached>,
+    links: BTreeMap<u32, Facts>,
+    refused: BTreeMap<u32, String>,
+    tended: Moment,
+    stale: bool,
+}
+
+impl AsFd for Gate {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.watch.as_fd()
+    }
+}
+
+impl Gate {
+    /// Opens the gate of this thread's network namespace on every link. What an earlier agent left is taken
+    /// over, each of its addresses closed.
+    ///
+    /// # Errors
+    /// When the gate cannot stand here; nothing is opened by that.
+    pub fn open(home: Home) -> Result<Gate, NoGate> {
+        let ends = Ends::open(&home)?;
+        let id = |map: &OwnedFd| bpf::map_id(map).map(|(id, _)| id).map_err(NoGate::Map);
+        let mut map_ids = [id(&ends.places)?, id(&ends.ends)?];
+        map_ids.sort_unstable();
+        let programs = Programs::over(&ends.places, &ends.ends)?;
+        let mut loaded = BTreeMap::new();
+        for form in [Form::Ether, Form::Bare] {
+            for way in Way::BOTH {
+                let program = programs.of(form, way)?;
+                if program.identity.maps != map_ids {
+                    return Err(NoGate::Trial(
+                        "reads other maps than those that are renewed",
+                    ));
+                }
+                loaded.insert((form, way), program);
+            }
+        }
+        let watch = Port::open(NETLINK_ROUTE).map_err(NoGate::Links)?;
+        watch.subscribe(RTNLGRP_LINK).map_err(NoGate::Links)?;
+        let mut gate = Gate {
+            home,
+            ends,
+            programs,
+            watch,
+            lister: Port::open(NETLINK_ROUTE).map_err(NoGate::Links)?,
+            loaded,
+            attached: BTreeMap::new(),
+            links: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            tended: Moment(0),
+            stale: true,
+        };
+        gate.compare_clocks()?;
+        gate.try_out()?;
+        gate.adopt()?;
+        gate.stand_on_every_link()?;
+        match gate.refused.pop_first() {
+            Some((index, why)) => Err(NoGate::Attach {
+                link: gate
+                    .links
+                    .get(&index)
+                    .map_or_else(String::new, |facts| facts.name.clone()),
+                why,
+            }),
+            None => Ok(gate),
+        }
+    }
+
+    /// The addresses that stand, those of an earlier agent included.
+    pub fn addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        self.ends.addresses()
+    }
+
+    /// Closes an address. To be called before it is put on an interface, and before it is taken from one.
+    ///
+    /// # Errors
+    /// When there is no room for it: it must not be put anywhere then.
+    pub fn close(&mut self, address: IpAddr) -> io::Result<()> {
+        self.ends.close(address)
+    }
+
+    /// Tells the end of each of these addresses, which stand; false if one does not.
+    pub fn renew(&mut self, addresses: &[IpAddr], end: Moment) -> bool {
+        self.ends.renew(addresses, end)
+    }
+
+    /// The address is gone from every interface: it is not ours any more, and passes.
+    ///
+    /// # Errors
+    /// When the kernel refuses: it stays closed.
+    pub fn forget(&mut self, address: IpAddr) -> io::Result<()> {
+        self.ends.forget(address)
+    }
+
+    /// Whether an address on this link would be behind the gate; if not, why.
+    ///
+    /// # Errors
+    /// The reason.
+    pub fn carries(&self, link: LinkIndex) -> Result<(), Ungated> {
+        let facts = self.links.get(&link.0).ok_or(Ungated::Unknown)?;
+        if let Some(why) = self.refused.get(&link.0) {
+            return Err(Ungated::Refused { why: why.clone() });
+        }
+        facts.carries()
+    }
+
+    /// Every link of this namespace by name, and why an address on it would not be behind the gate.
+    pub fn report(&self) -> impl Iterator<Item = (&str, Result<(), Ungated>)> {
+        self.links
+            .values()
+            .map(|facts| (facts.name.as_str(), self.carries(LinkIndex(facts.index))))
+    }
+
+    /// The links that can carry guarded addresses.
+    pub fn gated(&self) -> BTreeSet<LinkIndex> {
+        let all = self.links.keys().map(|index| LinkIndex(*index));
+        all.filter(|link| self.carries(*link).is_ok()).collect()
+    }
+
+    /// Whether every path of an address passes the gate; else the packet filter alone closes some, and a flush
+    /// without an agent opens them.
+    pub fn stands_everywhere(&self) -> bool {
+        self.links
+            .values()
+            .filter(|facts| facts.speaks())
+            .all(|facts| self.carries(LinkIndex(facts.index)).is_ok())
+    }
+
+    /// The nanoseconds of one run of the egress program over this frame, averaged over `repeat` runs.
+    ///
+    /// # Errors
+    /// When the kernel refuses the run.
+    pub fn cost(&self, frame: &[u8], repeat: u32) -> io::Result<u32> {
+        let program = &self.loaded[&(Form::Ether, Way::Out)];
+        bpf::test_run(&program.fd, frame, repeat).map(|ran| ran.nanos)
+    }
+
+    /// The kernel's clock in a program ignores time namespaces, this process's does not.
+    fn compare_clocks(&self) -> Result<(), NoGate> {
+        let clock = self.programs.clock()?;
+        let before = boot_now();
+        let ran = bpf::test_run(&clock.fd, &[0; 64], 1).map_err(NoGate::Program)?;
+        let after = boot_now();
+        let told = ran.frame.get(..8).and_then(|bytes| bytes.try_into().ok());
+        let told = told
+            .map(u64::from_ne_bytes)
+            .ok_or(NoGate::Trial("tells no clock"))?;
+        if (before.0..=after.0).contains(&told) {
+            Ok(())
+        } else {
+            Err(NoGate::OtherClock)
+        }
+    }
+
+    /// Whether a claim is dropped when its address is closed, and passes while it is open.
+    fn try_out(&mut self) -> Result<(), NoGate> {
+        let nobody = IpAddr::V4(NOBODY);
+        let claim = claim_of(NOBODY);
+        self.ends.close(nobody).map_err(NoGate::Map)?;
+        let program = &self.loaded[&(Form::Ether, Way::Out)];
+        let verdict = || bpf::test_run(&program.fd, &claim, 1).map_err(NoGate::Program);
+        let closed = verdict()?.answer;
+        self.ends.renew(&[nobody], Moment(u64::MAX));
+        let open = verdict()?.answer;
+        self.ends.forget(nobody).map_err(NoGate::Map)?;
+        match (closed, open) {
+            (DROPPED, PASSED) => Ok(()),
+            (DROPPED, _) => Err(NoGate::Trial("drops what is open")),
+            (_, _) => Err(NoGate::Trial("passes what is closed")),
+        }
+    }
+}
+
+/// Takes a gate away, whoever opened it: what it closed passes. To be called when no address is left.
+///
+/// # Errors
+/// When a pin stays.
+pub fn take_away(home: &Home) -> io::Result<()> {
+    home.clear(&[program::PLACES, program::ENDS])
+}
+
+/// An ARP request by which `address` claims itself.
+fn claim_of(address: Ipv4Addr) -> Vec<u8> {
+    let mut frame = vec![0xff; 6];
+    frame.extend([2, 0, 0, 0, 0, 1, 8, 6, 0, 1, 8, 0, 6, 4, 0, 1]);
+    frame.extend([2, 0, 0, 0, 0, 1]);
+    frame.extend(address.octets());
+    frame.extend([0; 6]);
+    frame.extend(address.octets());
+    frame.resize(60, 0);
+    frame
+}

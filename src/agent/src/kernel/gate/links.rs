@@ -1,0 +1,190 @@
+//! Which interfaces the gate stands on, as the kernel lists them: pure reading of interface messages.
+//!
+//! Every link over which this namespace's IP stack or a raw socket speaks is gated. A port of a bridge, bond or
+//! team is not one: the stack speaks over its master, and a port that drops would cut off a new owner behind it.
+
+use super::super::link::LINK_HEADER;
+use super::super::netlink::{self, Attributes};
+use super::program::Form;
+use std::fmt;
+
+// linux/if_link.h.
+const IFLA_IFNAME: u16 = 3;
+const IFLA_LINKINFO: u16 = 18;
+const IFLA_XDP: u16 = 43;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
+const IFLA_XDP_ATTACHED: u16 = 2;
+
+/// Why a link cannot carry a guarded address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ungated {
+    /// The stack speaks over its master.
+    PortOf {
+        /// What the master is: bridge, bond, team.
+        kind: String,
+    },
+    /// An XDP program comes before every gate and may answer or redirect by itself.
+    Xdp,
+    /// Its frames begin with a header that the gate does not know.
+    Header {
+        /// ARPHRD_ number.
+        form: u16,
+    },
+    /// The kernel refused, or something else comes first there.
+    Refused {
+        /// In its words.
+        why: String,
+    },
+    /// No such link is known to the gate.
+    Unknown,
+}
+
+impl fmt::Display for Ungated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Ungated::PortOf { kind } => write!(f, "it is a port of a {kind}: use that interface"),
+            Ungated::Xdp => f.write_str("an XDP program on it comes before the gate: detach it"),
+            Ungated::Header { form } => {
+                write!(
+                    f,
+                    "its frames have a header of type {form}, which the gate cannot read"
+                )
+            }
+            Ungated::Refused { why } => write!(f, "the gate cannot stand on it: {why}"),
+            Ungated::Unknown => f.write_str("the gate does not stand on it yet"),
+        }
+    }
+}
+
+/// One interface as far as the gate is concerned.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Facts {
+    pub(super) index: u32,
+    pub(super) name: String,
+    /// ARPHRD_ number.
+    form: u16,
+    /// Kind of the master whose port it is.
+    port_of: Option<String>,
+    xdp: bool,
+}
+
+impl Facts {
+    /// From the body of an RTM_NEWLINK message.
+    pub(super) fn parse(body: &[u8]) -> Option<Facts> {
+        let mut facts = Facts {
+            index: netlink::u32_at(body, 4)?,
+            name: String::new(),
+            form: netlink::u16_at(body, 2)?,
+            port_of: None,
+            xdp: false,
+        };
+        for (kind, payload) in Attributes::new(body.get(LINK_HEADER..)?) {
+            match kind {
+                IFLA_IFNAME => facts.name = netlink::text(payload),
+                IFLA_LINKINFO => {
+                    facts.port_of = netlink::find(payload, IFLA_INFO_SLAVE_KIND)
+                        .map(netlink::text)
+                        .filter(|kind| speaks_over_master(kind));
+                }
+                IFLA_XDP => {
+                    facts.xdp = netlink::find(payload, IFLA_XDP_ATTACHED)
+                        .is_some_and(|mode| mode.first().is_some_and(|mode| *mode != 0));
+                }
+                _ => {}
+            }
+        }
+        Some(facts)
+    }
+
+    /// Which programs belong on it, if any do. Linux's numbers of link types: if_arp.h.
+    pub(super) fn programs(&self) -> Result<Form, Ungated> {
+        if let Some(kind) = &self.port_of {
+            return Err(Ungated::PortOf { kind: kind.clone() });
+        }
+        match self.form {
+            // Ethernet, loopback.
+            1 | 772 => Ok(Form::Ether),
+            // PPP, raw IP, ipip, ip6tnl, sit, gre, ip6gre, none (tun, WireGuard).
+            512 | 519 | 768 | 769 | 776 | 778 | 823 | 0xfffe => Ok(Form::Bare),
+            form => Err(Ungated::Header { form }),
+        }
+    }
+
+    /// Whether the IP stack may speak over it. Not over a port, and not over CAN (280), monitors of radio (801
+    /// to 803) and of sockets (824, 826), and IEEE 802.15.4 (804, 805).
+    pub(super) fn speaks(&self) -> bool {
+        self.port_of.is_none() && !matches!(self.form, 280 | 801..=805 | 824 | 826)
+    }
+
+    /// Whether an address on it is behind the gate once the programs are there.
+    pub(super) fn carries(&self) -> Result<(), Ungated> {
+        self.programs()?;
+        if self.xdp { Err(Ungated::Xdp) } else { Ok(()) }
+    }
+}
+
+/// Not a VRF's: there the stack speaks over the port.
+fn speaks_over_master(kind: &str) -> bool {
+    matches!(kind, "bridge" | "bond" | "team" | "openvswitch")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::netlink::Messages;
+    use super::*;
+
+    fn facts(form: u16, fill: impl Fn(&mut Messages)) -> Facts {
+        let mut header = [0; LINK_HEADER];
+        header[2..4].copy_from_slice(&form.to_ne_bytes());
+        header[4..8].copy_from_slice(&7_u32.to_ne_bytes());
+        let mut message = Messages::default();
+        message
+            .begin(16, 0, 1)
+            .fixed(&header)
+            .name(IFLA_IFNAME, "eth0");
+        fill(&mut message);
+        message.finish();
+        Facts::parse(&message.as_bytes()[16..]).unwrap()
+    }
+
+    fn port(kind: &'static str) -> impl Fn(&mut Messages) {
+        move |message| {
+            message.nest(IFLA_LINKINFO, |info| {
+                info.name(IFLA_INFO_SLAVE_KIND, kind);
+            });
+        }
+    }
+
+    #[test]
+    fn ports_are_gated_at_their_master_and_a_vrfs_at_themselves() {
+        for kind in ["bridge", "bond", "team"] {
+            assert!(matches!(
+                facts(1, port(kind)).programs(),
+                Err(Ungated::PortOf { .. })
+            ));
+        }
+        assert_eq!(facts(1, port("vrf")).programs(), Ok(Form::Ether));
+    }
+
+    #[test]
+    fn links_are_read_by_what_their_frames_begin_with() {
+        assert_eq!(facts(1, |_| {}).programs(), Ok(Form::Ether));
+        assert_eq!(facts(772, |_| {}).programs(), Ok(Form::Ether));
+        assert_eq!(facts(0xfffe, |_| {}).programs(), Ok(Form::Bare));
+        assert_eq!(
+            facts(32, |_| {}).programs(),
+            Err(Ungated::Header { form: 32 })
+        );
+    }
+
+    #[test]
+    fn a_link_with_an_xdp_program_is_gated_and_carries_nothing() {
+        let link = facts(1, |message| {
+            message.nest(IFLA_XDP, |xdp| {
+                xdp.attr(IFLA_XDP_ATTACHED, &[1]);
+            });
+        });
+        assert_eq!(link.programs(), Ok(Form::Ether));
+        assert_eq!(link.carries(), Err(Ungated::Xdp));
+    }
+}

@@ -1,0 +1,159 @@
+//! The program over frames of every form, the table beside its source, the links looked after.
+//!
+//! Each test has a network namespace and a bpf file system of its own, which end with it. Needs root.
+
+use super::*;
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
+use rustix::thread::UnshareFlags;
+use std::net::Ipv6Addr;
+use std::os::fd::AsRawFd;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+mod table;
+mod verdicts;
+
+/// Runs `work` with a gate in a namespace of its own, which ends with the thread.
+fn beside_a_gate(work: impl FnOnce(&mut Gate) + Send + 'static) {
+    in_own_namespace(|root| work(&mut Gate::open(Home::within(root).unwrap()).unwrap()));
+}
+
+fn in_own_namespace(work: impl FnOnce(&Path) + Send + 'static) {
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "this test makes network namespaces and must run as root"
+    );
+    let thread = std::thread::spawn(|| {
+        unshare_network();
+        let mount = file_system();
+        work(&path_of(&mount));
+    });
+    if let Err(panic) = thread.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+/// A bpf file system mounted nowhere: it ends with the descriptor.
+fn file_system() -> OwnedFd {
+    let context = rustix::mount::fsopen("bpf", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
+    rustix::mount::fsconfig_create(&context).unwrap();
+    let attributes = MountAttrFlags::empty();
+    rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).unwrap()
+}
+
+fn path_of(mount: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()))
+}
+
+#[expect(
+    unsafe_code,
+    reason = "unshare is the only way to a namespace of one's own"
+)]
+fn unshare_network() {
+    // SAFETY: the calling thread was made for this, shares no file descriptors by way of the
+    // flags, and ends right after.
+    unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }.unwrap();
+}
+
+fn ip(args: &str) {
+    let status = Command::new("ip").args(args.split(' ')).status().unwrap();
+    assert!(status.success(), "ip {args}");
+}
+
+/// Looks at everything, whatever was looked at a moment ago.
+fn look(gate: &mut Gate) -> Tended {
+    gate.tended = Moment(0);
+    gate.tend(boot_now())
+}
+
+fn link(gate: &Gate, name: &str) -> LinkIndex {
+    let found = gate.links.values().find(|facts| facts.name == name);
+    LinkIndex(found.unwrap().index)
+}
+
+#[test]
+fn what_somebody_detaches_or_puts_before_the_gate_is_noticed_and_mended() {
+    beside_a_gate(|gate| {
+        assert_eq!(look(gate), Tended::Intact);
+        gate.home.unpin("in-1").unwrap();
+        assert!(matches!(look(gate), Tended::Repaired { .. }));
+        assert_eq!(look(gate), Tended::Intact);
+        let foreign = gate.programs.clock().unwrap();
+        let before = bpf::attach(&foreign.fd, 1, Way::Out).unwrap();
+        assert!(matches!(look(gate), Tended::Repaired { .. }));
+        assert_eq!(look(gate), Tended::Intact);
+        drop(before);
+        gate.home.unpin(program::ENDS).unwrap();
+        assert!(matches!(look(gate), Tended::Broken { .. }));
+    });
+}
+
+#[test]
+fn every_link_that_comes_is_gated_and_a_port_at_its_master() {
+    beside_a_gate(|gate| {
+        ip("link add bridge0 type bridge");
+        ip("link add left type veth peer name right");
+        assert_eq!(look(gate), Tended::Links);
+        for name in ["bridge0", "left", "right"] {
+            assert_eq!(gate.carries(link(gate, name)), Ok(()), "{name}");
+        }
+        ip("link set left master bridge0");
+        assert_eq!(look(gate), Tended::Links);
+        let port = link(gate, "left");
+        assert!(matches!(gate.carries(port), Err(Ungated::PortOf { .. })));
+        assert_eq!(bpf::first(port.0, Way::In).unwrap(), None);
+        ip("link set left nomaster");
+        assert_eq!(look(gate), Tended::Links);
+        assert_eq!(gate.carries(port), Ok(()));
+        ip("link del left");
+        assert_eq!(look(gate), Tended::Links);
+        assert!(
+            !gate
+                .home
+                .pins()
+                .unwrap()
+                .contains(&format!("in-{}", port.0))
+        );
+        assert!(gate.stands_everywhere());
+    });
+}
+
+#[test]
+fn a_new_agent_finds_every_end_closed_and_goes_on_with_the_same_maps() {
+    in_own_namespace(|root| {
+        let address = IpAddr::from([192, 0, 2, 1]);
+        let mut old = Gate::open(Home::within(root).unwrap()).unwrap();
+        let places = bpf::map_id(&old.ends.places).unwrap();
+        old.close(address).unwrap();
+        assert!(old.renew(&[address], Moment(u64::MAX)));
+        drop(old);
+        let mut new = Gate::open(Home::within(root).unwrap()).unwrap();
+        assert_eq!(bpf::map_id(&new.ends.places).unwrap(), places);
+        assert_eq!(new.addresses().collect::<Vec<_>>(), [address]);
+        let claim = claim_of(Ipv4Addr::new(192, 0, 2, 1));
+        let out = &new.loaded[&(Form::Ether, Way::Out)];
+        assert_eq!(bpf::test_run(&out.fd, &claim, 1).unwrap().answer, DROPPED);
+        assert_eq!(look(&mut new), Tended::Intact);
+        new.forget(address).unwrap();
+        drop(new);
+        take_away(&Home::within(root).unwrap()).unwrap();
+        assert!(!root.join("haft").read_dir().unwrap().any(|_| true));
+    });
+}
+
+#[test]
+fn a_full_map_refuses_the_address_and_closes_no_other() {
+    in_own_namespace(|root| {
+        let home = Home::within(root).unwrap();
+        let mut ends = Ends::open(&home).unwrap();
+        let address = |n: u32| IpAddr::from(Ipv4Addr::from(n + 1));
+        for n in 0..ADDRESSES_MAX {
+            ends.close(address(n)).unwrap();
+        }
+        assert!(ends.close(address(ADDRESSES_MAX)).is_err());
+        assert!(!ends.renew(&[address(ADDRESSES_MAX)], Moment(5)));
+        ends.forget(address(7)).unwrap();
+        ends.close(address(ADDRESSES_MAX)).unwrap();
+        assert_eq!(ends.addresses().count(), ADDRESSES_MAX as usize);
+    });
+}

@@ -1,0 +1,297 @@
+//! The gate on its links: attached, taken over from an earlier agent, verified, put back.
+//!
+//! Never opens anything: a program is replaced in place or attached before the one that it supersedes is let go.
+
+use super::bpf::{self, Way};
+use super::links::Facts;
+use super::program::{ENDS, Form, PLACES};
+use super::{Gate, NoGate};
+use crate::kernel::link::LINK_HEADER;
+use crate::kernel::netlink::{Messages, NLM_F_DUMP, Read};
+use haft_engine::clock::Moment;
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+const RTM_NEWLINK: u16 = 16;
+const RTM_GETLINK: u16 = 18;
+/// Dumps that race with changes are repeated this often.
+const DUMP_ATTEMPTS: usize = 8;
+/// Reports taken at once, so that a storm of them cannot hold the caller for ever.
+const READ_LIMIT: usize = 256;
+/// Every link is looked at again this often, since nothing reports a program that somebody puts before ours.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// A program of ours on one link and way.
+#[derive(Debug)]
+pub(super) struct Attached {
+    link: OwnedFd,
+    program: u32,
+    form: Form,
+}
+
+/// What a look at the gate led to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Tended {
+    /// Nothing had changed.
+    Intact,
+    /// The set of links that carry guarded addresses may have changed.
+    Links,
+    /// Something was missing or not first, and is back.
+    Repaired {
+        /// The first such thing.
+        what: String,
+    },
+    /// Something is missing or not first, and stays so.
+    Broken {
+        /// What.
+        what: String,
+    },
+}
+
+fn pin_name(link: u32, way: Way) -> String {
+    match way {
+        Way::In => format!("in-{link}"),
+        Way::Out => format!("out-{link}"),
+    }
+}
+
+fn pinned_by(name: &str) -> Option<(u32, Way)> {
+    let (way, index) = name.split_once('-')?;
+    let way = match way {
+        "in" => Way::In,
+        "out" => Way::Out,
+        _ => return None,
+    };
+    Some((index.parse().ok()?, way))
+}
+
+impl Gate {
+    /// Looks after the gate: new links, links that have gone, programs that were detached or are not first. To
+    /// be called before each beat; costs one empty read between two looks.
+    pub fn tend(&mut self, now: Moment) -> Tended {
+        let changed = self.links_changed();
+        if !changed && !self.stale && now.since(self.tended) < LOOK_EVERY {
+            return Tended::Intact;
+        }
+        self.tended = now;
+        self.stale = true;
+        let before = self.gated();
+        if changed && let Err(error) = self.stand_on_every_link() {
+            return Tended::Broken {
+                what: crate::chain(&error),
+            };
+        }
+        let outcome = match self.first_fault() {
+            None => Tended::Intact,
+            Some(what) => match self.stand_on_every_link().map(|()| self.first_fault()) {
+                Ok(None) => Tended::Repaired { what },
+                Ok(Some(what)) => return Tended::Broken { what },
+                Err(error) => {
+                    return Tended::Broken {
+                        what: crate::chain(&error),
+                    };
+                }
+            },
+        };
+        self.stale = false;
+        match outcome {
+            Tended::Intact if before != self.gated() => Tended::Links,
+            outcome => outcome,
+        }
+    }
+
+    /// Attaches where a program is missing or not first, lets go of links that are no more.
+    pub(super) fn stand_on_every_link(&mut self) -> Result<(), NoGate> {
+        let links = self.list()?;
+        let gone: Vec<(u32, Way)> = self
+            .attached
+            .keys()
+            .filter(|(index, _)| {
+                links
+                    .get(index)
+                    .is_none_or(|facts| facts.programs().is_err())
+            })
+            .copied()
+            .collect();
+        self.links = links;
+        self.refused
+            .retain(|index, _| self.links.contains_key(index));
+        for (index, way) in gone {
+            self.attached.remove(&(index, way));
+            self.home
+                .unpin(&pin_name(index, way))
+                .map_err(NoGate::Home)?;
+        }
+        let wanted: Vec<(u32, Form)> = self
+            .links
+            .values()
+            .filter_map(|facts| Some((facts.index, facts.programs().ok()?)))
+            .collect();
+        for (index, form) in wanted {
+            for way in Way::BOTH {
+                if self.fault(index, form, way).is_some() {
+                    self.attach(index, form, way)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes over the links that an earlier agent pinned: each gets our program in place.
+    pub(super) fn adopt(&mut self) -> Result<(), NoGate> {
+        let links = self.list()?;
+        for name in self.home.pins().map_err(NoGate::Home)? {
+            let Some((index, way)) = pinned_by(&name) else {
+                continue;
+            };
+            let form = links.get(&index).and_then(|facts| facts.programs().ok());
+            let adopted = form.and_then(|form| {
+                let link = bpf::pinned(&self.home.pin(&name)).ok()?;
+                let alive = bpf::place(&link).ok()?.link == index;
+                let program = &self.loaded[&(form, way)];
+                (alive && bpf::replace(&link, &program.fd).is_ok()).then_some(Attached {
+                    link,
+                    program: program.identity.id,
+                    form,
+                })
+            });
+            match adopted {
+                Some(attached) => {
+                    self.attached.insert((index, way), attached);
+                }
+                // Of a link that is gone, or that is a port by now.
+                None => self.home.unpin(&name).map_err(NoGate::Home)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The old one goes when the new one is first: never neither. A link that has gone meanwhile is no failure.
+    fn attach(&mut self, index: u32, form: Form, way: Way) -> Result<(), NoGate> {
+        // The same program cannot stand there twice.
+        let there = self
+            .attached
+            .get(&(index, way))
+            .map(|attached| attached.program);
+        let known = &self.loaded[&(form, way)];
+        let fresh;
+        let program = if there == Some(known.identity.id) {
+            fresh = self.programs.of(form, way)?;
+            &fresh
+        } else {
+            known
+        };
+        let link = match bpf::attach(&program.fd, index, way) {
+            Ok(link) => link,
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return Ok(()),
+            Err(error) => {
+                self.refused.insert(index, error.to_string());
+                return Ok(());
+            }
+        };
+        let program = program.identity.id;
+        let pin = pin_name(index, way);
+        self.home.unpin(&pin).map_err(NoGate::Home)?;
+        bpf::pin(&self.home.pin(&pin), &link).map_err(NoGate::Home)?;
+        self.attached.insert(
+            (index, way),
+            Attached {
+                link,
+                program,
+                form,
+            },
+        );
+        self.refused.remove(&index);
+        Ok(())
+    }
+
+    fn first_fault(&self) -> Option<String> {
+        for (name, fd) in [(PLACES, &self.ends.places), (ENDS, &self.ends.ends)] {
+            let ours = bpf::map_id(fd).ok();
+            let there = bpf::pinned(&self.home.pin(name))
+                .and_then(|map| bpf::map_id(&map))
+                .ok();
+            if ours.is_none() || ours != there {
+                return Some(format!("its map {name} is not pinned any more"));
+            }
+        }
+        let wanted = self
+            .links
+            .values()
+            .filter(|facts| !self.refused.contains_key(&facts.index))
+            .filter_map(|facts| Some((facts, facts.programs().ok()?)));
+        for (facts, form) in wanted {
+            for way in Way::BOTH {
+                if let Some(what) = self.fault(facts.index, form, way) {
+                    return Some(format!("on {}: {what}", facts.name));
+                }
+            }
+        }
+        None
+    }
+
+    /// What is wrong with the program on one link, if anything is.
+    fn fault(&self, index: u32, form: Form, way: Way) -> Option<&'static str> {
+        let Some(attached) = self.attached.get(&(index, way)) else {
+            return Some("no program");
+        };
+        if attached.form != form {
+            return Some("the program for another kind of link");
+        }
+        match bpf::first(index, way) {
+            Ok(Some(first)) if first == attached.program => {}
+            // The link has just gone, and its report is on the way.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return None,
+            Ok(_) | Err(_) => return Some("its program is not the first"),
+        }
+        let ours = bpf::place(&attached.link).ok();
+        let pinned = bpf::pinned(&self.home.pin(&pin_name(index, way)));
+        match pinned.and_then(|link| bpf::place(&link)) {
+            Ok(place) if place.link == index && Some(place) == ours => None,
+            Ok(_) | Err(_) => Some("its link is not pinned"),
+        }
+    }
+
+    /// Whether interfaces have changed since the last call.
+    fn links_changed(&mut self) -> bool {
+        let mut changed = false;
+        for _ in 0..READ_LIMIT {
+            match self.watch.read() {
+                Ok(Read::Empty) => return changed,
+                Ok(Read::Messages(_) | Read::Overrun) => changed = true,
+                Err(_) => return true,
+            }
+        }
+        true
+    }
+
+    fn list(&mut self) -> Result<BTreeMap<u32, Facts>, NoGate> {
+        let mut request = Messages::default();
+        request
+            .begin(RTM_GETLINK, NLM_F_DUMP, 1)
+            .fixed(&[0; LINK_HEADER])
+            .finish();
+        let mut last = 0;
+        for _ in 0..DUMP_ATTEMPTS {
+            let mut found = BTreeMap::new();
+            last = self
+                .lister
+                .dump(&request, |message| {
+                    if message.kind == RTM_NEWLINK
+                        && let Some(facts) = Facts::parse(message.body)
+                    {
+                        found.insert(facts.index, facts);
+                    }
+                })
+                .map_err(NoGate::Links)?;
+            match last {
+                0 => return Ok(found),
+                libc::EINTR | libc::ENOBUFS => {}
+                _ => break,
+            }
+        }
+        Err(NoGate::Links(io::Error::from_raw_os_error(last)))
+    }
+}
