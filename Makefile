@@ -1,5 +1,5 @@
 # haft: what people run. Each target is a script under scripts/, which says what it does and installs what it needs.
-.PHONY: demo test test-vm build lint sim planted bench-failover bench-fence test-pacemaker fuzz fresh-root
+.PHONY: demo test test-vm build lint sim planted bench-failover bench-fence bench-gate test-pacemaker fuzz fresh-root
 
 demo: ## The main job on real parts: three nodes, real Raft, real addresses, real power-off (root; KEEP=1 leaves it up).
 	@KEEP=$(KEEP) DEMO_BREAK=$(DEMO_BREAK) BUILT=$(BUILT) scripts/demo
@@ -27,6 +27,9 @@ bench-failover: ## Beside real Keepalived in the same lab (root; RUNS=5). Figure
 
 bench-fence: ## Our IPMI agent beside fence_ipmilan against one simulator (RUNS=5). Figures in target/figures/fence.json.
 	@RUNS=$(RUNS) scripts/bench-fence
+
+bench-gate: ## What the kernel gate costs a renewal and forwarded packets (root; RUNS=5). Figures in target/figures/gate.json.
+	@RUNS=$(RUNS) scripts/bench-gate
 
 test-pacemaker: ## A whole Pacemaker cluster in namespaces that fences with our agent (root).
 	@scripts/test-pacemaker

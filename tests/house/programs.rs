@@ -120,6 +120,7 @@ const SCRIPTS: &[Runs] = &[
             "tests/vm/src/",
             "tests/bench/",
             "tests/pacemaker/cluster.rs",
+            "src/agent/benches/",
         ],
         shell: Shell::Here,
     },
@@ -142,6 +143,12 @@ const SCRIPTS: &[Runs] = &[
     Runs {
         script: "scripts/bench-fence",
         code: &["tests/bench/", "tests/support/ipmi_sim.rs"],
+        not: &[],
+        shell: Shell::Here,
+    },
+    Runs {
+        script: "scripts/bench-gate",
+        code: &["src/agent/benches/"],
         not: &[],
         shell: Shell::Here,
     },
