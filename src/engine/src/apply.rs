@@ -16,6 +16,8 @@ mod joining;
 mod object;
 mod ownership;
 mod probe;
+mod quarantine;
+mod series;
 mod session;
 mod timing;
 mod topology;
@@ -71,7 +73,7 @@ impl Refusal {
     fn not_found(reason: &str, message: impl Into<String>) -> Refusal {
         Refusal::new(RefusalKind::NotFound, reason, message)
     }
-    fn invalid(reason: &str, message: impl Into<String>) -> Refusal {
+    pub(crate) fn invalid(reason: &str, message: impl Into<String>) -> Refusal {
         Refusal::new(RefusalKind::Invalid, reason, message)
     }
     fn dangerous(reason: &str, message: impl Into<String>) -> Refusal {

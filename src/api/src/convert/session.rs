@@ -8,6 +8,7 @@ use haft_engine::ids::{Incarnation, LogIndex, NodeId, ResourceId, Token};
 use haft_engine::keeper::{AssignedItem, Assignment, Want};
 use haft_engine::spec::ResourceSpec;
 use haft_engine::state::ClusterState;
+use haft_engine::text::{WHY_MAX, bounded};
 use std::time::Duration;
 
 /// The whole assignment of an incarnation.
@@ -176,7 +177,7 @@ pub fn failed_from(form: &v1::FailedReport) -> Result<Command, FieldError> {
         token: token_of(form.epoch, form.token_index),
         incarnation: Incarnation(form.incarnation),
         difficulty,
-        why: form.why.clone(),
+        why: bounded(&form.why, WHY_MAX),
     })
 }
 

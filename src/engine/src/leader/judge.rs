@@ -29,8 +29,12 @@ const ATTACH_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long a stated age shows that the coordinator which stated it is up.
 const STATEMENT_SHOWS_LIFE: Duration = Duration::from_secs(60);
 
-/// Reopenings in a row after which the pause before the next closing grows no more (8 ttl).
-const REOPENINGS_MAX: u32 = 3;
+/// Reopenings in a row after which the pause before the next closing grows no more.
+const REOPENINGS_MAX: u32 = 7;
+
+/// The pause grows up to 8 ttl, or to this if that is longer: a node that dies while this coordinator is deaf to it is
+/// noticed so much later, while a shorter pause would fill log and events.
+const HOLD_MAX: Duration = Duration::from_secs(5);
 
 /// What one closing has brought to light.
 #[derive(Clone, Debug)]
@@ -356,5 +360,6 @@ fn retry(timing: &Timing) -> Duration {
 
 /// For how long a node that a majority hears is not closed again.
 fn hold(timing: &Timing, count: u32) -> Duration {
-    timing.ttl * (1 << count.min(REOPENINGS_MAX))
+    let most = (timing.ttl * 8).max(HOLD_MAX);
+    (timing.ttl * (1 << count.min(REOPENINGS_MAX))).min(most)
 }

@@ -6,6 +6,7 @@
 //! `Unowned` resources are granted, and `apply` makes them so.
 
 use super::draft::Draft;
+use super::streams::{Reach, reach};
 use super::{View, Wake};
 use crate::clock::{Moment, lengthened};
 use crate::command::{Command, Difficulty, RelinquishCause};
@@ -364,6 +365,9 @@ impl Placement {
         node: NodeId,
         wake: &mut Wake,
     ) -> bool {
+        if reach(view, node, wake) == Reach::Deaf {
+            return false;
+        }
         let silent = view.silence(node);
         // About to be closed: a grant now would only have to be expired again.
         if view.is_suspect(node) && silent < view.judged(node).ttl {

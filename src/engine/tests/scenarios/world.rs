@@ -13,7 +13,7 @@ use haft_engine::ids::{
     BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
     ResourceId, TopologyName,
 };
-use haft_engine::leader::{FenceRun, Input, Leader, Output, Report, Silence};
+use haft_engine::leader::{Fate, FenceRun, Input, Leader, Output, Proposal, Report, Silence};
 use haft_engine::spec::{
     AfterFence, Domains, Failback, FenceDeviceSpec, FenceLevel, FenceTopologySpec, Isolation,
     NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
@@ -356,12 +356,15 @@ impl World {
             self.leader = Some((id, leader));
             for output in outputs {
                 match output {
-                    Output::Propose(entry) if self.commits => {
-                        let outcomes = self.commit(entry.commands);
-                        let index = LogIndex(self.index);
-                        inputs.push_back(Input::Applied { index, outcomes });
+                    Output::Propose(Proposal { number, entry }) => {
+                        let fate = if self.commits {
+                            self.commit(entry.commands);
+                            Fate::Committed(LogIndex(self.index))
+                        } else {
+                            Fate::Unknown
+                        };
+                        inputs.push_back(Input::Proposed { number, fate });
                     }
-                    Output::Propose(_) => inputs.push_back(Input::ProposalUnknown),
                     Output::AskAges { node, closing, .. } => {
                         for age in self.ages(node) {
                             inputs.push_back(Input::AgeStated { closing, age });

@@ -29,9 +29,9 @@ impl World {
                     let local = Local::Flushed { index, term };
                     self.after(delay, self.local(place, role, life, local));
                 }
-                Act::ProposeSoon { term, entry } => {
+                Act::ProposeSoon { term, proposal } => {
                     let delay = self.rng.range(0, MS / 5);
-                    let local = Local::Propose { term, entry };
+                    let local = Local::Propose { term, proposal };
                     self.after(delay, self.local(place, role, life, local));
                 }
                 Act::AskDevice(question) => self.send_question(place, life, question),

@@ -45,6 +45,7 @@ pub(super) fn serve(
 ) -> ReceiverStream<Answer> {
     let (sender, receiver) = mpsc::channel(DOWN_QUEUE);
     tokio::spawn(async move {
+        let _attached = context.streams.enter(node);
         if let Err(status) = attend(&context, node, up, &sender).await {
             let _ = sender.send(Err(status)).await;
         }
