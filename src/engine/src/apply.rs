@@ -211,6 +211,8 @@ fn request_of(command: &Command) -> Option<RequestId> {
         | Command::WatchdogLapsed { .. }
         | Command::Grant { .. }
         | Command::WatchdogArmed { .. }
+        | Command::Begun { .. }
+        | Command::Withdraw { .. }
         | Command::Activated { .. }
         | Command::Relinquish { .. }
         | Command::Troubled { .. }
@@ -238,6 +240,8 @@ fn apply_command(state: &mut ClusterState, at: At, command: &Command) -> Result<
         | Command::WatchdogLapsed { .. }
         | Command::Grant { .. }
         | Command::WatchdogArmed { .. }
+        | Command::Begun { .. }
+        | Command::Withdraw { .. }
         | Command::Activated { .. }
         | Command::Relinquish { .. }
         | Command::Troubled { .. }

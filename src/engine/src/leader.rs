@@ -12,11 +12,13 @@
 //! - `proposals`: what is in flight, by number, and how much goes into one entry.
 //! - `streams`: who can be told anything at all.
 //! - `judge`: silence, closings, ages (R2); who may join anew (R5, R10).
+//! - `deadlines`: how long an owner may take to begin and to stop.
 //! - `placement`: who should own what, and who should let go.
 //! - `fencing`: orders, attempts, adoption (R5).
 //! - `probing`: whether the fence devices answer.
 //! - `steering`: leadership away from owners (R9).
 
+mod deadlines;
 mod draft;
 mod fencing;
 mod judge;
@@ -106,6 +108,8 @@ pub enum Input {
 pub enum Report {
     /// It acts under this token.
     Activated(crate::command::Command),
+    /// It is ready to begin, and waits for the log's word.
+    Begun(crate::command::Command),
     /// It has stopped, finally.
     Released(crate::command::Command),
     /// Its watchdog is armed.
@@ -202,6 +206,7 @@ pub struct Leader {
     peers: Option<BTreeSet<NodeId>>,
     streams: streams::Streams,
     judge: judge::Judge,
+    deadlines: deadlines::Deadlines,
     placement: placement::Placement,
     fencing: fencing::Fencing,
     steering: steering::Steering,
@@ -270,13 +275,14 @@ impl Leader {
             own,
             timing,
             started: now,
-            flights: proposals::Flights::default(),
+            flights: proposals::Flights::new(now),
             pause: now,
             opened: BTreeMap::new(),
             inherited,
             peers: None,
             streams: streams::Streams::default(),
             judge: judge::Judge::default(),
+            deadlines: deadlines::Deadlines::default(),
             placement: placement::Placement::default(),
             fencing: fencing::Fencing::default(),
             steering: steering::Steering::default(),
@@ -361,7 +367,11 @@ impl Leader {
         let mut draft = draft::Draft::new(view.state, stamp, &self.flights);
         let busy = !self.flights.is_empty();
         seed_timing(view, &mut draft);
-        self.judge.plan(view, &mut draft, &self.fencing, wake);
+        let mute = self
+            .deadlines
+            .plan(view, &mut draft, &mut self.placement, wake);
+        self.judge
+            .plan(view, &mut draft, &self.fencing, &mute, wake);
         self.reports
             .plan(view, &mut draft, busy, &mut self.placement);
         self.fencing.plan(view, &mut draft, &self.judge, wake);
@@ -405,7 +415,7 @@ impl Leader {
                 detail,
             } => self
                 .fencing
-                .on_answer(order, fencing::Answer::new(attempt, verdict, detail)),
+                .on_answer(order, fencing::Answer::new(attempt, verdict, &detail)),
             Input::Probed {
                 device,
                 generation,

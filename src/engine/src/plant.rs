@@ -54,11 +54,15 @@ pub enum Bug {
     SayRetimedEarly,
     /// A shorter timing is believed of every session at once, before its agent has said that it counts by it (R2a).
     BelieveLoweringAtOnce,
+    /// An owner under isolation `stonith` acts before the log says that it begins (R14).
+    ActBeforeBegun,
+    /// A grant is withdrawn when its deadline passes, also from an owner that has begun (R14).
+    WithdrawBegun,
 }
 
 impl Bug {
     /// Every bug, for suites that go through all of them.
-    pub const ALL: [Bug; 24] = [
+    pub const ALL: [Bug; 26] = [
         Bug::SkipEvidenceCheck,
         Bug::CountLeaseFromReceipt,
         Bug::UnknownAsOff,
@@ -83,6 +87,8 @@ impl Bug {
         Bug::AcknowledgeAnyTtl,
         Bug::SayRetimedEarly,
         Bug::BelieveLoweringAtOnce,
+        Bug::ActBeforeBegun,
+        Bug::WithdrawBegun,
     ];
 }
 

@@ -89,6 +89,26 @@ pub(crate) enum Wire {
     Report(Command),
 }
 
+impl Wire {
+    /// Whether it goes over an agent's stream to the leader, and not as a datagram.
+    pub(crate) fn is_streamed(&self) -> bool {
+        match self {
+            Wire::Attach { .. }
+            | Wire::AttachHeard(_)
+            | Wire::NotLeader(_)
+            | Wire::Hello { .. }
+            | Wire::Admitted { .. }
+            | Wire::Assigned(_)
+            | Wire::Report(_) => true,
+            Wire::Raft(_)
+            | Wire::AskAge { .. }
+            | Wire::Age { .. }
+            | Wire::Beat(_)
+            | Wire::Answer(_) => false,
+        }
+    }
+}
+
 /// What an executor asks a fence device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {

@@ -110,6 +110,7 @@ fn assignment(revision: u64, wants: &[Want]) -> Order {
                 }),
                 want: *want,
                 watchdog: None,
+                progress: haft_engine::state::Progress::Begun,
             })
             .collect(),
         timing: None,

@@ -308,7 +308,7 @@ fn expired(
         ages: ages.to_vec(),
     };
     for resource in ownership::held_by(state, id) {
-        ownership::open(state, at, &resource, Proven::OrOrphan(proof.clone()));
+        ownership::session_over(state, at, &resource, &proof);
     }
     Ok(Outcome::Done)
 }

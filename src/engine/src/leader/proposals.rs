@@ -11,7 +11,8 @@ use crate::ids::LogIndex;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// Names one proposal of one leader's machine; the next machine begins anew.
+/// Names one proposal. A machine counts from the moment at which it began, so that an answer to what an earlier machine
+/// of this process proposed is not taken for one to its own.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct ProposalNumber(pub u64);
 
@@ -110,7 +111,7 @@ struct Flight {
 }
 
 /// The proposals in flight.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Flights {
     last: ProposalNumber,
     open: BTreeMap<ProposalNumber, Flight>,
@@ -118,6 +119,15 @@ pub(super) struct Flights {
 }
 
 impl Flights {
+    /// Of a machine that begins now.
+    pub(super) fn new(now: Moment) -> Flights {
+        Flights {
+            last: ProposalNumber(now.0),
+            open: BTreeMap::new(),
+            limit: EntryLimit::default(),
+        }
+    }
+
     pub(super) fn set_limit(&mut self, limit: EntryLimit) {
         self.limit = limit;
     }

@@ -10,7 +10,7 @@ use super::{Report, View};
 use crate::apply::Outcome;
 use crate::command::{Command, Difficulty};
 use crate::ids::{Incarnation, NodeId, ResourceId, Token};
-use crate::state::{ClusterState, Holding, Node, Ownership};
+use crate::state::{ClusterState, Holding, Node, Ownership, Progress};
 use crate::text::{WHY_MAX, bounded};
 use std::collections::BTreeMap;
 
@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 #[derive(Clone, Debug, Default)]
 struct Said {
     armed: Option<Command>,
+    begun: Option<Command>,
     activated: Option<Command>,
     troubled: Option<Command>,
     released: Option<Command>,
@@ -25,7 +26,13 @@ struct Said {
 
 impl Said {
     fn is_empty(&self) -> bool {
-        let kinds = [&self.armed, &self.activated, &self.troubled, &self.released];
+        let kinds = [
+            &self.armed,
+            &self.begun,
+            &self.activated,
+            &self.troubled,
+            &self.released,
+        ];
         kinds.into_iter().all(Option::is_none)
     }
 }
@@ -60,6 +67,13 @@ impl Reports {
                     && let Some(said) = self.said_of(state, resource)
                 {
                     said.armed = Some(command);
+                }
+            }
+            Report::Begun(command) => {
+                if let Command::Begun { resource, .. } = &command
+                    && let Some(said) = self.said_of(state, resource)
+                {
+                    said.begun = Some(command);
                 }
             }
             Report::Troubled(mut command) => {
@@ -97,7 +111,12 @@ impl Reports {
             .partition(|(_, said)| said.released.is_some());
         for (id, said) in first.into_iter().chain(rest) {
             // Together, so that they can travel in one entry.
-            for kept in [&mut said.armed, &mut said.activated, &mut said.troubled] {
+            for kept in [
+                &mut said.armed,
+                &mut said.begun,
+                &mut said.activated,
+                &mut said.troubled,
+            ] {
                 if kept
                     .as_ref()
                     .is_some_and(|command| !is_wanted(view, draft, id, command, busy))
@@ -209,6 +228,14 @@ fn is_shown(state: &ClusterState, id: &ResourceId, command: &Command) -> bool {
             | Ownership::Active(holding)
             | Ownership::Releasing(holding, _),
         ) => held(holding, token, incarnation) && holding.watchdog >= Some(*period),
+        (
+            Command::Begun {
+                token, incarnation, ..
+            },
+            Ownership::Granted(holding)
+            | Ownership::Active(holding)
+            | Ownership::Releasing(holding, _),
+        ) => held(holding, token, incarnation) && holding.progress == Progress::Begun,
         (
             Command::Troubled {
                 token,

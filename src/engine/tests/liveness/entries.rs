@@ -235,3 +235,21 @@ fn an_entry_that_the_log_calls_too_large_is_planned_smaller_and_stops_nothing() 
         haft_engine::state::Session::Closing { .. }
     ));
 }
+
+#[test]
+fn an_answer_to_what_an_earlier_leader_proposed_is_not_taken_for_ours() {
+    let mut world = World::new(3, 3);
+    world.vip(0, Isolation::Lease);
+    let now = T0 + Duration::from_secs(3);
+    let mut earlier = world.leader();
+    let old = proposals(&world.step(&mut earlier, now, Input::Tick)).remove(0);
+    let later = now + Duration::from_secs(3);
+    let mut leader = Leader::new(world.ids[0], FAST, later, &world.state);
+    let ours = proposals(&world.step(&mut leader, later + FAST.ttl * 4, Input::Tick)).remove(0);
+    assert_ne!(old.number, ours.number);
+    let number = old.number;
+    let fate = Fate::Committed(LogIndex(world.index));
+    let answered = Input::Proposed { number, fate };
+    let again = commands(&world.step(&mut leader, later + FAST.ttl * 4, answered));
+    assert!(again.is_empty(), "{again:?}");
+}

@@ -2,6 +2,7 @@
 //!
 //! Each history once left a cluster waiting for ever. The leader's machine, stepped by hand over `apply`.
 
+mod begun;
 mod entries;
 mod quarantine;
 mod series;

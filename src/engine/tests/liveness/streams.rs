@@ -2,8 +2,10 @@
 
 use crate::world::{FAST, MS, T0, World, commands};
 use haft_engine::command::{Command, RelinquishCause};
+use haft_engine::ids::NodeName;
 use haft_engine::leader::Input;
 use haft_engine::spec::Isolation;
+use haft_engine::why::{Seen, Subject, why_as_seen};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -86,4 +88,28 @@ fn a_move_waits_for_its_target_to_be_told() {
         matches!(&proposed[..], [Command::Relinquish { cause: said, .. }] if *said == cause),
         "{proposed:?}"
     );
+}
+
+#[test]
+fn why_names_a_node_that_beats_and_has_no_stream() {
+    let mut world = World::new(3, 3);
+    let vip = world.vip(0, Isolation::Lease);
+    let streams = Some(BTreeSet::from([world.ids[0], world.ids[1]]));
+    let says = |seen: &Seen, subject: Subject| {
+        let report = why_as_seen(&world.state, seen, &subject);
+        report.expect("it exists").to_string()
+    };
+    let words = "n3 beats, but has no stream to the leader";
+    let seen = Seen { streams };
+    for subject in [
+        Subject::Resource(vip),
+        Subject::Node(NodeName("n3".to_owned())),
+    ] {
+        let told = says(&seen, subject.clone());
+        assert!(told.contains(words), "{told}");
+        let told = says(&Seen::default(), subject);
+        assert!(!told.contains("stream"), "not known here: {told}");
+    }
+    let other = says(&seen, Subject::Node(NodeName("n2".to_owned())));
+    assert!(!other.contains("stream"), "{other}");
 }

@@ -32,6 +32,8 @@ pub(crate) struct World {
     pub(crate) silent: BTreeMap<NodeId, Duration>,
     /// What every coordinator states when it is asked for an age.
     pub(crate) stated: BTreeMap<NodeId, Duration>,
+    /// Whether a closing has stood for long enough that no majority has acknowledged anything for a whole lease.
+    pub(crate) seals: bool,
     /// Stamp of the next entries.
     pub(crate) stamp: u64,
 }
@@ -58,6 +60,7 @@ impl World {
             ids: Vec::new(),
             silent: BTreeMap::new(),
             stated: BTreeMap::new(),
+            seals: false,
             stamp: 1,
         };
         for place in 1..=n {
@@ -71,6 +74,7 @@ impl World {
                         generation: 1,
                         secret: [1; 32],
                     },
+                    timing: Some(FAST),
                 });
                 continue;
             }
@@ -283,13 +287,18 @@ impl World {
     }
 
     fn ages(&self, node: NodeId) -> Vec<StatedAge> {
-        let age = self.stated.get(&node).copied().unwrap_or_default();
+        let heard = self.stated.get(&node).copied().unwrap_or_default();
+        let age = if self.seals {
+            Duration::from_secs(1)
+        } else {
+            heard
+        };
         let voters = self.state.membership.all();
         let state = |by| StatedAge {
             by,
             membership: self.state.membership.index,
             age,
-            heard: age,
+            heard,
             guards: Attestation::Intact,
         };
         voters.into_iter().map(state).collect()

@@ -8,7 +8,9 @@ use haft_engine::clock::Moment;
 use haft_engine::command::{Command, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId};
 use haft_engine::keeper::Assignment;
-use haft_engine::leader::{Fate, Input, Leader, Output, Proposal, ProposalNumber, Report, Silence};
+use haft_engine::leader::{
+    EntryLimit, Fate, Input, Leader, Output, Proposal, ProposalNumber, Report, Silence,
+};
 use haft_engine::state::{ClusterState, Node, Ownership, Session};
 use haft_engine::timing::ClusterTiming;
 use std::collections::{BTreeMap, VecDeque};
@@ -74,6 +76,13 @@ impl Coordinator {
         self.elected = None;
         let mut machine = Leader::new(self.own, self.file, context.now, &self.state);
         machine.set_probing(PROBE_EVERY);
+        // Now and then what would travel in one entry has to be split.
+        if term.is_multiple_of(3) {
+            machine.set_entry_limit(EntryLimit {
+                bytes: 2,
+                measure: |_| 1,
+            });
+        }
         self.lead = Some(Lead {
             term,
             machine,
@@ -358,6 +367,12 @@ impl Coordinator {
                 Some(Ownership::Granted(granted)) if granted.token == *token => {
                     Report::Armed(command)
                 }
+                Some(_) | None => return,
+            },
+            Command::Begun {
+                resource, token, ..
+            } => match holding(resource).and_then(Ownership::holding) {
+                Some(held) if held.token == *token => Report::Begun(command),
                 Some(_) | None => return,
             },
             Command::Troubled {

@@ -133,6 +133,13 @@ impl World {
             return;
         };
         let from = self.machines[place].node;
+        let agent = match role {
+            Role::Agent => to,
+            Role::Coordinator => place,
+        };
+        if wire.is_streamed() && !self.net.streams(agent) {
+            return;
+        }
         let [first, second] = self.net.carry(&mut self.rng, place, to);
         if let Some(delay) = second {
             let wire = wire.clone();

@@ -9,7 +9,7 @@ use crate::command::Difficulty;
 use crate::evidence::SPAN_MAX;
 use crate::ids::{Incarnation, ResourceId, Token};
 use crate::spec::Isolation;
-use crate::state::{ClusterState, Ownership, Proof, Trouble};
+use crate::state::{ClusterState, Ownership, Progress, Proof, Trouble};
 use crate::text::{WHY_MAX, bounded};
 use std::time::Duration;
 
@@ -109,6 +109,12 @@ pub(super) fn troubled(
         | Ownership::Releasing(..)
         | Ownership::Orphaned(_) => return Err(other_holding(id, token)),
     };
+    if difficulty == Difficulty::Stop
+        && let Some(holding) = resource.ownership.holding_mut()
+    {
+        // What has to be stopped has begun, whatever else was said of it.
+        holding.progress = Progress::Begun;
+    }
     let why = bounded(why, WHY_MAX);
     let trouble = Trouble {
         token,
