@@ -11,8 +11,8 @@ use crate::order::{Admission, BeatAddresses, Notice, Order, OrderError, Orders, 
 use haft_api::beat::BeatKey;
 use haft_api::client::{Credentials, dial};
 use haft_api::convert::{
-    assignment_from, membership_from, report_active, report_armed, report_failed, report_released,
-    report_retimed, timing_into,
+    assignment_from, membership_from, report_active, report_armed, report_begun, report_failed,
+    report_released, report_retimed, timing_into,
 };
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
@@ -446,6 +446,9 @@ impl AttachTask {
             ))),
             Output::ReportReleased { resource, token } => {
                 Some(Up::Released(report_released(resource, *token, incarnation)))
+            }
+            Output::ReportBegun { resource, token } => {
+                Some(Up::Begun(report_begun(resource, *token, incarnation)))
             }
             Output::ReportArmed {
                 resource,

@@ -336,6 +336,7 @@ impl Lease {
                     report @ (Output::ReportActive { .. }
                     | Output::ReportReleased { .. }
                     | Output::ReportArmed { .. }
+                    | Output::ReportBegun { .. }
                     | Output::ReportFailed { .. }) => {
                         self.log_report(&report);
                         self.notify(Notice::Report(incarnation, report));
@@ -408,6 +409,9 @@ impl Lease {
                     tracing::error!(%resource, %token, why, "cannot prove that it has stopped");
                 }
             },
+            Output::ReportBegun { resource, token } => {
+                tracing::debug!(%resource, %token, "ready to begin; waits for the log's word");
+            }
             Output::ReportArmed {
                 resource,
                 token,

@@ -154,6 +154,7 @@ pub fn subject(output: &Output) -> Option<(&ResourceId, Token)> {
             resource, token, ..
         }
         | Output::ReportReleased { resource, token }
+        | Output::ReportBegun { resource, token }
         | Output::ReportArmed {
             resource, token, ..
         }

@@ -5,7 +5,7 @@
 
 use crate::pb::log as pb;
 use haft_engine::apply::Outcome;
-use haft_engine::command::Entry;
+use haft_engine::command::{Command, Entry};
 use haft_engine::state::ClusterState;
 use prost::Message;
 
@@ -44,6 +44,13 @@ pub fn encode_entry(entry: &Entry) -> Vec<u8> {
         commands: entry.commands.iter().map(command_into::command).collect(),
     };
     form.encode_to_vec()
+}
+
+/// Bytes that one command takes in an entry, its frame included.
+pub fn command_bytes(command: &Command) -> usize {
+    let bytes = command_into::command(command).encoded_len();
+    // The field's tag before it, and its length.
+    1 + prost::length_delimiter_len(bytes) + bytes
 }
 
 /// The entry in these bytes.

@@ -39,6 +39,8 @@ pub struct Context {
     pub pulse: Pulse,
     /// To the leader task.
     pub inputs: mpsc::Sender<Input>,
+    /// Streams of agents.
+    pub streams: crate::streams::Streams,
     /// Channels to other coordinators.
     pub peers: Peers,
     /// Where fence agents are looked up.

@@ -258,6 +258,7 @@ fn context(
         responder,
         inputs,
         pulse: Pulse::default(),
+        streams: crate::streams::Streams::default(),
         peers: Peers::new(credentials),
         devices: crate::fencing::DeviceLocks::default(),
         files: crate::timing::FileTimings::default(),

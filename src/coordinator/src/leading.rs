@@ -4,15 +4,14 @@
 //! deadline. Decides nothing: `haft_engine::leader` does.
 
 use crate::clock::{boot_now, wall_unix_ms};
-use crate::consensus::{Condition, Leadership};
+use crate::consensus::{Condition, Leadership, PAYLOAD_BYTES_MAX, ProposeError};
 use crate::context::Context;
 use crate::fencing;
 use crate::probing;
 use haft_api::persisted;
 use haft_engine::clock::Moment;
-use haft_engine::command::Entry;
 use haft_engine::ids::{Incarnation, LogIndex, NodeId};
-use haft_engine::leader::{Input, Leader, Output, Silence};
+use haft_engine::leader::{EntryLimit, Fate, Input, Leader, Output, Proposal, Silence};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
@@ -24,6 +23,9 @@ pub const INPUTS_MAX: usize = 1_024;
 const PROPOSAL_DEADLINE: Duration = Duration::from_secs(2);
 /// The task shows at least this often that it goes on.
 const BEAT_EVERY: Duration = Duration::from_secs(1);
+/// Bytes of the commands of one entry: a quarter of what Raft takes, so that a frame never matters and no entry is
+/// long on its way.
+const ENTRY_BYTES: usize = PAYLOAD_BYTES_MAX / 4;
 
 /// Runs until the process ends. Inputs that arrive while another coordinator leads are dropped.
 pub async fn run(context: Arc<Context>, mut inputs: mpsc::Receiver<Input>) {
@@ -60,6 +62,11 @@ async fn lead(context: &Arc<Context>, term: u64, inputs: &mut mpsc::Receiver<Inp
         Leader::new(context.own, context.timing, boot_now(), &state)
     };
     machine.set_probing(context.config.probe_every);
+    machine.set_entry_limit(EntryLimit {
+        bytes: ENTRY_BYTES,
+        measure: persisted::command_bytes,
+    });
+    let mut streams = context.streams.changes();
     tracing::info!(term, "leading");
     let effective = context.effective_membership();
     step(context, term, &mut machine, Input::Membership(effective));
@@ -76,7 +83,7 @@ async fn lead(context: &Arc<Context>, term: u64, inputs: &mut mpsc::Receiver<Inp
                 Input::Tick
             }
             applied = entries.recv() => match applied {
-                Ok(entry) => Input::Applied { index: entry.index, outcomes: entry.outcomes },
+                Ok(entry) => Input::Applied { index: entry.index },
                 Err(broadcast::error::RecvError::Lagged(_)) => Input::Tick,
                 Err(broadcast::error::RecvError::Closed) => return,
             },
@@ -84,6 +91,10 @@ async fn lead(context: &Arc<Context>, term: u64, inputs: &mut mpsc::Receiver<Inp
                 if changed.is_err() { return; }
                 memberships.borrow_and_update();
                 Input::Membership(context.effective_membership())
+            }
+            changed = streams.changed() => {
+                if changed.is_err() { return; }
+                Input::Tick
             }
             input = inputs.recv() => match input {
                 Some(input) => input,
@@ -114,6 +125,7 @@ fn step_here(context: &Arc<Context>, term: u64, machine: &mut Leader, input: Inp
         std::thread::park();
     }
     machine.set_peers(context.live_peers());
+    machine.set_streams(context.streams.attached());
     let now = boot_now();
     let outputs = {
         let state = context.replica.state();
@@ -130,15 +142,30 @@ fn step_here(context: &Arc<Context>, term: u64, machine: &mut Leader, input: Inp
         });
         machine.step(now, wall_unix_ms(), &state, &silences, input)
     };
+    let mut proposals = Vec::new();
     for output in outputs {
-        perform(context, term, output);
+        match output {
+            Output::Propose(proposal) => proposals.push(proposal),
+            other => perform(context, other),
+        }
+    }
+    if !proposals.is_empty() {
+        let context = Arc::clone(context);
+        // One task, polled in order: they are handed to Raft in the order in which they were planned.
+        tokio::spawn(async move {
+            let all = proposals
+                .into_iter()
+                .map(|proposal| propose(&context, term, proposal));
+            futures::future::join_all(all).await;
+        });
     }
 }
 
-fn perform(context: &Arc<Context>, term: u64, output: Output) {
+fn perform(context: &Arc<Context>, output: Output) {
     let context = Arc::clone(context);
     match output {
-        Output::Propose(entry) => drop(tokio::spawn(propose(context, term, entry))),
+        // Handed over together.
+        Output::Propose(_) => {}
         Output::AskAges {
             node,
             incarnation,
@@ -160,17 +187,30 @@ fn perform(context: &Arc<Context>, term: u64, output: Output) {
     }
 }
 
-async fn propose(context: Arc<Context>, term: u64, entry: Entry) {
+/// Proposes, and says by its number what has become of it.
+async fn propose(context: &Context, term: u64, proposal: Proposal) {
     let deadline = Instant::now() + PROPOSAL_DEADLINE;
-    let payload = persisted::encode_entry(&entry);
-    if let Err(error) = context
+    let payload = persisted::encode_entry(&proposal.entry);
+    let proposed = context
         .consensus
         .propose(payload, Condition::LeaderTerm(term), deadline)
-        .await
-    {
-        tracing::debug!(%error, "a proposal's outcome is not known");
-        context.tell_leader(Input::ProposalUnknown).await;
-    }
+        .await;
+    let fate = match proposed {
+        Ok(applied) => Fate::Committed(LogIndex(applied.at.index)),
+        Err(ProposeError::TooLarge { bytes }) => {
+            tracing::warn!(
+                bytes,
+                "an entry is too large for the log; planning smaller ones"
+            );
+            Fate::TooLarge
+        }
+        Err(error) => {
+            tracing::debug!(%error, "a proposal's outcome is not known");
+            Fate::Unknown
+        }
+    };
+    let number = proposal.number;
+    context.tell_leader(Input::Proposed { number, fate }).await;
 }
 
 async fn transfer(context: Arc<Context>, node: NodeId) {

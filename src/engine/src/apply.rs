@@ -16,6 +16,8 @@ mod joining;
 mod object;
 mod ownership;
 mod probe;
+mod quarantine;
+mod series;
 mod session;
 mod timing;
 mod topology;
@@ -71,7 +73,7 @@ impl Refusal {
     fn not_found(reason: &str, message: impl Into<String>) -> Refusal {
         Refusal::new(RefusalKind::NotFound, reason, message)
     }
-    fn invalid(reason: &str, message: impl Into<String>) -> Refusal {
+    pub(crate) fn invalid(reason: &str, message: impl Into<String>) -> Refusal {
         Refusal::new(RefusalKind::Invalid, reason, message)
     }
     fn dangerous(reason: &str, message: impl Into<String>) -> Refusal {
@@ -209,6 +211,8 @@ fn request_of(command: &Command) -> Option<RequestId> {
         | Command::WatchdogLapsed { .. }
         | Command::Grant { .. }
         | Command::WatchdogArmed { .. }
+        | Command::Begun { .. }
+        | Command::Withdraw { .. }
         | Command::Activated { .. }
         | Command::Relinquish { .. }
         | Command::Troubled { .. }
@@ -236,6 +240,8 @@ fn apply_command(state: &mut ClusterState, at: At, command: &Command) -> Result<
         | Command::WatchdogLapsed { .. }
         | Command::Grant { .. }
         | Command::WatchdogArmed { .. }
+        | Command::Begun { .. }
+        | Command::Withdraw { .. }
         | Command::Activated { .. }
         | Command::Relinquish { .. }
         | Command::Troubled { .. }

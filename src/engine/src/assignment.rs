@@ -21,6 +21,7 @@ pub fn assignment(state: &ClusterState, node: NodeId, incarnation: Incarnation) 
             spec: holding.spec.clone(),
             want,
             watchdog: holding.watchdog,
+            progress: holding.progress,
         })
     });
     let known = state.nodes.get(&node).and_then(|node| node.terms);

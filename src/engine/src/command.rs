@@ -282,6 +282,24 @@ pub enum Command {
         /// The period that the driver returned, whatever was asked for.
         period: Duration,
     },
+    /// The owner is about to act under isolation `stonith`; committed before it does anything whose undoing would need
+    /// a proof (R14). Under `watchdog` its armed period says the same.
+    Begun {
+        /// What.
+        resource: ResourceId,
+        /// Under which token.
+        token: Token,
+        /// Who.
+        incarnation: Incarnation,
+    },
+    /// Takes back a grant under which the owner has not begun: it is refused to begin from here on, and nobody has to
+    /// prove anything (R14).
+    Withdraw {
+        /// What.
+        resource: ResourceId,
+        /// The token in force.
+        token: Token,
+    },
     /// The owner acts, and attests how its end is enforced.
     Activated {
         /// What.
@@ -489,6 +507,8 @@ pub enum RelinquishCause {
     Failback,
     /// The object is being deleted.
     Deleted,
+    /// The owner has said nothing of its start for too long.
+    Overdue,
 }
 
 /// What an owner cannot do.

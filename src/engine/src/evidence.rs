@@ -35,6 +35,8 @@ pub enum Insufficient {
     GuardNotAttested,
     /// The isolation stored in the grant is not `watchdog`.
     IsolationNotWatchdog,
+    /// Its owner may have acted.
+    HasBegun,
     /// The wait was shorter than twice the address's lifetime, the kernel's slack and the clock error.
     WaitTooShort,
 }
@@ -55,6 +57,10 @@ pub fn suffices(
         | Proof::Fenced { .. }
         | Proof::Rebooted { .. }
         | Proof::ConfirmedByHuman { .. } => Ok(()),
+        Proof::NeverBegun if holding.may_have_acted() && !plant::is(Bug::WithdrawBegun) => {
+            Err(Insufficient::HasBegun)
+        }
+        Proof::NeverBegun => Ok(()),
         Proof::LeaseExpired { ages } => {
             require_lease(resource, holding)?;
             if holding.guard == Attestation::Intact && guards_intact(ages) {

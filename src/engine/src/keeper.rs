@@ -26,6 +26,8 @@
 //! Under isolation `watchdog` ([`dog`] has the rules) nothing of the above begins before the watchdog is armed
 //! and the log holds its period, and it is stopped early enough that the watchdog, petted no more, would still
 //! fire before the lease ends.
+//! Under `stonith` ([`begin`]) nothing begins before the log says so either, so that what never began is told apart from
+//! what may have.
 //! Does not decide what to own, and does not know how the kernel does it.
 
 use crate::clock::{Moment, Timing};
@@ -36,10 +38,12 @@ use crate::keeper::dog::Dog;
 use crate::keeper::held::{Held, Phase};
 use crate::keeper::history::{History, Link};
 use crate::spec::ResourceSpec;
+use crate::state::Progress;
 use crate::timing::ClusterTiming;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+mod begin;
 mod dog;
 mod gated;
 mod held;
@@ -74,6 +78,8 @@ pub struct AssignedItem {
     /// The watchdog period that the log holds for this token; under isolation `watchdog` nothing is done before
     /// it does (R3).
     pub watchdog: Option<Duration>,
+    /// Whether the log says that it begins; under isolation `stonith` nothing is done before it does (R14).
+    pub progress: Progress,
 }
 
 /// What the log wants of an owner.
@@ -208,6 +214,13 @@ pub enum Output {
         token: Token,
         /// As the driver returned it.
         period: Duration,
+    },
+    /// Tell the leader, until the assignment says it: everything is ready to begin under isolation `stonith`.
+    ReportBegun {
+        /// What.
+        resource: ResourceId,
+        /// Under which token.
+        token: Token,
     },
     /// Everything is released: the driver may join anew (or end).
     Idle,
@@ -355,7 +368,11 @@ impl Keeper {
                 token: named,
             })
         });
-        active.chain(released).chain(self.armed_reports()).collect()
+        active
+            .chain(released)
+            .chain(self.armed_reports())
+            .chain(self.begun_reports())
+            .collect()
     }
 
     /// Resources and tokens whose addresses may be installed now, for status displays.

@@ -9,31 +9,36 @@
 //! that they open are one commit, `FenceVerdict` and its `Grant`s another. Nothing is proposed twice, since
 //! the draft shows it done; a proposal that came to nothing leaves the draft and is planned anew.
 //!
+//! - `proposals`: what is in flight, by number, and how much goes into one entry.
+//! - `streams`: who can be told anything at all.
 //! - `judge`: silence, closings, ages (R2); who may join anew (R5, R10).
+//! - `deadlines`: how long an owner may take to begin and to stop.
 //! - `placement`: who should own what, and who should let go.
 //! - `fencing`: orders, attempts, adoption (R5).
 //! - `probing`: whether the fence devices answer.
 //! - `steering`: leadership away from owners (R9).
 
+mod deadlines;
 mod draft;
 mod fencing;
 mod judge;
 pub mod placement;
 mod probing;
+mod proposals;
 mod reports;
 mod steering;
+mod streams;
 
-use crate::apply::Outcome;
+pub use proposals::{EntryLimit, Fate, Proposal, ProposalNumber};
+
 use crate::clock::{Moment, Timing};
-use crate::command::{
-    Command, Entry, FenceAction, PathHealth, Probe, StatedAge, Verdict, VoterSets,
-};
+use crate::command::{Command, FenceAction, PathHealth, Probe, StatedAge, Verdict, VoterSets};
 use crate::ids::{
     BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, OrderId, RequestId,
 };
 use crate::state::{ClusterState, Node, Session};
 use draft::Draft;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// What happens to the leader.
@@ -41,15 +46,18 @@ use std::time::Duration;
 pub enum Input {
     /// Time passes.
     Tick,
-    /// The state machine applied an entry (the state passed along is the newest).
+    /// The state machine applied an entry, whoever proposed it (the state passed along is the newest).
     Applied {
         /// Which.
         index: LogIndex,
-        /// What its commands did (empty for entries proposed by others).
-        outcomes: Vec<Outcome>,
     },
-    /// A proposal of ours came to nothing known; it may or may not commit later.
-    ProposalUnknown,
+    /// What has become of a proposal of this machine.
+    Proposed {
+        /// Which.
+        number: ProposalNumber,
+        /// What is known of it.
+        fate: Fate,
+    },
     /// The effective membership changed.
     Membership(VoterSets),
     /// A coordinator stated an age for `closing` (the leader's own statement comes this way, too).
@@ -100,6 +108,8 @@ pub enum Input {
 pub enum Report {
     /// It acts under this token.
     Activated(crate::command::Command),
+    /// It is ready to begin, and waits for the log's word.
+    Begun(crate::command::Command),
     /// It has stopped, finally.
     Released(crate::command::Command),
     /// Its watchdog is armed.
@@ -122,8 +132,8 @@ pub struct Silence {
 /// What the leader wants done.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
-    /// Propose under the term in which this machine leads.
-    Propose(Entry),
+    /// Propose this; answered by [`Input::Proposed`].
+    Propose(Proposal),
     /// Ask every voter (also itself) for the age of this closing.
     AskAges {
         /// Which node.
@@ -180,23 +190,13 @@ pub enum StatusFirst {
     Yes,
 }
 
-/// Most proposals in flight; beyond that the machine waits for one to apply.
-const IN_FLIGHT_MAX: usize = 32;
-
-/// A proposal that this machine has not yet seen applied.
-#[derive(Clone, Debug)]
-struct InFlight {
-    entry: Entry,
-    proposed: Moment,
-}
-
 /// The leader's machine.
 #[derive(Clone, Debug)]
 pub struct Leader {
     own: NodeId,
     timing: Timing,
     started: Moment,
-    in_flight: VecDeque<InFlight>,
+    flights: proposals::Flights,
     /// Nothing is proposed before this moment, after a proposal came to nothing known.
     pause: Moment,
     /// When each life was first seen open; lives that were open when this machine started are absent.
@@ -204,7 +204,9 @@ pub struct Leader {
     inherited: BTreeMap<NodeId, Incarnation>,
     /// Live, caught-up voters as Raft sees them; `None` if nobody has said.
     peers: Option<BTreeSet<NodeId>>,
+    streams: streams::Streams,
     judge: judge::Judge,
+    deadlines: deadlines::Deadlines,
     placement: placement::Placement,
     fencing: fencing::Fencing,
     steering: steering::Steering,
@@ -226,6 +228,7 @@ struct View<'a> {
     /// For how long this machine has seen the present life of a node open.
     open_for: BTreeMap<NodeId, Duration>,
     peers: Option<&'a BTreeSet<NodeId>>,
+    streams: &'a streams::Streams,
 }
 
 impl View<'_> {
@@ -272,12 +275,14 @@ impl Leader {
             own,
             timing,
             started: now,
-            in_flight: VecDeque::new(),
+            flights: proposals::Flights::new(now),
             pause: now,
             opened: BTreeMap::new(),
             inherited,
             peers: None,
+            streams: streams::Streams::default(),
             judge: judge::Judge::default(),
+            deadlines: deadlines::Deadlines::default(),
             placement: placement::Placement::default(),
             fencing: fencing::Fencing::default(),
             steering: steering::Steering::default(),
@@ -291,6 +296,17 @@ impl Leader {
     /// it, a voter counts as live while its node's session is open or it has just stated an age.
     pub fn set_peers(&mut self, live: BTreeSet<NodeId>) {
         self.peers = Some(live);
+    }
+
+    /// Tells which agents have a stream to this coordinator, from their first word on. Optional: without it every
+    /// agent that beats counts as one that can be told what to do.
+    pub fn set_streams(&mut self, attached: BTreeSet<NodeId>) {
+        self.streams.set(attached);
+    }
+
+    /// Bounds the entries that this machine proposes, in the bytes of the driver's encoding.
+    pub fn set_entry_limit(&mut self, limit: EntryLimit) {
+        self.flights.set_limit(limit);
     }
 
     /// Probes every fence device at this interval, instead of every 60 s.
@@ -311,9 +327,9 @@ impl Leader {
         self.note_lives(now, state);
         self.take(now, state, input);
         let patience = self.timing.election_max;
-        self.in_flight
-            .retain(|flight| now.since(flight.proposed) < patience);
+        self.flights.forget(now, state.applied, patience);
         let peers = self.peers.clone();
+        let streams = self.streams.clone();
         let timing = self.timing;
         let view = View {
             now,
@@ -324,6 +340,7 @@ impl Leader {
             silences: self.effective(now, silences),
             open_for: self.open_for(now, state),
             peers: peers.as_ref(),
+            streams: &streams,
         };
         let mut wake = Wake(now + timing.beat * 4);
         let mut outputs = Vec::new();
@@ -332,7 +349,7 @@ impl Leader {
         self.probing.run(&view, &mut outputs, &mut wake);
         if now < self.pause {
             wake.at(self.pause);
-        } else if self.in_flight.len() < IN_FLIGHT_MAX {
+        } else if self.flights.room() > 0 {
             self.plan(&view, stamp_unix_ms, &mut outputs, &mut wake);
         }
         self.next_wake = wake.0.max(now + Duration::from_millis(1));
@@ -344,44 +361,42 @@ impl Leader {
         self.next_wake
     }
 
-    /// Everything this machine would have the log say now, as one entry.
+    /// Everything this machine would have the log say now, in as few entries as it fits into. What ends and opens
+    /// comes first, so that no bulk can be in its way.
     fn plan(&mut self, view: &View<'_>, stamp: u64, outputs: &mut Vec<Output>, wake: &mut Wake) {
-        let entries = self.in_flight.iter().map(|flight| &flight.entry);
-        let mut draft = draft::Draft::new(view.state, stamp, entries);
-        let busy = !self.in_flight.is_empty();
+        let mut draft = draft::Draft::new(view.state, stamp, &self.flights);
+        let busy = !self.flights.is_empty();
         seed_timing(view, &mut draft);
+        let mute = self
+            .deadlines
+            .plan(view, &mut draft, &mut self.placement, wake);
+        self.judge
+            .plan(view, &mut draft, &self.fencing, &mute, wake);
         self.reports
             .plan(view, &mut draft, busy, &mut self.placement);
-        self.judge.plan(view, &mut draft, &self.fencing, wake);
         self.fencing.plan(view, &mut draft, &self.judge, wake);
         self.placement.plan(view, &mut draft, wake);
         self.probing.plan(&mut draft);
-        let entry = draft.into_entry();
-        if entry.commands.is_empty() {
-            if !busy {
-                let aim = self.fencing.aims_at(view);
-                self.steering.plan(view, aim, outputs, wake);
-            }
-            return;
+        let entries = draft.into_entries();
+        if entries.is_empty() && !busy {
+            let aim = self.fencing.aims_at(view);
+            self.steering.plan(view, aim, outputs, wake);
         }
-        self.fencing.proposed(&entry);
-        self.in_flight.push_back(InFlight {
-            entry: entry.clone(),
-            proposed: view.now,
-        });
-        outputs.push(Output::Propose(entry));
+        for entry in entries {
+            self.fencing.proposed(&entry);
+            let proposal = self.flights.launch(view.now, entry);
+            outputs.push(Output::Propose(proposal));
+        }
     }
 
     fn take(&mut self, now: Moment, state: &ClusterState, input: Input) {
         match input {
-            Input::Tick => {}
-            Input::Applied { index: _, outcomes } => self.on_applied(&outcomes),
-            Input::ProposalUnknown => {
-                // It may commit yet; a second proposal of the same is then refused and does no harm. The
-                // pause keeps a coordinator that is no longer leader from proposing in a tight loop.
-                self.in_flight.clear();
-                self.pause = now + self.timing.beat;
-            }
+            // The state shows what was applied.
+            Input::Tick | Input::Applied { index: _ } => {}
+            Input::Proposed { number, fate } => match self.flights.on_fate(number, fate) {
+                proposals::Next::GoOn => {}
+                proposals::Next::Pause => self.pause = now + self.timing.beat,
+            },
             Input::Membership(_) => self.judge.on_membership(now),
             Input::AgeStated { closing, age } => self.judge.on_age(now, closing, age),
             Input::AttachRequested {
@@ -392,7 +407,7 @@ impl Leader {
             } => self
                 .judge
                 .on_attach(now, state, node, (boot, probe, replaces)),
-            Input::Reported(report) => self.reports.on_report(*report),
+            Input::Reported(report) => self.reports.on_report(state, *report),
             Input::FenceAnswered {
                 order,
                 attempt,
@@ -400,26 +415,12 @@ impl Leader {
                 detail,
             } => self
                 .fencing
-                .on_answer(order, fencing::Answer::new(attempt, verdict, detail)),
+                .on_answer(order, fencing::Answer::new(attempt, verdict, &detail)),
             Input::Probed {
                 device,
                 generation,
                 health,
             } => self.probing.on_answer(now, device, generation, health),
-        }
-    }
-
-    /// One of our entries was applied: it and whatever was proposed before it is no longer in flight.
-    fn on_applied(&mut self, outcomes: &[Outcome]) {
-        if outcomes.is_empty() {
-            return;
-        }
-        let applied = self
-            .in_flight
-            .iter()
-            .position(|flight| flight.entry.commands.len() == outcomes.len());
-        if let Some(position) = applied {
-            self.in_flight.drain(..=position);
         }
     }
 

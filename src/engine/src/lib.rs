@@ -16,6 +16,7 @@
 //! - [`leader`]: what the leader proposes (sessions, placement, fencing), as one machine.
 //! - [`keeper`]: what a node does with its assignments and when it stops by itself (R6).
 //! - [`plant`]: bugs on purpose, for the simulator; absent from what ships.
+//! - [`text`]: what others said, cut to a length that the log can bear.
 //! - [`timing`]: rule R2a, the timing in the log and in each session, and the sums that a set must satisfy.
 //! - [`why`]: the reason for every state, also of inaction.
 
@@ -35,5 +36,6 @@ pub mod plant;
 pub mod session;
 pub mod spec;
 pub mod state;
+pub mod text;
 pub mod timing;
 pub mod why;

@@ -56,11 +56,15 @@ pub enum Bug {
     BelieveLoweringAtOnce,
     /// A guard that nobody looks after once the agent is dead is attested intact (R3).
     TrustWatchedGuard,
+    /// An owner under isolation `stonith` acts before the log says that it begins (R14).
+    ActBeforeBegun,
+    /// A grant is withdrawn when its deadline passes, also from an owner that has begun (R14).
+    WithdrawBegun,
 }
 
 impl Bug {
     /// Every bug, for suites that go through all of them.
-    pub const ALL: [Bug; 25] = [
+    pub const ALL: [Bug; 27] = [
         Bug::SkipEvidenceCheck,
         Bug::CountLeaseFromReceipt,
         Bug::UnknownAsOff,
@@ -86,6 +90,8 @@ impl Bug {
         Bug::SayRetimedEarly,
         Bug::BelieveLoweringAtOnce,
         Bug::TrustWatchedGuard,
+        Bug::ActBeforeBegun,
+        Bug::WithdrawBegun,
     ];
 }
 

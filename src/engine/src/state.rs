@@ -231,6 +231,31 @@ pub struct Holding {
     /// Period of the owner's armed watchdog, once attested in the log; under isolation `watchdog` the owner
     /// acts only after that.
     pub watchdog: Option<Duration>,
+    /// Under isolation `stonith`: whether the owner may act.
+    pub progress: Progress,
+}
+
+/// Whether the log says that the owner begins (R14). Of a holding from before that rule nothing is known, so it counts as
+/// begun.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Progress {
+    /// It does not, and until it does the owner does nothing that would have to be undone.
+    NotBegun,
+    /// It does.
+    #[default]
+    Begun,
+}
+
+impl Holding {
+    /// Whether its owner may have acted, as far as the log is concerned: what never began needs no proof of its end.
+    /// Under `lease` the lease's end is that proof, whatever was done.
+    pub fn may_have_acted(&self) -> bool {
+        match self.isolation {
+            Isolation::Lease => true,
+            Isolation::Watchdog => self.watchdog.is_some(),
+            Isolation::Stonith => self.progress == Progress::Begun,
+        }
+    }
 }
 
 /// What an owner said, or was found, to be unable to do.
@@ -298,6 +323,8 @@ pub enum Proof {
         /// How long the leader waited beyond the session's end.
         waited: Duration,
     },
+    /// Its owner had not begun, and can begin no more (R14).
+    NeverBegun,
     /// A human vouched for it.
     ConfirmedByHuman {
         /// Who.

@@ -1,13 +1,15 @@
 //! The reason for every state, also of inaction: what a thing is, by which rule, on what evidence, what it
 //! waits for, and what a person can do about it.
 //!
-//! Reads the replicated state alone, so every coordinator gives the same answer. It decides nothing and
+//! Reads the replicated state, so every coordinator gives the same answer, and what the leader sees beside it if that
+//! is handed over ([`Seen`]). It decides nothing and
 //! explains decisions only through the functions that make them ([`crate::leader::placement::eligible`],
 //! [`crate::evidence`]).
 
 use crate::apply::proof_word;
 use crate::ids::{DeviceName, NodeId, NodeName, OrderId, ResourceId, TopologyName};
 use crate::state::{ClusterState, Evidence};
+use std::collections::BTreeSet;
 use std::fmt;
 
 mod device;
@@ -15,6 +17,7 @@ mod node;
 mod order;
 mod paths;
 mod resource;
+mod streams;
 mod topology;
 
 /// What is asked about.
@@ -143,8 +146,20 @@ impl Lines {
     }
 }
 
+/// What the leader knows beside the state.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Seen {
+    /// Nodes whose agents have a stream to it; `None` if it is not asked.
+    pub streams: Option<BTreeSet<NodeId>>,
+}
+
 /// Why `subject` is as it is; `None` if there is no such thing.
 pub fn why(state: &ClusterState, subject: &Subject) -> Option<Report> {
+    why_as_seen(state, &Seen::default(), subject)
+}
+
+/// As [`why`], with what the leader sees.
+pub fn why_as_seen(state: &ClusterState, seen: &Seen, subject: &Subject) -> Option<Report> {
     let mut lines = Lines::default();
     match subject {
         Subject::Resource(id) => resource::explain(state, state.resources.get(id)?, &mut lines),
@@ -157,6 +172,7 @@ pub fn why(state: &ClusterState, subject: &Subject) -> Option<Report> {
             topology::explain(state, name, state.topologies.get(name)?, &mut lines);
         }
     }
+    streams::explain(state, seen, subject, &mut lines);
     Some(Report {
         subject: subject.to_string(),
         lines: lines.0,

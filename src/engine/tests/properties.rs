@@ -19,13 +19,22 @@ use haft_engine::leader::placement::is_covered;
 use haft_engine::levels::{awaits_unfencing, levels_of};
 use haft_engine::spec::Isolation;
 use haft_engine::state::{
-    ClusterState, Device, EVENTS_MAX, Holding, Ownership, REQUESTS_MAX, reserved_by,
+    ClusterState, Device, EVENTS_MAX, Holding, Ownership, Progress, REQUESTS_MAX, reserved_by,
 };
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+/// Whether an owner may have acted (R14).
+fn begun(holding: &Holding) -> bool {
+    match holding.isolation {
+        Isolation::Lease => true,
+        Isolation::Watchdog => holding.watchdog.is_some(),
+        Isolation::Stonith => holding.progress == Progress::Begun,
+    }
+}
 
 /// Whether `command`, accepted on `before`, may end `holding`.
 fn opens(before: &ClusterState, command: &Command, id: &ResourceId, holding: &Holding) -> bool {
@@ -41,14 +50,18 @@ fn opens(before: &ClusterState, command: &Command, id: &ResourceId, holding: &Ho
             ages,
             ..
         } => {
-            *node == holding.node
-                && *incarnation == holding.incarnation
-                && holding.isolation == Isolation::Lease
+            let lease = holding.isolation == Isolation::Lease
                 && holding.guard == Attestation::Intact
                 && ages
                     .iter()
-                    .all(|age| !matches!(age.guards, Attestation::Broken | Attestation::Watched))
+                    .all(|age| !matches!(age.guards, Attestation::Broken | Attestation::Watched));
+            *node == holding.node
+                && *incarnation == holding.incarnation
+                && (lease || !begun(holding))
                 && silent_majority(ages, &before.membership, before.nodes[node].judged().ttl)
+        }
+        Command::Withdraw { resource, token } => {
+            resource == id && *token == holding.token && !begun(holding)
         }
         Command::LifetimeLapsed {
             resource,
@@ -115,6 +128,7 @@ fn judge(
                 prop_assert_eq!(still.isolation, holding.isolation);
                 prop_assert_eq!(&still.spec, &holding.spec);
                 prop_assert_eq!(still.incarnation, holding.incarnation);
+                prop_assert!(begun(still) || !begun(&holding), "what has begun has begun");
             }
             other => {
                 prop_assert!(
@@ -375,6 +389,7 @@ fn every_planted_bug_of_apply_breaks_a_property() {
         Bug::SpecEditLoosensIsolation,
         Bug::LeaderWordForMajority,
         Bug::PowerOnBesideOff,
+        Bug::WithdrawBegun,
     ] {
         let mut runner = TestRunner::deterministic();
         plant::set(Some(bug));

@@ -5,6 +5,8 @@
 //! the kernel (a pause, for instance) is the world's business, and the guard's rules must bear it.
 
 use crate::barrier::Barrier;
+mod words;
+
 use crate::kernel::Reply;
 use crate::wire::{Act, Context, Hook, Life, Local, Stream, Wire};
 use haft_engine::clock::{Moment, Timing};
@@ -389,6 +391,7 @@ impl Agent {
                 Output::ReportActive { .. }
                 | Output::ReportReleased { .. }
                 | Output::ReportArmed { .. }
+                | Output::ReportBegun { .. }
                 | Output::ReportFailed {
                     difficulty: Difficulty::Stop,
                     ..
@@ -417,60 +420,11 @@ impl Agent {
 
     /// Says what the keeper reports, and goes on saying it for a while.
     fn report(&mut self, context: &mut Context<'_>, incarnation: Incarnation, output: Output) {
-        let (key, command) = match output {
-            Output::ReportActive {
-                resource,
-                token,
-                guard,
-                address_life,
-            } => {
-                let command = Command::Activated {
-                    resource: resource.clone(),
-                    token,
-                    incarnation,
-                    guard,
-                    address_life,
-                };
-                ((resource, token), command)
-            }
-            Output::ReportReleased { resource, token } => {
-                context.acts.push(Act::Released(resource.clone(), token));
-                let command = Command::Released {
-                    resource: resource.clone(),
-                    token,
-                    incarnation,
-                };
-                ((resource, token), command)
-            }
-            Output::ReportArmed {
-                resource,
-                token,
-                period,
-            } => {
-                let command = Command::WatchdogArmed {
-                    resource: resource.clone(),
-                    token,
-                    incarnation,
-                    period,
-                };
-                ((resource, token), command)
-            }
-            Output::ReportFailed {
-                resource,
-                token,
-                difficulty,
-                why,
-            } => {
-                let command = Command::Troubled {
-                    resource: resource.clone(),
-                    token,
-                    incarnation,
-                    difficulty,
-                    why,
-                };
-                ((resource, token), command)
-            }
-            Output::Do(_) | Output::Idle => return,
+        if let Output::ReportReleased { resource, token } = &output {
+            context.acts.push(Act::Released(resource.clone(), *token));
+        }
+        let Some((key, command)) = words::command_of(output, incarnation) else {
+            return;
         };
         let since = context.now;
         if let Some(known) = self.reports.get_mut(&key)

@@ -134,7 +134,7 @@ impl Coordinator {
                     self.flush(context, last);
                 }
             }
-            Local::Propose { term, entry } => self.propose(context, term, entry),
+            Local::Propose { term, proposal } => self.propose(context, term, &proposal),
             Local::DeviceSaid { task, turn, said } => self.on_device(context, task, turn, said),
             Local::DeviceProbed(device, generation, health) => {
                 let health = Some(health);

@@ -59,6 +59,20 @@ pub(crate) fn settle(world: &mut World) {
     world.after(200 * MS, Event::Errand);
 }
 
+/// Asks for this node to be drained, until it is.
+pub(crate) fn drain(world: &mut World, node: NodeId) {
+    let Some(row) = world.oracle.state().nodes.get(&node) else {
+        return;
+    };
+    if row.spec.scheduling != Scheduling::Standby {
+        let mut spec = row.spec.clone();
+        spec.scheduling = Scheduling::Standby;
+        let object = ObjectSpec::Node(row.name.clone(), spec);
+        put(world, object);
+    }
+    world.after(200 * MS, Event::Errand);
+}
+
 fn tell_leader(world: &mut World, command: Command) {
     if let Some(leader) = world.leader() {
         world.tell(

@@ -5,6 +5,7 @@
 
 use crate::clock::TrueTime;
 
+pub(crate) mod begun;
 pub(crate) mod calm;
 pub(crate) mod equal_states;
 pub(crate) mod evidence;

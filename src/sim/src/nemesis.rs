@@ -38,6 +38,8 @@ pub struct Struck {
 pub(crate) enum Undo {
     /// These links are whole again.
     Join(Vec<(Place, Place)>),
+    /// The agent of this machine can have streams again.
+    JoinStreams(Place),
     /// Management to this machine is whole again.
     JoinManagement(Place),
     /// The weather is the run's usual one.
@@ -280,6 +282,7 @@ impl Nemesis {
                     world.net.join(from, to);
                 }
             }
+            Undo::JoinStreams(place) => world.net.join_streams(place),
             Undo::JoinManagement(to) => {
                 for from in 0..world.machines.len() {
                     world.net.join_management(from, to);

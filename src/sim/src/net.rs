@@ -38,6 +38,8 @@ pub(crate) struct Net {
     places: usize,
     /// How many faults cut the link `from * places + to`.
     cuts: Vec<u32>,
+    /// How many faults keep the agent of a machine from every stream; its datagrams pass.
+    stream_cuts: Vec<u32>,
     /// Management links, machine to BMC, likewise.
     management_cuts: Vec<u32>,
     weather: Weather,
@@ -49,6 +51,7 @@ impl Net {
         Net {
             places,
             cuts: vec![0; places * places],
+            stream_cuts: vec![0; places],
             management_cuts: vec![0; places * places],
             weather: Weather::FAIR,
         }
@@ -70,6 +73,22 @@ impl Net {
         (0..self.places)
             .filter(|to| *to != from)
             .all(|to| self.cuts[from * self.places + to] > 0)
+    }
+
+    /// One more fault keeps the agent of this machine from every stream.
+    pub(crate) fn cut_streams(&mut self, place: Place) {
+        self.stream_cuts[place] += 1;
+    }
+
+    /// One fault less does.
+    pub(crate) fn join_streams(&mut self, place: Place) {
+        let cuts = &mut self.stream_cuts[place];
+        *cuts = cuts.saturating_sub(1);
+    }
+
+    /// Whether the agent of this machine can have a stream, also to the coordinator beside it.
+    pub(crate) fn streams(&self, place: Place) -> bool {
+        self.stream_cuts[place] == 0
     }
 
     /// One more fault keeps `from` from the BMC of `to`.

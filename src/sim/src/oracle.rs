@@ -5,6 +5,7 @@
 
 use crate::bmc::Power;
 use crate::clock::TrueTime;
+use crate::invariants::begun::Begun;
 use crate::invariants::calm::Pace;
 use crate::invariants::final_release::Released;
 use crate::invariants::rising_tokens::Highest;
@@ -109,6 +110,7 @@ pub(crate) struct Oracle {
     highest: Highest,
     pace: Pace,
     expired: Expired,
+    begun: Begun,
     violation: Option<Violation>,
     unclean_probes: u64,
     pub(crate) counts: Counts,
@@ -160,6 +162,7 @@ impl Oracle {
             highest: Highest::default(),
             pace: Pace::default(),
             expired: Expired::default(),
+            begun: Begun::default(),
             violation: None,
             unclean_probes: 0,
             counts: Counts::default(),
@@ -326,6 +329,11 @@ impl Oracle {
     ) {
         for (command, outcome) in entry.commands.iter().zip(did) {
             self.judge_timing(now, machines, command, outcome);
+            if !matches!(outcome, Outcome::Refused(_)) {
+                self.begun.record(command);
+                let violation = self.begun.on_ordered(now, &self.state, command, outcome);
+                self.report(violation);
+            }
             match (command, outcome) {
                 (_, Outcome::Refused(_)) => {}
                 (Command::Grant { resource, .. }, Outcome::Granted(token)) => {
@@ -449,6 +457,14 @@ impl Oracle {
             | Request::PetDog
             | Request::DisarmDog => Vec::new(),
         };
+        if let (Request::PutAddress(address, _), Operation::AddAddress(resource, token)) =
+            (request, operation)
+        {
+            let isolation = self.ledger.isolation(*address, *token);
+            let acting = (resource, *token);
+            let violation = self.begun.on_put(now, machine.node, acting, isolation);
+            self.report(violation);
+        }
         if let Request::PutAddress(address, _) = request {
             let violation = one_worker::check(now, machines, *address, &mut self.ledger);
             self.report(violation);

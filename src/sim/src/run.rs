@@ -10,6 +10,7 @@ use crate::setup::{self, Shape};
 use crate::trace::Detail;
 use crate::wire::Role;
 use crate::world::{Event, World};
+use haft_engine::ids::NodeId;
 use haft_engine::session::responder::Restart;
 use std::collections::BTreeMap;
 
@@ -74,7 +75,12 @@ enum Phase {
     Forming,
     Faults,
     Healed,
+    /// Healed, but for the streams of one machine.
+    Deaf(NodeId),
 }
+
+/// Runs that end with a machine that can be told nothing, per mille.
+const DEAF_RUNS: u64 = 300;
 
 impl Run {
     fn play(&mut self, shape: &Shape) {
@@ -93,7 +99,35 @@ impl Run {
         self.phase = Phase::Healed;
         self.nemesis.heal(&mut self.world);
         self.world.after(0, Event::Errand);
-        self.settle(shape.settle_within);
+        if self.settle(shape.settle_within) {
+            self.go_deaf(shape.settle_within);
+        }
+    }
+
+    /// One machine that owns something beats and can be told nothing any more, and is to be drained: that it has the
+    /// others must find out, and do its work.
+    fn go_deaf(&mut self, within: TrueTime) {
+        let owners: Vec<NodeId> = self
+            .world
+            .oracle
+            .state()
+            .resources
+            .values()
+            .filter_map(|row| Some(row.ownership.holding()?.node))
+            .collect();
+        if !self.world.rng.chance(DEAF_RUNS) {
+            return;
+        }
+        let Some(node) = self.world.rng.pick(&owners).copied() else {
+            return;
+        };
+        let Some(place) = self.world.places.get(&node).copied() else {
+            return;
+        };
+        self.world.note(place, || "DEAF".to_owned());
+        self.phase = Phase::Deaf(node);
+        self.world.net.cut_streams(place);
+        self.settle(within);
     }
 
     fn start_everything(&mut self) {
@@ -115,7 +149,11 @@ impl Run {
                 return false;
             }
             let world = &self.world;
-            let missing = liveness::missing(world.now, world.oracle.state(), &world.machines);
+            let deaf = match self.phase {
+                Phase::Deaf(node) => Some(node),
+                Phase::Forming | Phase::Faults | Phase::Healed => None,
+            };
+            let missing = liveness::missing(world.now, world.oracle.state(), &world.machines, deaf);
             match (missing, settled_since) {
                 (None, None) => settled_since = Some(world.now),
                 (None, Some(since)) if world.now >= since + SECOND => return true,
@@ -165,6 +203,10 @@ impl Run {
             Phase::Healed => {
                 tend(&mut self.world);
                 errands::settle(&mut self.world);
+            }
+            Phase::Deaf(node) => {
+                tend(&mut self.world);
+                errands::drain(&mut self.world, node);
             }
         }
     }

@@ -14,6 +14,7 @@ use haft_engine::ids::{
     BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, ResourceId, Token,
 };
 use haft_engine::keeper::{Assignment, Carrier, Operation};
+use haft_engine::leader::Proposal;
 use haft_engine::session::{Answer, Beat};
 use haft_engine::timing::ClusterTiming;
 use std::rc::Rc;
@@ -88,6 +89,26 @@ pub(crate) enum Wire {
     Report(Command),
 }
 
+impl Wire {
+    /// Whether it goes over an agent's stream to the leader, and not as a datagram.
+    pub(crate) fn is_streamed(&self) -> bool {
+        match self {
+            Wire::Attach { .. }
+            | Wire::AttachHeard(_)
+            | Wire::NotLeader(_)
+            | Wire::Hello { .. }
+            | Wire::Admitted { .. }
+            | Wire::Assigned(_)
+            | Wire::Report(_) => true,
+            Wire::Raft(_)
+            | Wire::AskAge { .. }
+            | Wire::Age { .. }
+            | Wire::Beat(_)
+            | Wire::Answer(_) => false,
+        }
+    }
+}
+
 /// What an executor asks a fence device.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Question {
@@ -115,7 +136,7 @@ pub(crate) enum Act {
     /// Make the log durable up to here.
     Flush { index: u64, term: u64 },
     /// Propose a moment later, if the process still leads this term.
-    ProposeSoon { term: u64, entry: Rc<Entry> },
+    ProposeSoon { term: u64, proposal: Rc<Proposal> },
     /// Ask a fence device.
     AskDevice(Question),
     /// Find out whether a fence device answers, for the leader's probe of this version of its spec.
@@ -176,7 +197,7 @@ pub(crate) enum Local {
     /// The disk is done.
     Flushed { index: u64, term: u64 },
     /// A proposal's moment has come.
-    Propose { term: u64, entry: Rc<Entry> },
+    Propose { term: u64, proposal: Rc<Proposal> },
     /// A fence device answered the question of this turn.
     DeviceSaid { task: u64, turn: u64, said: Said },
     /// A probe's finding.

@@ -176,7 +176,8 @@ impl Addresses {
         request.finish();
         match self.answer(&request, address)? {
             0 => Ok(Removal::Removed),
-            libc::EADDRNOTAVAIL | libc::ENODEV => Ok(Removal::WasAbsent),
+            // ENXIO: the interface has no IPv6 at all, as below an MTU of 1280 (net/ipv6/addrconf.c).
+            libc::EADDRNOTAVAIL | libc::ENODEV | libc::ENXIO => Ok(Removal::WasAbsent),
             errno => Err(WriteAddressError::Refused {
                 address,
                 link,

@@ -141,7 +141,7 @@ impl Service {
                 // The test may have ended.
                 let _ = self.hellos.send(hello);
             }
-            Up::Armed(_) => {}
+            Up::Armed(_) | Up::Begun(_) => {}
             Up::Released(released) => {
                 let _ = self.words.send(Word::Released(released.token_index));
             }
@@ -284,6 +284,7 @@ impl Coordinator {
                 ..v1::VirtualIpSpec::default()
             }),
             watchdog_ms: 0,
+            begun: false,
             want: v1::Want::Hold.into(),
         });
         self.say(Down::Assignment(v1::Assignment {

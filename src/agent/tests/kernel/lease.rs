@@ -111,6 +111,7 @@ pub(crate) fn assignment(revision: u64, wants: &[Want]) -> Order {
                 }),
                 want: *want,
                 watchdog: None,
+                progress: haft_engine::state::Progress::Begun,
             })
             .collect(),
         timing: None,

@@ -7,6 +7,7 @@
     reason = "test code throughout; clippy only knows functions marked as tests"
 )]
 
+mod absent;
 mod address;
 mod announce;
 mod fixture;

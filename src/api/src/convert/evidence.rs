@@ -40,6 +40,11 @@ pub fn evidence_into(state: &ClusterState, evidence: &Evidence) -> v1::Evidence 
                     .unwrap_or(0)
             ),
         ),
+        Proof::NeverBegun => (
+            "NeverBegun",
+            "it had not begun when its grant was withdrawn or its session ended, and cannot begin any more"
+                .to_owned(),
+        ),
         Proof::LifetimeLapsed { waited } => (
             "LifetimeLapsed",
             format!(

@@ -7,7 +7,8 @@ use haft_engine::command::{Attestation, Command, Difficulty, StatedAge, VoterSet
 use haft_engine::ids::{Incarnation, LogIndex, NodeId, ResourceId, Token};
 use haft_engine::keeper::{AssignedItem, Assignment, Want};
 use haft_engine::spec::ResourceSpec;
-use haft_engine::state::ClusterState;
+use haft_engine::state::{ClusterState, Progress};
+use haft_engine::text::{WHY_MAX, bounded};
 use std::time::Duration;
 
 /// The whole assignment of an incarnation.
@@ -25,6 +26,7 @@ pub fn assignment_into(assignment: &Assignment) -> v1::Assignment {
             virtual_ip: Some(vip_spec_into(vip)),
             want: want.into(),
             watchdog_ms: item.watchdog.map_or(0, millis),
+            begun: item.progress == Progress::Begun,
         }
     };
     v1::Assignment {
@@ -53,6 +55,11 @@ pub fn assignment_from(form: v1::Assignment) -> Result<Assignment, FieldError> {
             want,
             // Whole milliseconds are enough: that the log holds one is what matters to the owner.
             watchdog: (item.watchdog_ms > 0).then(|| Duration::from_millis(item.watchdog_ms)),
+            progress: if item.begun {
+                Progress::Begun
+            } else {
+                Progress::NotBegun
+            },
         })
     };
     Ok(Assignment {
@@ -131,6 +138,29 @@ pub fn report_armed(
     }
 }
 
+/// The report that an owner is ready to begin.
+pub fn report_begun(
+    resource: &ResourceId,
+    token: Token,
+    incarnation: Incarnation,
+) -> v1::BegunReport {
+    v1::BegunReport {
+        resource: resource.to_string(),
+        epoch: token.epoch.0,
+        token_index: token.index.0,
+        incarnation: incarnation.0,
+    }
+}
+
+/// The command of that report.
+pub fn begun_from(form: &v1::BegunReport) -> Result<Command, FieldError> {
+    Ok(Command::Begun {
+        resource: resource_from(&form.resource)?,
+        token: token_of(form.epoch, form.token_index),
+        incarnation: Incarnation(form.incarnation),
+    })
+}
+
 /// The report of what an owner cannot do.
 pub fn report_failed(
     resource: &ResourceId,
@@ -177,7 +207,7 @@ pub fn failed_from(form: &v1::FailedReport) -> Result<Command, FieldError> {
         token: token_of(form.epoch, form.token_index),
         incarnation: Incarnation(form.incarnation),
         difficulty,
-        why: form.why.clone(),
+        why: bounded(&form.why, WHY_MAX),
     })
 }
 

@@ -30,7 +30,10 @@ pub(super) fn command(form: pb::Command) -> Decoded<Command> {
         | Form::Expired(_)
         | Form::LifetimeLapsed(_)
         | Form::WatchdogLapsed(_)) => session(form),
-        form @ (Form::WatchdogArmed(_) | Form::Troubled(_)) => owner(form),
+        form
+        @ (Form::WatchdogArmed(_) | Form::Begun(_) | Form::Withdraw(_) | Form::Troubled(_)) => {
+            owner(form)
+        }
         form @ (Form::Grant(_)
         | Form::Activated(_)
         | Form::Relinquish(_)
@@ -133,6 +136,15 @@ fn owner(form: Form) -> Decoded<Command> {
             token: token_from(form.token)?,
             incarnation: Incarnation(form.incarnation),
             period: Duration::from_nanos(form.period_ns),
+        }),
+        Form::Begun(form) => Ok(Command::Begun {
+            resource: resource_from(&form.resource)?,
+            token: token_from(form.token)?,
+            incarnation: Incarnation(form.incarnation),
+        }),
+        Form::Withdraw(form) => Ok(Command::Withdraw {
+            resource: resource_from(&form.resource)?,
+            token: token_from(form.token)?,
         }),
         Form::Troubled(form) => Ok(Command::Troubled {
             resource: resource_from(&form.resource)?,

@@ -30,7 +30,10 @@ fn form(command: &Command) -> Form {
         | Command::Expired { .. }
         | Command::LifetimeLapsed { .. }
         | Command::WatchdogLapsed { .. } => session(command),
-        Command::WatchdogArmed { .. } | Command::Troubled { .. } => owner(command),
+        Command::WatchdogArmed { .. }
+        | Command::Begun { .. }
+        | Command::Withdraw { .. }
+        | Command::Troubled { .. } => owner(command),
         Command::Grant { .. }
         | Command::Activated { .. }
         | Command::Relinquish { .. }
@@ -179,6 +182,19 @@ fn owner(command: &Command) -> Form {
             token: token_into(*token),
             incarnation: incarnation.0,
             period_ns: nanos(*period),
+        }),
+        Command::Begun {
+            resource,
+            token,
+            incarnation,
+        } => Form::Begun(pb::Begun {
+            resource: resource.to_string(),
+            token: token_into(*token),
+            incarnation: incarnation.0,
+        }),
+        Command::Withdraw { resource, token } => Form::Withdraw(pb::Withdraw {
+            resource: resource.to_string(),
+            token: token_into(*token),
         }),
         Command::Troubled {
             resource,

@@ -145,4 +145,5 @@ numbered!(hold_into, hold_from, HoldReason, "reason", {
 numbered!(cause_into, cause_from, RelinquishCause, "cause", {
     RelinquishCause::Moved => 1, RelinquishCause::Drained => 2, RelinquishCause::SpecChanged => 3,
     RelinquishCause::Failback => 4, RelinquishCause::Deleted => 5,
+    RelinquishCause::Overdue => 40,
 });

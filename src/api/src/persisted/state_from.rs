@@ -18,8 +18,8 @@ use haft_engine::ids::{
 };
 use haft_engine::state::{
     ClusterState, Device, Ending, Event, Evidence, FenceOrder, Holding, JoinToken, Node,
-    OrderPhase, Ownership, Probed, Proof, RememberedRequest, Resource, Session, Severity, Topology,
-    Trouble,
+    OrderPhase, Ownership, Probed, Progress, Proof, RememberedRequest, Resource, Session, Severity,
+    Topology, Trouble,
 };
 use std::time::Duration;
 
@@ -143,6 +143,11 @@ fn holding(form: Option<pb::Holding>) -> Decoded<Holding> {
         address_life: Duration::from_nanos(form.address_life_ns),
         since_unix_ms: form.since_unix_ms,
         watchdog: form.watchdog_ns.map(Duration::from_nanos),
+        progress: if form.not_begun {
+            Progress::NotBegun
+        } else {
+            Progress::Begun
+        },
     })
 }
 
@@ -173,6 +178,7 @@ fn evidence(form: pb::Evidence) -> Decoded<Evidence> {
         Form::LifetimeLapsedNs(waited) => Proof::LifetimeLapsed {
             waited: Duration::from_nanos(waited),
         },
+        Form::NeverBegun(_) => Proof::NeverBegun,
         Form::WatchdogLapsed(lapse) => Proof::WatchdogLapsed {
             period: lapse.period_ns.map(Duration::from_nanos),
             waited: Duration::from_nanos(lapse.waited_ns),

@@ -12,8 +12,8 @@ use super::timing;
 use crate::pb::log as pb;
 use haft_engine::apply::{Outcome, Refusal, RefusalKind};
 use haft_engine::state::{
-    ClusterState, Ending, Event, Evidence, FenceOrder, Holding, Node, OrderPhase, Ownership, Proof,
-    RememberedRequest, Resource, Session, Severity,
+    ClusterState, Ending, Event, Evidence, FenceOrder, Holding, Node, OrderPhase, Ownership,
+    Progress, Proof, RememberedRequest, Resource, Session, Severity,
 };
 
 pub(super) fn state(state: &ClusterState) -> pb::State {
@@ -124,6 +124,7 @@ fn holding(holding: &Holding) -> pb::Holding {
         address_life_ns: nanos(holding.address_life),
         since_unix_ms: holding.since_unix_ms,
         watchdog_ns: holding.watchdog.map(nanos),
+        not_begun: holding.progress == Progress::NotBegun,
     }
 }
 
@@ -136,6 +137,7 @@ fn evidence(evidence: &Evidence) -> pb::Evidence {
             order: order.0,
             detail: detail.clone(),
         }),
+        Proof::NeverBegun => Form::NeverBegun(pb::Nothing {}),
         Proof::Rebooted { boot } => Form::Rebooted(boot.0.to_vec()),
         Proof::LeaseExpired { ages } => Form::LeaseExpired(pb::LeaseExpired {
             ages: ages.iter().map(age_into).collect(),

@@ -12,6 +12,8 @@ use haft_engine::spec::{
 use haft_engine::state::{Device, Probed, Topology};
 use std::time::Duration;
 
+mod begun;
+
 fn findings() -> Vec<PathHealth> {
     let failing = |fault| PathHealth::Failing {
         fault,

@@ -104,7 +104,14 @@ impl v1::cluster_service_server::ClusterService for Clusters {
                 "ask about vip/NAME, node/NAME, fencedevice/NAME, fencetopology/NAME or order/NUMBER",
             )
         })?;
-        let (report, stamp) = read(&self.0, None, |state| why::why(state, &parsed)).await?;
+        let (report, stamp) = read(&self.0, None, |state| {
+            // Confirmed by a read of the leader: its streams are the ones that count.
+            let seen = why::Seen {
+                streams: Some(self.0.streams.attached()),
+            };
+            why::why_as_seen(state, &seen, &parsed)
+        })
+        .await?;
         let report = report.ok_or_else(|| super::read::absent("subject", &subject))?;
         let lines = report.lines.into_iter().map(|line| v1::WhyLine {
             kind: line.kind.word().to_owned(),

@@ -6,7 +6,9 @@ use super::access::{coordinator, node};
 use super::write::{Effect, field_status, write};
 use crate::clock::boot_now;
 use crate::context::Context;
-use haft_api::convert::{active_from, age_into, armed_from, failed_from, released_from};
+use haft_api::convert::{
+    active_from, age_into, armed_from, begun_from, failed_from, released_from,
+};
 use haft_api::pb::v1;
 use haft_api::status::{not_leader, status};
 use haft_engine::command::Command;
@@ -116,6 +118,7 @@ fn command_of(form: &v1::ReportRequest) -> Result<Command, Status> {
     match &form.report {
         Some(Report::Active(active)) => active_from(active).map_err(field_status),
         Some(Report::Released(released)) => released_from(released).map_err(field_status),
+        Some(Report::Begun(begun)) => begun_from(begun).map_err(field_status),
         Some(Report::Armed(armed)) => armed_from(armed).map_err(field_status),
         Some(Report::Failed(failed)) => failed_from(failed).map_err(field_status),
         None => Err(Status::invalid_argument("an empty report")),
@@ -125,6 +128,9 @@ fn command_of(form: &v1::ReportRequest) -> Result<Command, Status> {
 /// Whether a report names an incarnation of this very node.
 fn concerns(context: &Context, command: &Command, node: NodeId) -> bool {
     let (Command::Activated {
+        resource, token, ..
+    }
+    | Command::Begun {
         resource, token, ..
     }
     | Command::WatchdogArmed {

@@ -8,6 +8,7 @@
 //! Touches no device and chooses none: the leader plans attempts, the executor runs them.
 
 use super::ownership::{self, Proven};
+use super::quarantine;
 use super::session::{self, newest_incarnation};
 use super::victims::require_quorum;
 use super::{At, Outcome, Refusal, event};
@@ -17,16 +18,13 @@ use crate::levels::awaits_unfencing;
 use crate::plant::{self, Bug};
 use crate::spec::{AfterFence, Isolation};
 use crate::state::{
-    CLOSED_ORDERS_MAX, ClusterState, Ending, FenceOrder, OrderPhase, Ownership, Proof,
-    QUARANTINE_FENCES, QUARANTINE_WINDOW_MS, Session,
+    CLOSED_ORDERS_MAX, ClusterState, Ending, FenceOrder, OrderPhase, Ownership, Proof, Session,
 };
+use crate::text::DETAIL_MAX;
 use std::time::Duration;
 
 /// Longest total time for one attempt; longer than any fence agent's own default (60 s).
 pub(crate) const ATTEMPT_MAX: Duration = Duration::from_secs(600);
-
-/// Longest text kept of what devices or people said, in bytes.
-const DETAIL_MAX: usize = 1_024;
 
 /// Applies a fencing command.
 pub(super) fn apply(
@@ -411,7 +409,13 @@ fn verdict_of(
     Ok(Outcome::Done)
 }
 
-fn warn_node(state: &mut ClusterState, at: At, node: NodeId, reason: &str, message: String) {
+pub(super) fn warn_node(
+    state: &mut ClusterState,
+    at: At,
+    node: NodeId,
+    reason: &str,
+    message: String,
+) {
     let subject = match state.nodes.get(&node) {
         Some(node) => format!("node/{}", node.name),
         None => format!("node/{node}"),
@@ -419,13 +423,9 @@ fn warn_node(state: &mut ClusterState, at: At, node: NodeId, reason: &str, messa
     event::warn(state, at, reason, subject, message);
 }
 
-/// At most [`DETAIL_MAX`] bytes of it.
+/// What is kept of a text about an order.
 pub(super) fn bounded(text: &str) -> String {
-    let mut end = text.len().min(DETAIL_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
+    crate::text::bounded(text, DETAIL_MAX)
 }
 
 /// The running attempt observed what it was asked for.
@@ -451,7 +451,7 @@ fn confirm(state: &mut ClusterState, at: At, id: OrderId) -> Outcome {
                 detail: order.detail,
             };
             isolated(state, at, (order.node, order.incarnation), &proof);
-            count_fence(state, at, order.node);
+            quarantine::count_fence(state, at, order.node);
         }
     }
     Outcome::Done
@@ -469,24 +469,6 @@ fn isolated(state: &mut ClusterState, at: At, life: (NodeId, Incarnation), proof
     }
     for resource in ownership::held_by(state, id) {
         ownership::open(state, at, &resource, Proven::OrOrphan(proof.clone()));
-    }
-}
-
-fn count_fence(state: &mut ClusterState, at: At, id: NodeId) {
-    let Some(node) = state.nodes.get_mut(&id) else {
-        return;
-    };
-    let oldest = at.stamp_unix_ms.saturating_sub(QUARANTINE_WINDOW_MS);
-    node.fenced_at_ms.retain(|stamp| *stamp >= oldest);
-    // Bounded by the threshold: more stamps than that change nothing.
-    if node.fenced_at_ms.len() >= QUARANTINE_FENCES {
-        node.fenced_at_ms.remove(0);
-    }
-    node.fenced_at_ms.push(at.stamp_unix_ms);
-    if node.fenced_at_ms.len() >= QUARANTINE_FENCES && !node.quarantined {
-        node.quarantined = true;
-        let message = format!("fenced {QUARANTINE_FENCES} times within an hour; granted nothing");
-        warn_node(state, at, id, "NodeQuarantined", message);
     }
 }
 

@@ -3,11 +3,15 @@
 //! ```text
 //! Unowned --Grant--> Granted --Activated--> Active --Relinquish--> Releasing --Released--> Unowned
 //!                       \______________________\______________________/
+//!                       |  Withdraw, or session ends, before Begun: Unowned
 //!                               session ends without proof: Orphaned --evidence--> Unowned
 //! ```
 //! [`open`] is that door: it asks [`evidence::suffices`] and nothing else sets `Unowned` on a holding.
 
+mod beginning;
 mod trouble;
+
+pub(super) use beginning::session_over;
 
 use super::{At, Outcome, Refusal, event};
 use crate::command::{Attestation, Command, RelinquishCause};
@@ -16,7 +20,9 @@ use crate::ids::{Generation, Incarnation, NodeId, NodeName, ResourceId, Token};
 use crate::levels::awaits_unfencing;
 use crate::plant::{self, Bug};
 use crate::spec::{Isolation, Scheduling};
-use crate::state::{ClusterState, Evidence, Holding, Node, Ownership, Proof, Resource, Session};
+use crate::state::{
+    ClusterState, Evidence, Holding, Node, Ownership, Progress, Proof, Resource, Session,
+};
 use std::time::Duration;
 
 /// Applies an ownership command.
@@ -54,6 +60,7 @@ pub(super) fn apply(
             (resource, *token, *incarnation),
             (*difficulty, why),
         ),
+        Command::Begun { .. } | Command::Withdraw { .. } => beginning::apply(state, at, command),
         Command::Grant {
             resource,
             node,
@@ -154,6 +161,7 @@ pub(crate) fn proof_word(proof: &Proof) -> &'static str {
         Proof::ProbedClean => "probed clean after an agent restart",
         Proof::Fenced { .. } => "fenced",
         Proof::Rebooted { .. } => "rebooted",
+        Proof::NeverBegun => "never begun",
         Proof::LeaseExpired { .. } => "lease expired under an intact guard",
         Proof::LifetimeLapsed { .. } => "address lifetime waited out",
         Proof::WatchdogLapsed {
@@ -295,6 +303,7 @@ fn grant(
         address_life,
         since_unix_ms: at.stamp_unix_ms,
         watchdog: None,
+        progress: Progress::NotBegun,
     });
     let message = format!("{name} owns it under token {token}");
     event::note(state, at, "ResourceGranted", id, message);
@@ -342,6 +351,8 @@ fn activated(
     let attest = |holding: &Holding, life: Duration| Holding {
         guard,
         address_life: life,
+        // Whatever was agreed on: it says that it acts.
+        progress: Progress::Begun,
         ..holding.clone()
     };
     let bound = |holding: &Holding| holding.token == token && holding.incarnation == incarnation;
@@ -414,6 +425,7 @@ fn relinquish(
         RelinquishCause::SpecChanged => "its spec has changed",
         RelinquishCause::Failback => "a preferred node is back",
         RelinquishCause::Deleted => "it is being deleted",
+        RelinquishCause::Overdue => "it has said nothing of its start for too long",
     };
     let message = format!("its owner is asked to stop: {why}");
     event::note(state, at, "ResourceReleasing", id, message);

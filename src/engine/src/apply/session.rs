@@ -8,7 +8,7 @@
 //! Does not judge silence: the leader proposes, and here the statements are counted once more.
 
 use super::ownership::{self, Proven};
-use super::{At, Outcome, Refusal, event};
+use super::{At, Outcome, Refusal, event, series};
 use crate::command::{Command, FenceAction, Probe, StatedAge};
 use crate::evidence;
 use crate::ids::{BootId, Incarnation, LogIndex, NodeId, OrderId};
@@ -227,8 +227,11 @@ fn closing(
             closing: at.index,
         };
     }
-    let message = format!("{name} is silent; coordinators acknowledge it no more");
-    event::warn(state, at, "SessionClosing", format!("node/{name}"), message);
+    let subject = format!("node/{name}");
+    if !series::goes_on(state, at, &subject) {
+        let message = format!("{name} is silent; coordinators acknowledge it no more");
+        event::warn(state, at, "SessionClosing", subject, message);
+    }
     Ok(Outcome::Done)
 }
 
@@ -268,14 +271,14 @@ fn reopened(
     };
     node.session = Session::Open { incarnation };
     let name = node.name.clone();
-    let message = format!("a majority still hears {name}; its session goes on");
-    event::note(
-        state,
-        at,
-        "SessionReopened",
-        format!("node/{name}"),
-        message,
-    );
+    let subject = format!("node/{name}");
+    if !series::goes_on(state, at, &subject) {
+        let message = format!(
+            "a majority still hears {name}, the leader does not; its session goes on, and while this does it is \
+             told once in ten minutes"
+        );
+        event::note(state, at, series::REOPENED, subject, message);
+    }
     Ok(Outcome::Done)
 }
 
@@ -305,7 +308,7 @@ fn expired(
         ages: ages.to_vec(),
     };
     for resource in ownership::held_by(state, id) {
-        ownership::open(state, at, &resource, Proven::OrOrphan(proof.clone()));
+        ownership::session_over(state, at, &resource, &proof);
     }
     Ok(Outcome::Done)
 }

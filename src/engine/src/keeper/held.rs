@@ -43,6 +43,8 @@ pub(super) struct Held {
     pub(super) stopping_since: Moment,
     /// The failure reported last, so that the same one is not reported at every retry.
     pub(super) complaint: Option<String>,
+    /// When the log was last asked for its word to begin.
+    pub(super) asked: Option<Moment>,
     trace: Trace,
     address: Address,
     active: Active,
@@ -111,6 +113,7 @@ impl Held {
             refusal: None,
             stopping_since: Moment(0),
             complaint: None,
+            asked: None,
             trace: Trace::Untouched,
             address: Address::Absent,
             active: Active::Unreported,

@@ -24,6 +24,7 @@ impl Keeper {
         self.release_untouched(now, outputs);
         self.own_up(now, outputs);
         self.watch(now, outputs);
+        self.ask_to_begin(now, outputs);
         self.advance(now, outputs);
         self.renew(now, outputs);
         self.say_again(now, outputs);
@@ -160,7 +161,9 @@ impl Keeper {
         let ready: BTreeSet<ResourceId> = self
             .held
             .iter()
-            .filter(|(resource, held)| self.watched(now, resource, held))
+            .filter(|(resource, held)| {
+                self.watched(now, resource, held) && self.may_begin(resource, held)
+            })
             .map(|(resource, _)| resource.clone())
             .collect();
         for (resource, held) in &mut self.held {
@@ -510,10 +513,11 @@ impl Keeper {
         let lease = self.lease_end.map(|end| end + self.timing.ttl);
         let holdings = self.held.iter().flat_map(|(resource, held)| {
             let own = match held.phase {
-                // Without its watchdog it waits for that, not for this moment.
+                // Without its watchdog, or the log's word, it waits for that, not for this moment.
                 Phase::Waiting(until) => self
                     .when_permitted(now, until)
-                    .filter(|at| self.watched(*at, resource, held)),
+                    .filter(|at| self.watched(*at, resource, held))
+                    .filter(|_| self.may_begin(resource, held)),
                 Phase::Acting => self.when_permitted(now, held.refresh_at),
                 Phase::Stopping(Removal::Retry(at, _)) => Some(at),
                 Phase::Arming
@@ -540,13 +544,14 @@ impl Keeper {
         holdings
             .chain(owed)
             .chain(self.watch_wake(now))
+            .chain(self.begin_wake(now))
             .chain(renewal)
             .min()
             .unwrap_or(Moment(u64::MAX))
     }
 
     /// `at` or `now`, whichever is later, if a write would still be permitted then.
-    fn when_permitted(&self, now: Moment, at: Moment) -> Option<Moment> {
+    pub(super) fn when_permitted(&self, now: Moment, at: Moment) -> Option<Moment> {
         let at = at.max(now);
         self.permitted(at).then_some(at)
     }

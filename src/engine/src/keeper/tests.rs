@@ -6,6 +6,7 @@ use crate::spec::{Failback, Isolation, Unfenced, VirtualIpSpec};
 use proptest::prelude::*;
 use std::time::Duration;
 
+mod begin;
 mod gate;
 mod stopping;
 mod watchdog;
@@ -56,6 +57,7 @@ fn assigned_as(isolation: Isolation, revision: u64, items: &[(u64, Want)]) -> In
                 spec: spec(isolation),
                 want: *want,
                 watchdog: None,
+                progress: crate::state::Progress::Begun,
             })
             .collect(),
     })
@@ -505,7 +507,7 @@ proptest! {
                         given_up = given_up.max(token);
                     }
                     Output::ReportActive { token, .. } => prop_assert!(token > given_up),
-                    Output::ReportFailed { .. } | Output::ReportArmed { .. } | Output::Idle => {}
+                    Output::ReportFailed { .. } | Output::ReportArmed { .. } | Output::ReportBegun { .. } | Output::Idle => {}
                 }
             }
             prop_assert!(keeper.next_wake() > ms(now) || !pending.is_empty(), "would spin");

@@ -4,8 +4,12 @@
 //! in it are guesses, wrong whenever somebody else's entry comes between: a command that names a life, token
 //! or order of the draft is then refused by its precondition and planned anew. Only the grant to a node
 //! admitted in the same entry relies on one, so that an agent's restart moves nothing.
+//!
+//! What does not fit into one entry goes on in the next, in the order in which it was planned: what must not wait
+//! is planned first.
 
-use crate::apply::{Outcome, apply};
+use super::proposals::{EntryLimit, Flights};
+use crate::apply::{Outcome, Refusal, apply};
 use crate::command::{Command, Entry};
 use crate::ids::LogIndex;
 use crate::state::ClusterState;
@@ -15,26 +19,42 @@ use std::collections::VecDeque;
 /// The applied state, what is in flight, and what this step adds.
 pub(super) struct Draft<'a> {
     state: Cow<'a, ClusterState>,
+    /// Where the last entry would stand.
     index: LogIndex,
-    entry: Entry,
+    stamp_unix_ms: u64,
+    /// What this step adds; the last one is being filled.
+    entries: Vec<Entry>,
+    /// Bytes of the last entry.
+    filled: usize,
+    limit: EntryLimit,
+    room: usize,
+    /// Whether something found no room, and has to be planned again when an entry in flight is applied.
+    overflow: Overflow,
+}
+
+/// Whether everything that was planned found room.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Overflow {
+    /// Nothing was turned away.
+    No,
+    /// Something was, for want of entries.
+    Yes,
 }
 
 impl<'a> Draft<'a> {
     /// Starts from `state` with the entries in flight applied.
-    pub(super) fn new<'e>(
-        state: &'a ClusterState,
-        stamp_unix_ms: u64,
-        in_flight: impl Iterator<Item = &'e Entry>,
-    ) -> Draft<'a> {
+    pub(super) fn new(state: &'a ClusterState, stamp_unix_ms: u64, flights: &Flights) -> Draft<'a> {
         let mut draft = Draft {
             state: Cow::Borrowed(state),
             index: LogIndex(state.applied.0 + 1),
-            entry: Entry {
-                stamp_unix_ms,
-                commands: Vec::new(),
-            },
+            stamp_unix_ms,
+            entries: Vec::new(),
+            filled: 0,
+            limit: flights.limit(),
+            room: flights.room(),
+            overflow: Overflow::No,
         };
-        for entry in in_flight {
+        for entry in flights.entries() {
             let index = draft.index;
             apply(draft.writable(), index, entry);
             draft.index = LogIndex(index.0 + 1);
@@ -47,27 +67,55 @@ impl<'a> Draft<'a> {
         &self.state
     }
 
-    /// Adds `command` unless the draft refuses it.
+    /// Whether something was turned away for want of room, so that a refusal says nothing.
+    pub(super) fn overflow(&self) -> Overflow {
+        self.overflow
+    }
+
+    /// Adds `command` unless the draft refuses it, or no entry has room for it.
     pub(super) fn propose(&mut self, command: Command) -> Outcome {
-        let index = self.index;
+        let size = (self.limit.measure)(&command);
+        if size > self.limit.bytes {
+            return turned_away("TooLarge", "no entry has room for it by itself");
+        }
+        let opens = self.entries.is_empty() || self.filled + size > self.limit.bytes;
+        if opens && self.entries.len() >= self.room {
+            self.overflow = Overflow::Yes;
+            return turned_away("NoRoom", "too much is in flight");
+        }
+        let further = opens && !self.entries.is_empty();
+        let index = LogIndex(self.index.0 + u64::from(further));
         let single = Entry {
-            stamp_unix_ms: self.entry.stamp_unix_ms,
+            stamp_unix_ms: self.stamp_unix_ms,
             commands: vec![command],
         };
-        let outcome = apply(self.writable(), index, &single).pop();
-        match outcome {
+        match apply(self.writable(), index, &single).pop() {
             Some(Outcome::Refused(refusal)) => Outcome::Refused(refusal),
             Some(accepted) => {
-                self.entry.commands.extend(single.commands);
+                self.index = index;
+                self.add(single, size, opens);
                 accepted
             }
             None => Outcome::Done,
         }
     }
 
-    /// What this step adds.
-    pub(super) fn into_entry(self) -> Entry {
-        self.entry
+    fn add(&mut self, single: Entry, size: usize, opens: bool) {
+        match self.entries.last_mut() {
+            Some(last) if !opens => {
+                last.commands.extend(single.commands);
+                self.filled += size;
+            }
+            Some(_) | None => {
+                self.entries.push(single);
+                self.filled = size;
+            }
+        }
+    }
+
+    /// What this step adds, in order.
+    pub(super) fn into_entries(self) -> Vec<Entry> {
+        self.entries
     }
 
     fn writable(&mut self) -> &mut ClusterState {
@@ -76,6 +124,10 @@ impl<'a> Draft<'a> {
         }
         self.state.to_mut()
     }
+}
+
+fn turned_away(reason: &str, message: &str) -> Outcome {
+    Outcome::Refused(Refusal::invalid(reason, message))
 }
 
 /// A copy without what no plan looks at, and which would be most of the work of copying.

@@ -28,6 +28,7 @@ use crate::ids::{Incarnation, NodeId, OrderId, RequestId};
 use crate::levels::awaits_unfencing;
 use crate::spec::AfterFence;
 use crate::state::{ClusterState, FenceOrder, Node, OrderPhase, Session};
+use crate::text::{DETAIL_MAX, bounded};
 use levels::{Purpose, first_level, level_at, next_level, same_level, serves};
 use quorum::{live_voters, survives};
 use std::collections::{BTreeMap, BTreeSet};
@@ -51,12 +52,12 @@ pub(super) struct Answer {
 }
 
 impl Answer {
-    /// As the driver said it.
-    pub(super) fn new(attempt: u32, verdict: Verdict, detail: String) -> Answer {
+    /// As the driver said it, cut as `apply` cuts it.
+    pub(super) fn new(attempt: u32, verdict: Verdict, detail: &str) -> Answer {
         Answer {
             attempt,
             verdict,
-            detail,
+            detail: bounded(detail, DETAIL_MAX),
         }
     }
 }
@@ -270,7 +271,7 @@ impl Fencing {
             .collect();
         for (id, attempt) in overdue {
             self.answers.entry(id).or_insert_with(|| {
-                let detail = "the executor did not answer in time".to_owned();
+                let detail = "the executor did not answer in time";
                 Answer::new(attempt, Verdict::Unknown, detail)
             });
         }
@@ -278,7 +279,7 @@ impl Fencing {
         for ((id, attempt), stray) in &self.strays {
             if view.now >= stray.until {
                 self.answers.entry(*id).or_insert_with(|| {
-                    let detail = "its executor no longer leads and has not answered".to_owned();
+                    let detail = "its executor no longer leads and has not answered";
                     Answer::new(*attempt, Verdict::Unknown, detail)
                 });
             }

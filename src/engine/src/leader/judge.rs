@@ -4,7 +4,8 @@
 //! is deaf by itself ends nobody's session. It asks again at the moment at which a majority can have
 //! reached `ttl·(1+ρ)`, and sooner while a majority may still hear beats, so that a session closed only because
 //! this coordinator is deaf is reopened before its lease has run out. A node whose agent stands at the door with another life is closed at once, since
-//! nobody beats for the old one; a probe that is clean on the same boot needs no closing at all (R10).
+//! nobody beats for the old one; so is one that does not let go of what it was asked for (`deadlines`), and neither is
+//! reopened because it beats; a probe that is clean on the same boot needs no closing at all (R10).
 //!
 //! Each session is judged by its own timing as the log holds it, never by this coordinator's file (R2a).
 //!
@@ -29,8 +30,12 @@ const ATTACH_PATIENCE: Duration = Duration::from_secs(5);
 /// For how long a stated age shows that the coordinator which stated it is up.
 const STATEMENT_SHOWS_LIFE: Duration = Duration::from_secs(60);
 
-/// Reopenings in a row after which the pause before the next closing grows no more (8 ttl).
-const REOPENINGS_MAX: u32 = 3;
+/// Reopenings in a row after which the pause before the next closing grows no more.
+const REOPENINGS_MAX: u32 = 7;
+
+/// The pause grows up to 8 ttl, or to this if that is longer: a node that dies while this coordinator is deaf to it is
+/// noticed so much later, while a shorter pause would fill log and events.
+const HOLD_MAX: Duration = Duration::from_secs(5);
 
 /// What one closing has brought to light.
 #[derive(Clone, Debug)]
@@ -161,12 +166,13 @@ impl Judge {
         view: &View<'_>,
         draft: &mut Draft<'_>,
         fencing: &Fencing,
+        mute: &BTreeSet<NodeId>,
         wake: &mut Wake,
     ) {
         self.forget_served(view);
-        self.decide(view, draft);
+        self.decide(view, draft, mute);
         self.admit(view, draft, fencing, wake);
-        self.close_silent(view, draft, wake);
+        self.close_silent(view, draft, mute, wake);
     }
 
     fn forget_served(&mut self, view: &View<'_>) {
@@ -183,7 +189,7 @@ impl Judge {
     }
 
     /// Lets the statements decide each committed closing.
-    fn decide(&mut self, view: &View<'_>, draft: &mut Draft<'_>) {
+    fn decide(&mut self, view: &View<'_>, draft: &mut Draft<'_>, mute: &BTreeSet<NodeId>) {
         let membership = &view.state.membership;
         for (closing, inquiry) in &self.inquiries {
             let ages: Vec<StatedAge> = inquiry
@@ -193,8 +199,9 @@ impl Judge {
                 .filter(|age| age.membership == membership.index)
                 .collect();
             let (node, incarnation) = (inquiry.node, inquiry.incarnation);
-            let replaced = self.attaches.contains_key(&node);
-            if inquiry.still_beats(view) && !replaced {
+            // Its beats then say nothing: another life stands at the door, or it does not let go of what it holds.
+            let to_end = self.attaches.contains_key(&node) || mute.contains(&node);
+            if inquiry.still_beats(view) && !to_end {
                 let reopened = draft.propose(Command::Reopened {
                     node,
                     incarnation,
@@ -242,7 +249,13 @@ impl Judge {
         }
     }
 
-    fn close_silent(&mut self, view: &View<'_>, draft: &mut Draft<'_>, wake: &mut Wake) {
+    fn close_silent(
+        &mut self,
+        view: &View<'_>,
+        draft: &mut Draft<'_>,
+        mute: &BTreeSet<NodeId>,
+        wake: &mut Wake,
+    ) {
         let open: Vec<(NodeId, Incarnation)> = draft
             .state()
             .nodes
@@ -265,16 +278,16 @@ impl Judge {
             } else {
                 judged.ttl
             };
-            let replaced = self.attaches.contains_key(&node);
+            let to_end = self.attaches.contains_key(&node) || mute.contains(&node);
             let held_off = self
                 .reopenings
                 .get(&node)
                 .map(|reopening| reopening.at + hold(&judged, reopening.count))
-                .filter(|until| *until > view.now && !replaced);
+                .filter(|until| *until > view.now && !to_end);
             let silent = view.silence(node);
             if let Some(until) = held_off {
                 wake.at(until);
-            } else if silent >= threshold || replaced {
+            } else if silent >= threshold || to_end {
                 // One closing an entry; the others follow in the next.
                 if draft.propose(Command::Closing { node, incarnation }) != Outcome::Done {
                     wake.at(view.now);
@@ -356,5 +369,6 @@ fn retry(timing: &Timing) -> Duration {
 
 /// For how long a node that a majority hears is not closed again.
 fn hold(timing: &Timing, count: u32) -> Duration {
-    timing.ttl * (1 << count.min(REOPENINGS_MAX))
+    let most = (timing.ttl * 8).max(HOLD_MAX);
+    (timing.ttl * (1 << count.min(REOPENINGS_MAX))).min(most)
 }

@@ -6,9 +6,10 @@
 //! `Unowned` resources are granted, and `apply` makes them so.
 
 use super::draft::Draft;
+use super::streams::{Reach, reach};
 use super::{View, Wake};
 use crate::clock::{Moment, lengthened};
-use crate::command::{Command, Difficulty, RelinquishCause};
+use crate::command::{Command, RelinquishCause};
 use crate::evidence;
 use crate::ids::{NodeId, NodeName, ResourceId, Token};
 use crate::levels::{awaits_unfencing, is_isolated};
@@ -117,8 +118,6 @@ pub(super) struct Placement {
     /// When each orphan was first seen; a new leader starts anew.
     orphans: BTreeMap<ResourceId, (Token, Moment)>,
     avoided: BTreeMap<(ResourceId, NodeId), Avoid>,
-    /// Since when each owner has been asked to stop; a new leader starts anew.
-    stopping: BTreeMap<ResourceId, (Token, Moment)>,
 }
 
 impl Placement {
@@ -131,6 +130,11 @@ impl Placement {
             Ownership::Granted(holding) | Ownership::Active(holding) => holding.node,
             Ownership::Unowned | Ownership::Releasing(..) | Ownership::Orphaned(_) => return,
         };
+        self.avoid(view, id, node);
+    }
+
+    /// This node could not, or did not, act as its owner: others come first for a while.
+    pub(super) fn avoid(&mut self, view: &View<'_>, id: &ResourceId, node: NodeId) {
         let earlier = self.avoided.get(&(id.clone(), node));
         // Trouble that returns soon after the last avoidance ended counts as the same trouble.
         let span = match earlier {
@@ -169,71 +173,15 @@ impl Placement {
                         });
                     }
                 }
-                Ownership::Releasing(holding, _) => {
-                    self.overdue(view, draft, &resource, holding, wake);
-                }
-                Ownership::Orphaned(_) => {}
+                Ownership::Releasing(..) | Ownership::Orphaned(_) => {}
             }
         }
-    }
-
-    /// An owner whose session lives and that has been asked to stop for far too long: it may be hung in its
-    /// kernel and unable to say so (R7).
-    fn overdue(
-        &mut self,
-        view: &View<'_>,
-        draft: &mut Draft<'_>,
-        resource: &Resource,
-        holding: &Holding,
-        wake: &mut Wake,
-    ) {
-        if !view.knows(holding.token.index.0) {
-            return;
-        }
-        let entry = self
-            .stopping
-            .entry(resource.id.clone())
-            .or_insert((holding.token, view.now));
-        if entry.0 != holding.token {
-            *entry = (holding.token, view.now);
-        }
-        let judged = view.judged(holding.node);
-        let patience = judged.stop * 4 + judged.ttl * 2;
-        let due = entry.1 + patience;
-        let said = resource.trouble.as_ref().is_some_and(|trouble| {
-            trouble.token == holding.token && trouble.difficulty == Difficulty::Stop
-        });
-        if said {
-            return;
-        }
-        if view.now < due {
-            wake.at(due);
-            return;
-        }
-        draft.propose(Command::Troubled {
-            resource: resource.id.clone(),
-            token: holding.token,
-            incarnation: holding.incarnation,
-            difficulty: Difficulty::Stop,
-            why: format!("no word of its stop within {} ms", patience.as_millis()),
-        });
     }
 
     fn forget(&mut self, view: &View<'_>) {
         self.avoided.retain(|(id, _), avoid| {
             view.state.resources.contains_key(id) && view.now < avoid.until + avoid.span * 2
         });
-        self.stopping
-            .retain(|id, (token, _)| match view.state.resources.get(id) {
-                Some(resource) => match &resource.ownership {
-                    Ownership::Releasing(holding, _) => holding.token == *token,
-                    Ownership::Unowned
-                    | Ownership::Granted(_)
-                    | Ownership::Active(_)
-                    | Ownership::Orphaned(_) => false,
-                },
-                None => false,
-            });
         self.orphans
             .retain(|id, (token, _)| match view.state.resources.get(id) {
                 Some(resource) => match &resource.ownership {
@@ -364,6 +312,9 @@ impl Placement {
         node: NodeId,
         wake: &mut Wake,
     ) -> bool {
+        if reach(view, node, wake) == Reach::Deaf {
+            return false;
+        }
         let silent = view.silence(node);
         // About to be closed: a grant now would only have to be expired again.
         if view.is_suspect(node) && silent < view.judged(node).ttl {

@@ -11,6 +11,7 @@ use crate::clock::Moment;
 use crate::command::{Command, PathHealth};
 use crate::ids::{DeviceName, Generation};
 use crate::state::{ClusterState, Device, OrderPhase};
+use crate::text::{DETAIL_MAX, bounded};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -71,8 +72,15 @@ impl Probing {
         };
         turn.overdue = None;
         turn.next = now + self.every;
+        let cut = |health| match health {
+            PathHealth::Healthy => PathHealth::Healthy,
+            PathHealth::Failing { fault, why } => PathHealth::Failing {
+                fault,
+                why: bounded(&why, DETAIL_MAX),
+            },
+        };
         if let Some(health) = health {
-            self.answers.insert(device, (generation, health));
+            self.answers.insert(device, (generation, cut(health)));
         }
     }
 

@@ -1,49 +1,87 @@
 //! What owners report, until it is in the log: acting, or stopped for good (R6).
 //!
 //! Believes nothing by itself: `apply` binds each report to token and life. A report is kept until the
-//! state shows it or can show it no more, so a lost proposal loses no report.
+//! state shows it or can show it no more, so a lost proposal loses no report. Texts are cut here as `apply` cuts
+//! them, so that a report and what the state shows of it can be compared.
 
-use super::draft::Draft;
+use super::draft::{Draft, Overflow};
 use super::placement::Placement;
 use super::{Report, View};
 use crate::apply::Outcome;
 use crate::command::{Command, Difficulty};
 use crate::ids::{Incarnation, NodeId, ResourceId, Token};
-use crate::state::{ClusterState, Holding, Node, Ownership};
+use crate::state::{ClusterState, Holding, Node, Ownership, Progress};
+use crate::text::{WHY_MAX, bounded};
 use std::collections::BTreeMap;
 
-/// The newest report of each kind for each resource.
+/// The newest report of each kind of one resource, in the order in which an owner says them.
+#[derive(Clone, Debug, Default)]
+struct Said {
+    armed: Option<Command>,
+    begun: Option<Command>,
+    activated: Option<Command>,
+    troubled: Option<Command>,
+    released: Option<Command>,
+}
+
+impl Said {
+    fn is_empty(&self) -> bool {
+        let kinds = [
+            &self.armed,
+            &self.begun,
+            &self.activated,
+            &self.troubled,
+            &self.released,
+        ];
+        kinds.into_iter().all(Option::is_none)
+    }
+}
+
+/// What owners have said.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reports {
-    activated: BTreeMap<ResourceId, Command>,
-    released: BTreeMap<ResourceId, Command>,
-    armed: BTreeMap<ResourceId, Command>,
-    troubled: BTreeMap<ResourceId, Command>,
+    said: BTreeMap<ResourceId, Said>,
     retimed: BTreeMap<NodeId, Command>,
 }
 
 impl Reports {
-    /// Keeps a report; anything but the two commands that owners may send is dropped.
-    pub(super) fn on_report(&mut self, report: Report) {
+    /// Keeps a report; anything but what its kind carries is dropped, and so is what concerns nothing that exists.
+    pub(super) fn on_report(&mut self, state: &ClusterState, report: Report) {
         match report {
             Report::Activated(command) => {
-                if let Command::Activated { resource, .. } = &command {
-                    self.activated.insert(resource.clone(), command);
+                if let Command::Activated { resource, .. } = &command
+                    && let Some(said) = self.said_of(state, resource)
+                {
+                    said.activated = Some(command);
                 }
             }
             Report::Released(command) => {
-                if let Command::Released { resource, .. } = &command {
-                    self.released.insert(resource.clone(), command);
+                if let Command::Released { resource, .. } = &command
+                    && let Some(said) = self.said_of(state, resource)
+                {
+                    said.released = Some(command);
                 }
             }
             Report::Armed(command) => {
-                if let Command::WatchdogArmed { resource, .. } = &command {
-                    self.armed.insert(resource.clone(), command);
+                if let Command::WatchdogArmed { resource, .. } = &command
+                    && let Some(said) = self.said_of(state, resource)
+                {
+                    said.armed = Some(command);
                 }
             }
-            Report::Troubled(command) => {
-                if let Command::Troubled { resource, .. } = &command {
-                    self.troubled.insert(resource.clone(), command);
+            Report::Begun(command) => {
+                if let Command::Begun { resource, .. } = &command
+                    && let Some(said) = self.said_of(state, resource)
+                {
+                    said.begun = Some(command);
+                }
+            }
+            Report::Troubled(mut command) => {
+                if let Command::Troubled { resource, why, .. } = &mut command
+                    && let Some(said) = self.said_of(state, resource)
+                {
+                    *why = bounded(why, WHY_MAX);
+                    said.troubled = Some(command);
                 }
             }
             Report::Retimed(command) => {
@@ -54,7 +92,12 @@ impl Reports {
         }
     }
 
-    /// Proposes what the state does not show yet.
+    fn said_of(&mut self, state: &ClusterState, resource: &ResourceId) -> Option<&mut Said> {
+        let exists = state.resources.contains_key(resource);
+        exists.then(|| self.said.entry(resource.clone()).or_default())
+    }
+
+    /// Proposes what the state does not show yet: of those first that have let go, since others wait for that.
     pub(super) fn plan(
         &mut self,
         view: &View<'_>,
@@ -62,36 +105,72 @@ impl Reports {
         busy: bool,
         placement: &mut Placement,
     ) {
-        // In the order in which an owner says them, so that they can travel in one entry.
-        for kept in [&mut self.armed, &mut self.activated, &mut self.troubled] {
-            kept.retain(|id, command| !is_shown(view.state, id, command));
-            kept.retain(|id, command| {
-                // Already in flight.
-                if is_shown(draft.state(), id, command) {
-                    return true;
+        let (first, rest): (Vec<_>, Vec<_>) = self
+            .said
+            .iter_mut()
+            .partition(|(_, said)| said.released.is_some());
+        for (id, said) in first.into_iter().chain(rest) {
+            // Together, so that they can travel in one entry.
+            for kept in [
+                &mut said.armed,
+                &mut said.begun,
+                &mut said.activated,
+                &mut said.troubled,
+            ] {
+                if kept
+                    .as_ref()
+                    .is_some_and(|command| !is_wanted(view, draft, id, command, busy))
+                {
+                    *kept = None;
                 }
-                keep(&draft.propose(command.clone()), busy)
-            });
-        }
-        self.retimed.retain(|id, command| {
-            !counts_by(view.state, *id, command)
-                && (counts_by(draft.state(), *id, command)
-                    || keep(&draft.propose(command.clone()), busy))
-        });
-        self.released.retain(|id, command| {
+            }
+            let Some(command) = &said.released else {
+                continue;
+            };
             let outcome = draft.propose(command.clone());
             if outcome == Outcome::Done {
                 placement.note_release(view, id);
             }
-            keep(&outcome, busy)
+            if !keep(&outcome, busy, draft) {
+                said.released = None;
+            }
+        }
+        self.said.retain(|_, said| !said.is_empty());
+        self.retimed.retain(|id, command| {
+            if counts_by(view.state, *id, command) {
+                return false;
+            }
+            if counts_by(draft.state(), *id, command) {
+                return true;
+            }
+            let outcome = draft.propose(command.clone());
+            keep(&outcome, busy, draft)
         });
     }
 }
 
+/// Proposes a report unless the state shows it or an entry in flight carries it; whether it is to be kept.
+fn is_wanted(
+    view: &View<'_>,
+    draft: &mut Draft<'_>,
+    id: &ResourceId,
+    command: &Command,
+    busy: bool,
+) -> bool {
+    if is_shown(view.state, id, command) {
+        return false;
+    }
+    if is_shown(draft.state(), id, command) {
+        return true;
+    }
+    let outcome = draft.propose(command.clone());
+    keep(&outcome, busy, draft)
+}
+
 /// An accepted report is kept until it is refused with nothing in flight: then the state has moved on.
-fn keep(outcome: &Outcome, busy: bool) -> bool {
+fn keep(outcome: &Outcome, busy: bool, draft: &Draft<'_>) -> bool {
     match outcome {
-        Outcome::Refused(_) => busy,
+        Outcome::Refused(_) => busy || draft.overflow() == Overflow::Yes,
         Outcome::Done
         | Outcome::Registered(_)
         | Outcome::Admitted(_)
@@ -149,6 +228,14 @@ fn is_shown(state: &ClusterState, id: &ResourceId, command: &Command) -> bool {
             | Ownership::Active(holding)
             | Ownership::Releasing(holding, _),
         ) => held(holding, token, incarnation) && holding.watchdog >= Some(*period),
+        (
+            Command::Begun {
+                token, incarnation, ..
+            },
+            Ownership::Granted(holding)
+            | Ownership::Active(holding)
+            | Ownership::Releasing(holding, _),
+        ) => held(holding, token, incarnation) && holding.progress == Progress::Begun,
         (
             Command::Troubled {
                 token,

@@ -1,6 +1,6 @@
 //! The leader's machine, stepped by hand: timing and retries that stories do not show.
 
-use super::{FenceRun, Input, Leader, Output, Report, Silence, StatusFirst};
+use super::{Fate, FenceRun, Input, Leader, Output, Proposal, Report, Silence, StatusFirst};
 use crate::apply::{Outcome, apply};
 use crate::clock::{Moment, Timing, lengthened};
 use crate::command::{
@@ -133,10 +133,10 @@ impl Stage {
     fn settle(&mut self, mut outputs: Vec<Output>) -> Vec<Output> {
         let mut rest = Vec::new();
         while let Some(output) = outputs.pop() {
-            if let Output::Propose(entry) = output {
-                let outcomes = self.commit(entry.commands);
-                let index = LogIndex(self.index);
-                outputs.extend(self.step(Input::Applied { index, outcomes }));
+            if let Output::Propose(Proposal { number, entry }) = output {
+                self.commit(entry.commands);
+                let fate = Fate::Committed(LogIndex(self.index));
+                outputs.extend(self.step(Input::Proposed { number, fate }));
             } else {
                 rest.push(output);
             }
@@ -231,7 +231,7 @@ fn proposed(outputs: &[Output]) -> Vec<Command> {
     outputs
         .iter()
         .filter_map(|output| match output {
-            Output::Propose(entry) => Some(entry.commands.clone()),
+            Output::Propose(proposal) => Some(proposal.entry.commands.clone()),
             Output::AskAges { .. }
             | Output::Fence(_)
             | Output::Probe { .. }
@@ -325,11 +325,13 @@ fn a_proposal_that_came_to_nothing_is_made_again_after_a_pause() {
     let mut stage = Stage::new();
     let id = stage.vip(Isolation::Lease, "n2");
     let report = stage.released(&id);
-    assert_eq!(
-        proposed(&stage.step(Input::Reported(Box::new(report)))).len(),
-        2
-    );
-    assert!(proposed(&stage.step(Input::ProposalUnknown)).is_empty());
+    let outputs = stage.step(Input::Reported(Box::new(report)));
+    assert_eq!(proposed(&outputs).len(), 2);
+    let [Output::Propose(Proposal { number, .. })] = outputs[..] else {
+        panic!("{outputs:?}");
+    };
+    let fate = Fate::Unknown;
+    assert!(proposed(&stage.step(Input::Proposed { number, fate })).is_empty());
     assert!(proposed(&stage.tick(MS)).is_empty());
     let again = proposed(&stage.tick(TIMING.beat));
     assert!(matches!(again[0], Command::Released { .. }), "{again:?}");
@@ -453,7 +455,7 @@ fn a_late_request_for_admission_speaks_for_no_newer_life() {
     assert!(late.is_empty(), "{late:?}");
     let current = stage.step(attach(newest));
     let admits = current.iter().any(|output| match output {
-        Output::Propose(entry) => entry.commands.iter().any(
+        Output::Propose(proposal) => proposal.entry.commands.iter().any(
             |command| matches!(command, Command::Admit { previous, .. } if *previous == newest),
         ),
         Output::AskAges { .. }

@@ -16,13 +16,11 @@ pub(super) fn explain(state: &ClusterState, resource: &Resource, lines: &mut Lin
             opened_by(state, resource, lines);
             let node = name_of(state, holding.node);
             session_of(state, holding, lines);
-            if holding.isolation == Isolation::Watchdog && holding.watchdog.is_none() {
-                lines.rule(
-                    "isolation watchdog: nobody acts before its armed watchdog is in the log",
-                );
-                lines.waits(format!("the agent on {node} to arm its watchdog"));
-            }
+            not_begun(holding, &node, lines);
             lines.waits(format!("the agent on {node} to report that it acts"));
+            lines.rule(
+                "if it says nothing for too long, it is withdrawn if it never began, else asked back",
+            );
             lines.remedy(format!("on {node}: journalctl -u haft-agent"));
         }
         Ownership::Active(holding) => {
@@ -36,6 +34,24 @@ pub(super) fn explain(state: &ClusterState, resource: &Resource, lines: &mut Lin
     }
     trouble(state, resource, lines);
     pending(state, resource, lines);
+}
+
+/// What the owner still needs before it may act.
+fn not_begun(holding: &Holding, node: &str, lines: &mut Lines) {
+    if holding.may_have_acted() {
+        return;
+    }
+    match holding.isolation {
+        Isolation::Watchdog => {
+            lines.rule("isolation watchdog: nobody acts before its armed watchdog is in the log");
+            lines.waits(format!("the agent on {node} to arm its watchdog"));
+        }
+        Isolation::Stonith => {
+            lines.rule("isolation stonith: nobody acts before the log says that it begins");
+            lines.waits(format!("the agent on {node} to ask for that"));
+        }
+        Isolation::Lease => {}
+    }
 }
 
 fn owner(state: &ClusterState, verb: &str, holding: &Holding, lines: &mut Lines) {
@@ -134,12 +150,18 @@ fn releasing(state: &ClusterState, holding: &Holding, cause: RelinquishCause, li
         RelinquishCause::SpecChanged => "its spec changed in a way that the owner cannot follow",
         RelinquishCause::Failback => "a better-preferred node is back and failback is auto",
         RelinquishCause::Deleted => "it is being deleted",
+        RelinquishCause::Overdue => "its owner has said nothing of its start for too long",
     });
     session_of(state, holding, lines);
     lines.waits(format!(
         "{} to say that it has stopped, or proof that it has",
         name_of(state, holding.node)
     ));
+    lines.rule(if holding.may_have_acted() {
+        "if it says nothing for too long it counts as lost, and evidence decides"
+    } else {
+        "it never began: if it says nothing for too long the grant is withdrawn"
+    });
 }
 
 fn orphaned(state: &ClusterState, resource: &Resource, holding: &Holding, lines: &mut Lines) {

@@ -283,6 +283,15 @@ impl Maker<'_> {
                     .map_or(Generation(1), |resource| resource.generation),
                 resource,
             },
+            9 if self.field(1).is_multiple_of(3) => Command::Begun {
+                resource,
+                token: self.last_token(),
+                incarnation: life,
+            },
+            9 if self.field(1) % 3 == 1 => Command::Withdraw {
+                resource,
+                token: self.last_token(),
+            },
             9 => Command::Activated {
                 resource,
                 token: self.last_token(),

@@ -215,6 +215,7 @@ fn evidence(world: &World, id: &str) -> Result<String, String> {
         match resource.evidence.as_ref().map(|evidence| &evidence.proof) {
             None => "none",
             Some(Proof::Released) => "released",
+            Some(Proof::NeverBegun) => "never begun",
             Some(Proof::ProbedClean) => "probed clean",
             Some(Proof::Fenced { .. }) => "fenced",
             Some(Proof::Rebooted { .. }) => "rebooted",

@@ -13,7 +13,7 @@ use haft_engine::ids::{
     BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
     ResourceId, TopologyName,
 };
-use haft_engine::leader::{FenceRun, Input, Leader, Output, Report, Silence};
+use haft_engine::leader::{Fate, FenceRun, Input, Leader, Output, Proposal, Report, Silence};
 use haft_engine::spec::{
     AfterFence, Domains, Failback, FenceDeviceSpec, FenceLevel, FenceTopologySpec, Isolation,
     NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
@@ -38,6 +38,8 @@ enum Agent {
     Stuck,
     /// Beats and acts; has no watchdog that can be armed.
     Dogless,
+    /// Beats and acts; of what it reports only that it begins arrives.
+    Unheard,
     /// Neither beats nor acts.
     Stopped,
 }
@@ -274,7 +276,7 @@ impl World {
             };
             let machine = &self.machines[&holding.node];
             let obeys = match machine.agent {
-                Agent::Obeys | Agent::Stuck | Agent::Dogless => machine.up,
+                Agent::Obeys | Agent::Stuck | Agent::Dogless | Agent::Unheard => machine.up,
                 Agent::Stubborn | Agent::Stopped => false,
             };
             if !obeys || machine.life != holding.incarnation {
@@ -283,24 +285,33 @@ impl World {
             let (token, incarnation) = (holding.token, holding.incarnation);
             match &resource.ownership {
                 Ownership::Granted(holding)
-                    if holding.isolation == Isolation::Watchdog && holding.watchdog.is_none() =>
+                    if holding.isolation == Isolation::Watchdog && !holding.may_have_acted() =>
                 {
-                    reports.push(match machine.agent {
-                        Agent::Dogless => Report::Released(Command::Released {
+                    reports.push(if machine.agent == Agent::Dogless {
+                        Report::Released(Command::Released {
                             resource: id,
                             token,
                             incarnation,
-                        }),
-                        Agent::Obeys | Agent::Stuck | Agent::Stubborn | Agent::Stopped => {
-                            Report::Armed(Command::WatchdogArmed {
-                                resource: id,
-                                token,
-                                incarnation,
-                                period: Duration::from_secs(1),
-                            })
-                        }
+                        })
+                    } else {
+                        Report::Armed(Command::WatchdogArmed {
+                            resource: id,
+                            token,
+                            incarnation,
+                            period: Duration::from_secs(1),
+                        })
                     });
                 }
+                Ownership::Granted(holding) if !holding.may_have_acted() => {
+                    reports.push(Report::Begun(Command::Begun {
+                        resource: id,
+                        token,
+                        incarnation,
+                    }));
+                }
+                // Nothing more is heard of it.
+                Ownership::Granted(_) | Ownership::Releasing(..)
+                    if machine.agent == Agent::Unheard => {}
                 Ownership::Releasing(..) if machine.agent == Agent::Stuck => {
                     reports.push(Report::Troubled(Command::Troubled {
                         resource: id,
@@ -356,12 +367,15 @@ impl World {
             self.leader = Some((id, leader));
             for output in outputs {
                 match output {
-                    Output::Propose(entry) if self.commits => {
-                        let outcomes = self.commit(entry.commands);
-                        let index = LogIndex(self.index);
-                        inputs.push_back(Input::Applied { index, outcomes });
+                    Output::Propose(Proposal { number, entry }) => {
+                        let fate = if self.commits {
+                            self.commit(entry.commands);
+                            Fate::Committed(LogIndex(self.index))
+                        } else {
+                            Fate::Unknown
+                        };
+                        inputs.push_back(Input::Proposed { number, fate });
                     }
-                    Output::Propose(_) => inputs.push_back(Input::ProposalUnknown),
                     Output::AskAges { node, closing, .. } => {
                         for age in self.ages(node) {
                             inputs.push_back(Input::AgeStated { closing, age });
@@ -451,6 +465,7 @@ impl World {
             "obeys" => machine.agent = Agent::Obeys,
             "stubborn" => machine.agent = Agent::Stubborn,
             "stuck" => machine.agent = Agent::Stuck,
+            "unheard" => machine.agent = Agent::Unheard,
             "dogless" => machine.agent = Agent::Dogless,
             "unguarded" => machine.guards = Attestation::Broken,
             other => return Err(format!("agents do not {other}")),

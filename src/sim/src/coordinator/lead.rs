@@ -5,10 +5,12 @@ use crate::wire::{self, Act, Context, Hook, Life, Wire};
 use haft_engine::apply::Outcome;
 use haft_engine::assignment::assignment;
 use haft_engine::clock::Moment;
-use haft_engine::command::{Command, Entry, Probe};
+use haft_engine::command::{Command, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId};
 use haft_engine::keeper::Assignment;
-use haft_engine::leader::{Input, Leader, Output, Report, Silence};
+use haft_engine::leader::{
+    EntryLimit, Fate, Input, Leader, Output, Proposal, ProposalNumber, Report, Silence,
+};
 use haft_engine::state::{ClusterState, Node, Ownership, Session};
 use haft_engine::timing::ClusterTiming;
 use std::collections::{BTreeMap, VecDeque};
@@ -18,6 +20,9 @@ use std::time::Duration;
 /// A proposal of which nothing was heard for so long is given up.
 const PROPOSAL_PATIENCE: Duration = Duration::from_secs(1);
 
+/// A stream of which nothing was heard for so long is taken for closed; agents repeat themselves every 100 ms.
+const STREAM_PATIENCE: Duration = Duration::from_millis(700);
+
 /// Often enough to be in the way of orders.
 const PROBE_EVERY: Duration = Duration::from_millis(700);
 
@@ -26,16 +31,19 @@ pub(super) struct Lead {
     pub(super) term: u64,
     pub(super) machine: Leader,
     /// Own proposals in the log, not applied yet, and since when.
-    proposals: BTreeMap<u64, Proposal>,
+    proposals: BTreeMap<u64, Own>,
     /// The newest stream of each agent that asked to be admitted.
     attached: BTreeMap<NodeId, wire::Stream>,
     /// Who was admitted as what by this leader.
     admitted: BTreeMap<NodeId, (wire::Stream, Incarnation)>,
+    /// When each agent was last heard on a stream.
+    streams: BTreeMap<NodeId, Moment>,
     /// Connected agents and the assignment last sent to each.
     connected: BTreeMap<NodeId, Connected>,
 }
 
-struct Proposal {
+struct Own {
+    number: ProposalNumber,
     since: Moment,
     attached: Vec<(NodeId, wire::Stream)>,
 }
@@ -68,12 +76,20 @@ impl Coordinator {
         self.elected = None;
         let mut machine = Leader::new(self.own, self.file, context.now, &self.state);
         machine.set_probing(PROBE_EVERY);
+        // Now and then what would travel in one entry has to be split.
+        if term.is_multiple_of(3) {
+            machine.set_entry_limit(EntryLimit {
+                bytes: 2,
+                measure: |_| 1,
+            });
+        }
         self.lead = Some(Lead {
             term,
             machine,
             proposals: BTreeMap::new(),
             attached: BTreeMap::new(),
             admitted: BTreeMap::new(),
+            streams: BTreeMap::new(),
             connected: BTreeMap::new(),
         });
         let effective = self.raft.effective().clone();
@@ -85,13 +101,18 @@ impl Coordinator {
     pub(super) fn wake_lead(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         let Some(lead) = &mut self.lead else { return };
-        let before = lead.proposals.len();
-        lead.proposals
-            .retain(|_, one| now.since(one.since) < PROPOSAL_PATIENCE);
-        let lost = before - lead.proposals.len();
+        let late = |one: &Own| now.since(one.since) >= PROPOSAL_PATIENCE;
+        let lost: Vec<ProposalNumber> = lead
+            .proposals
+            .values()
+            .filter(|one| late(one))
+            .map(|one| one.number)
+            .collect();
+        lead.proposals.retain(|_, one| !late(one));
         let due = now >= lead.machine.next_wake();
-        for _ in 0..lost {
-            self.step_lead(context, Input::ProposalUnknown);
+        for number in lost {
+            let fate = Fate::Unknown;
+            self.step_lead(context, Input::Proposed { number, fate });
         }
         if due {
             self.step_lead(context, Input::Tick);
@@ -106,6 +127,11 @@ impl Coordinator {
             .heard_within(context.now, self.timing.election_min);
         if let Some(lead) = &mut self.lead {
             lead.machine.set_peers(peers);
+            let now = context.now;
+            lead.streams
+                .retain(|_, heard| now.since(*heard) < STREAM_PATIENCE);
+            lead.machine
+                .set_streams(lead.streams.keys().copied().collect());
         }
         while let Some(input) = inputs.pop_front() {
             let silences = self.silences(context.now);
@@ -116,9 +142,9 @@ impl Coordinator {
                     .step(context.now, context.wall_ms, &self.state, &silences, input);
             for output in outputs {
                 match output {
-                    Output::Propose(entry) => context.acts.push(Act::ProposeSoon {
+                    Output::Propose(proposal) => context.acts.push(Act::ProposeSoon {
                         term,
-                        entry: Rc::new(entry),
+                        proposal: Rc::new(proposal),
                     }),
                     Output::AskAges {
                         node,
@@ -165,13 +191,21 @@ impl Coordinator {
             .collect()
     }
 
-    pub(super) fn propose(&mut self, context: &mut Context<'_>, term: u64, entry: Rc<Entry>) {
+    pub(super) fn propose(
+        &mut self,
+        context: &mut Context<'_>,
+        term: u64,
+        proposal: &Rc<Proposal>,
+    ) {
+        let number = proposal.number;
+        let entry = Rc::new(proposal.entry.clone());
         let index = self.raft.propose(context.now, term, Rc::clone(&entry));
         let Some(lead) = self.lead.as_mut().filter(|lead| lead.term == term) else {
             return;
         };
         let Some(index) = index else {
-            self.step_lead(context, Input::ProposalUnknown);
+            let fate = Fate::Unknown;
+            self.step_lead(context, Input::Proposed { number, fate });
             return;
         };
         let attached = entry
@@ -183,7 +217,12 @@ impl Coordinator {
             })
             .collect();
         let since = context.now;
-        lead.proposals.insert(index, Proposal { since, attached });
+        let own = Own {
+            number,
+            since,
+            attached,
+        };
+        lead.proposals.insert(index, own);
     }
 
     /// One entry was applied while leading.
@@ -216,13 +255,15 @@ impl Coordinator {
                 }
             }
         }
-        let outcomes = if own.is_some() {
-            outcomes.as_ref().clone()
-        } else {
-            Vec::new()
-        };
         let index = haft_engine::ids::LogIndex(index);
-        self.step_lead(context, Input::Applied { index, outcomes });
+        let input = match own {
+            Some(own) => Input::Proposed {
+                number: own.number,
+                fate: Fate::Committed(index),
+            },
+            None => Input::Applied { index },
+        };
+        self.step_lead(context, input);
     }
 
     pub(super) fn on_attach(
@@ -247,6 +288,7 @@ impl Coordinator {
             return;
         }
         lead.attached.insert(node, stream);
+        lead.streams.insert(node, context.now);
         let heard = Wire::AttachHeard(stream);
         context.acts.push(Act::ToAgent(node, heard));
         let told = lead
@@ -295,6 +337,7 @@ impl Coordinator {
         }
         let sent = None;
         lead.connected.insert(node, Connected { incarnation, sent });
+        lead.streams.insert(node, context.now);
         self.send_assignments(context);
     }
 
@@ -324,6 +367,12 @@ impl Coordinator {
                 Some(Ownership::Granted(granted)) if granted.token == *token => {
                     Report::Armed(command)
                 }
+                Some(_) | None => return,
+            },
+            Command::Begun {
+                resource, token, ..
+            } => match holding(resource).and_then(Ownership::holding) {
+                Some(held) if held.token == *token => Report::Begun(command),
                 Some(_) | None => return,
             },
             Command::Troubled {

@@ -35,6 +35,10 @@ pub(crate) fn check<E>(
         return None;
     }
     let ResourceSpec::VirtualIp(vip) = &holding.spec;
+    // What it may still begin it must not, and that is judged where it begins (`begun`).
+    if !holding.may_have_acted() && machine.works(vip.address) != Some(holding.token) {
+        return None;
+    }
     if holding.isolation == Isolation::Lease {
         let answers = machine.answers(now, vip.address) == Some(holding.token);
         if !answers || machine.stood_still_within(now, ledger.lease_span()) {

@@ -30,6 +30,8 @@ pub enum Fault {
     OneWayCut,
     /// A machine is cut from all others.
     Isolation,
+    /// An agent has no stream to anybody, and beats on.
+    StreamCut,
     /// Loss, repetition, delay and reordering everywhere.
     Storm,
     /// A machine's links come and go.
@@ -140,7 +142,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every class.
-    pub const ALL: [Fault; 65] = [
+    pub const ALL: [Fault; 66] = [
         Fault::CoordinatorCrash,
         Fault::CoordinatorPause,
         Fault::AgentKill,
@@ -153,6 +155,7 @@ impl Fault {
         Fault::Partition,
         Fault::OneWayCut,
         Fault::Isolation,
+        Fault::StreamCut,
         Fault::Storm,
         Fault::Flapping,
         Fault::WallJump,
@@ -241,6 +244,7 @@ impl Bias {
                 F::CoordinatorPause,
                 F::OneWayCut,
                 F::Isolation,
+                F::StreamCut,
                 F::Partition,
                 F::Storm,
                 F::Staged,

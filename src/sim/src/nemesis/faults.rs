@@ -58,6 +58,11 @@ impl Nemesis {
                 cut_management(world, place, span);
                 self.inflict_on_net(world, Fault::Isolation, place, span)
             }
+            Fault::StreamCut => {
+                world.net.cut_streams(place);
+                world.after(long, Event::Undo(Undo::JoinStreams(place)));
+                true
+            }
             Fault::ManagementCut => cut_management(world, place, long),
             Fault::DiskStall => {
                 let place = coordinator(world);

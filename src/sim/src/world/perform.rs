@@ -29,9 +29,9 @@ impl World {
                     let local = Local::Flushed { index, term };
                     self.after(delay, self.local(place, role, life, local));
                 }
-                Act::ProposeSoon { term, entry } => {
+                Act::ProposeSoon { term, proposal } => {
                     let delay = self.rng.range(0, MS / 5);
-                    let local = Local::Propose { term, entry };
+                    let local = Local::Propose { term, proposal };
                     self.after(delay, self.local(place, role, life, local));
                 }
                 Act::AskDevice(question) => self.send_question(place, life, question),
@@ -133,6 +133,13 @@ impl World {
             return;
         };
         let from = self.machines[place].node;
+        let agent = match role {
+            Role::Agent => to,
+            Role::Coordinator => place,
+        };
+        if wire.is_streamed() && !self.net.streams(agent) {
+            return;
+        }
         let [first, second] = self.net.carry(&mut self.rng, place, to);
         if let Some(delay) = second {
             let wire = wire.clone();

@@ -8,8 +8,8 @@ use super::concerns;
 use crate::context::Context;
 use haft_api::beat::BeatKey;
 use haft_api::convert::{
-    active_from, armed_from, assignment_into, failed_from, membership_into, released_from,
-    timing_from, versioned_into,
+    active_from, armed_from, assignment_into, begun_from, failed_from, membership_into,
+    released_from, timing_from, versioned_into,
 };
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
@@ -45,6 +45,7 @@ pub(super) fn serve(
 ) -> ReceiverStream<Answer> {
     let (sender, receiver) = mpsc::channel(DOWN_QUEUE);
     tokio::spawn(async move {
+        let _attached = context.streams.enter(node);
         if let Err(status) = attend(&context, node, up, &sender).await {
             let _ = sender.send(Err(status)).await;
         }
@@ -287,6 +288,7 @@ async fn heard(
     let report = match message.message {
         Some(Up::Active(active)) => Report::Activated(active_from(&active).map_err(refuse)?),
         Some(Up::Released(released)) => Report::Released(released_from(&released).map_err(refuse)?),
+        Some(Up::Begun(begun)) => Report::Begun(begun_from(&begun).map_err(refuse)?),
         Some(Up::Armed(armed)) => Report::Armed(armed_from(&armed).map_err(refuse)?),
         Some(Up::Failed(failed)) => {
             tracing::warn!(%node, resource = failed.resource, why = failed.why, "an owner has trouble");
@@ -313,6 +315,7 @@ async fn heard(
     let (Report::Activated(command)
     | Report::Released(command)
     | Report::Armed(command)
+    | Report::Begun(command)
     | Report::Troubled(command)
     | Report::Retimed(command)) = &report;
     if !concerns(context, command, node) {

@@ -9,11 +9,9 @@ use crate::command::Difficulty;
 use crate::evidence::SPAN_MAX;
 use crate::ids::{Incarnation, ResourceId, Token};
 use crate::spec::Isolation;
-use crate::state::{ClusterState, Ownership, Proof, Trouble};
+use crate::state::{ClusterState, Ownership, Progress, Proof, Trouble};
+use crate::text::{WHY_MAX, bounded};
 use std::time::Duration;
-
-/// Longest reason kept of an owner's trouble, in bytes.
-const WHY_MAX: usize = 512;
 
 /// The owner's watchdog is armed, and from now on it may act.
 pub(super) fn watchdog_armed(
@@ -111,7 +109,13 @@ pub(super) fn troubled(
         | Ownership::Releasing(..)
         | Ownership::Orphaned(_) => return Err(other_holding(id, token)),
     };
-    let why = bounded(why);
+    if difficulty == Difficulty::Stop
+        && let Some(holding) = resource.ownership.holding_mut()
+    {
+        // What has to be stopped has begun, whatever else was said of it.
+        holding.progress = Progress::Begun;
+    }
+    let why = bounded(why, WHY_MAX);
     let trouble = Trouble {
         token,
         node,
@@ -139,12 +143,4 @@ pub(super) fn troubled(
     };
     event::warn(state, at, reason, id, message);
     Ok(Outcome::Done)
-}
-
-fn bounded(text: &str) -> String {
-    let mut end = text.len().min(WHY_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text[..end].to_owned()
 }

@@ -80,6 +80,10 @@ fn an_armed_watchdog_says_nothing_of_other_isolations() {
         let (id, token) = granted(&mut cluster, isolation);
         let arm = armed(&cluster, &id, token, PERIOD);
         cluster.refused(arm, "OtherHolding");
+        if isolation == Isolation::Stonith {
+            let act = activated(&cluster, &id, token);
+            assert_eq!(cluster.apply(act), Outcome::Done);
+        }
         cluster.expire(1);
         let lapse = lapsed(&id, token, Duration::from_secs(3_600));
         cluster.refused(lapse, "WatchdogProvesNothing");

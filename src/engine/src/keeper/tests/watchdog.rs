@@ -23,6 +23,7 @@ fn granted(revision: u64, want: Want, watchdog: Option<Duration>) -> Input {
             spec: spec(Isolation::Watchdog),
             want,
             watchdog,
+            progress: crate::state::Progress::NotBegun,
         }],
     })
 }

@@ -141,6 +141,7 @@ impl Scene {
             }),
             want: Want::Hold,
             watchdog: None,
+            progress: crate::state::Progress::Begun,
         };
         let assignment = Assignment {
             revision: self.state.applied,
