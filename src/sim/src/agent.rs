@@ -4,9 +4,9 @@
 //! read anew and the keeper is asked whether it may still be sent. What happens between that answer and
 //! the kernel (a pause, for instance) is the world's business, and the guard's rules must bear it.
 
-use crate::barrier::Barrier;
 mod words;
 
+use crate::barrier::Barrier;
 use crate::kernel::Reply;
 use crate::wire::{Act, Context, Hook, Life, Local, Stream, Wire};
 use haft_engine::clock::{Moment, Timing};
