@@ -5,7 +5,12 @@
 
 use crate::tree::{Source, none, sources};
 
-const HASTY: &[&str] = &["failover: fast", "Timing::FAST", "Failover::Fast"];
+const HASTY: &[&str] = &[
+    "failover: fast",
+    "Timing::FAST",
+    "Failover::Fast",
+    "Preset::Fast",
+];
 
 /// How many lines above may say that the preset is the subject.
 const NEAR: usize = 3;

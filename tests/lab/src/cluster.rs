@@ -41,11 +41,20 @@ impl Cluster {
     ///
     /// # Errors
     /// Whatever step fails, with what the program said.
-    pub fn form(mut site: Site, plant: Option<&str>) -> anyhow::Result<Self> {
+    pub fn form(site: Site, plant: Option<&str>) -> anyhow::Result<Self> {
+        // The subject of the demo and of the benchmark beside Keepalived is this preset.
+        Self::form_at(site, Preset::Fast, plant)
+    }
+
+    /// The same with another preset in every node's file.
+    ///
+    /// # Errors
+    /// As [`Cluster::form`].
+    pub fn form_at(mut site: Site, preset: Preset, plant: Option<&str>) -> anyhow::Result<Self> {
         site.start_bmcs()?;
         write_private(&format!("{LAB}/bmc-password"), bmc::PASSWORD)?;
-        std::fs::write(configuration_path(), configuration(&site))?;
         for node in &site.nodes {
+            write_configuration(&site, &node.identity.name, preset)?;
             node.install(daemons(&node.identity.name, plant));
             node.power_on()?;
         }
@@ -60,7 +69,6 @@ impl Cluster {
 
     fn join_all(&self) -> anyhow::Result<()> {
         let haftctl = format!("{LAB}/bin/haftctl");
-        let configuration = configuration_path();
         let context = Ctl::context();
         let first = &self.site.nodes[0];
         let mut init = first.command(&haftctl)?;
@@ -68,7 +76,7 @@ impl Cluster {
             "cluster",
             "init",
             "--config",
-            &configuration,
+            &configuration_path(&first.identity.name),
             "--node",
             &first.identity.name,
             "--context",
@@ -88,7 +96,7 @@ impl Cluster {
                 "cluster",
                 "join",
                 "--config",
-                &configuration,
+                &configuration_path(name),
                 "--node",
                 name,
                 "--token-file",
@@ -186,14 +194,46 @@ impl Cluster {
     }
 }
 
-fn configuration_path() -> String {
-    format!("{LAB}/haft.yaml")
+/// A preset of `timing.failover`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preset {
+    /// The quickest.
+    Fast,
+    /// What a file without the key means.
+    Normal,
+    /// The slowest.
+    Relaxed,
 }
 
-fn configuration(site: &Site) -> String {
-    // The subject of the demo and of the benchmark beside Keepalived is this preset.
-    let mut text = String::from(
-        "cluster: { name: demo }\ntiming: { failover: fast }\ndata_dir: /run/disk/haft\nnodes:\n",
+impl Preset {
+    /// As the file has it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Fast => "fast",
+            Self::Normal => "normal",
+            Self::Relaxed => "relaxed",
+        }
+    }
+}
+
+fn configuration_path(node: &str) -> String {
+    format!("{LAB}/haft-{node}.yaml")
+}
+
+/// Writes one node's file; its daemons read it at their next start.
+///
+/// # Errors
+/// It cannot be written.
+pub fn write_configuration(site: &Site, node: &str, preset: Preset) -> anyhow::Result<()> {
+    let path = configuration_path(node);
+    Ok(std::fs::write(path, configuration(site, preset))?)
+}
+
+fn configuration(site: &Site, preset: Preset) -> String {
+    let mut text = format!(
+        "cluster: {{ name: demo }}\ntiming: {{ failover: {} }}\ndata_dir: /run/disk/haft\nnodes:\n",
+        preset.word()
     );
     for (index, node) in (1..=NODES).zip(&site.nodes) {
         text += &format!(
@@ -215,7 +255,7 @@ fn daemons(node: &str, plant: Option<&str>) -> Vec<Daemon> {
         argv: vec![
             format!("{LAB}/bin/{name}"),
             "--config".into(),
-            configuration_path(),
+            configuration_path(node),
             "--node".into(),
             node.into(),
         ],

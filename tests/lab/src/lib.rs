@@ -13,6 +13,7 @@ pub mod judge;
 pub mod keepalived;
 pub mod lab;
 pub mod machine;
+pub mod mixtures;
 pub mod node_init;
 pub mod say;
 pub mod shell;

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use haft_lab::{bench, bmc, check, demo, jail, node_init, say};
+use haft_lab::cluster::Preset;
+use haft_lab::{bench, bmc, check, demo, jail, mixtures, node_init, say};
 
 /// Machines in namespaces with real BMCs: haft's demo, its failover benchmark, and the lab's own check.
 #[derive(Parser)]
@@ -30,6 +31,15 @@ enum What {
         /// Break a safety rule on purpose; needs binaries built for that.
         #[arg(long)]
         broken: Option<demo::Break>,
+    },
+    /// Give one node's file another preset than the others' have, cut it off, and judge: each ordered pair.
+    Mixtures {
+        /// Only where the owner's file has this one.
+        #[arg(long)]
+        owner: Option<Preset>,
+        /// Only where the others' files have this one.
+        #[arg(long)]
+        others: Option<Preset>,
     },
     /// Run a command on a machine of a lab that was kept up.
     In {
@@ -92,7 +102,13 @@ fn run() -> anyhow::Result<ExitCode> {
         What::Judge => haft_judge::run().map(|()| ExitCode::SUCCESS),
         What::Down => jail::take_down().map(|()| ExitCode::SUCCESS),
         What::In { machine, words } => demo::enter(&machine, &words).map(ExitCode::from),
-        What::Check | What::BenchFailover { .. } | What::Demo { .. } | What::Up if !contained => {
+        What::Check
+        | What::BenchFailover { .. }
+        | What::Demo { .. }
+        | What::Mixtures { .. }
+        | What::Up
+            if !contained =>
+        {
             jail::run_contained()
         }
         What::Up => demo::empty_machines(),
@@ -107,6 +123,12 @@ fn run() -> anyhow::Result<ExitCode> {
                 demo::Afterwards::TakeDown
             };
             demo::run(afterwards, broken).map(ExitCode::from)
+        }
+        What::Mixtures { owner, others } => {
+            let mut pairs = mixtures::all_pairs();
+            pairs.retain(|pair| owner.is_none_or(|preset| preset == pair.owner));
+            pairs.retain(|pair| others.is_none_or(|preset| preset == pair.others));
+            mixtures::run(&pairs).map(ExitCode::from)
         }
         What::BenchFailover {
             runs,
