@@ -17,3 +17,4 @@ pub mod clock;
 pub mod guard;
 pub mod link;
 mod netlink;
+pub mod place;

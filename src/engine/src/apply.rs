@@ -12,6 +12,7 @@ use crate::state::{ClusterState, REQUESTS_MAX, RememberedRequest};
 mod admission;
 mod event;
 mod fence;
+mod forget;
 mod joining;
 mod object;
 mod ownership;
@@ -21,7 +22,7 @@ mod timing;
 mod topology;
 mod victims;
 
-pub(crate) use fence::{ATTEMPT_MAX, leaves_orphans, wants_power};
+pub(crate) use fence::{ATTEMPT_MAX, leaves_orphans, may_testify, wants_power};
 pub(crate) use ownership::proof_word;
 
 /// What one command did.
@@ -217,6 +218,8 @@ fn request_of(command: &Command) -> Option<RequestId> {
         | Command::FenceVerdict { .. }
         | Command::FenceHeld { .. }
         | Command::FenceCancelled { .. }
+        | Command::FenceTryOver { .. }
+        | Command::Witnessed { .. }
         | Command::DeviceProbed { .. } => None,
     }
 }
@@ -246,6 +249,8 @@ fn apply_command(state: &mut ClusterState, at: At, command: &Command) -> Result<
         | Command::FenceVerdict { .. }
         | Command::FenceHeld { .. }
         | Command::FenceCancelled { .. }
+        | Command::FenceTryOver { .. }
+        | Command::Witnessed { .. }
         | Command::ConfirmOff { .. } => fence::apply(state, at, command),
         Command::DeviceProbed {
             device,

@@ -10,12 +10,14 @@
 //! - [`domains`]: advice on what a node shares with its fence devices.
 //! - [`levels`]: how a node is isolated: which fence devices, in which order.
 //! - [`attempt`]: one try at the devices of a level: which is called, and what all of them prove.
+//! - [`place`]: where an agent runs, and what tells a copy of it from the original.
 //! - [`evidence`]: rule R3, what opens a resource that another incarnation held.
 //! - [`session`]: rule R2, from the coordinator's, the node's and the leader's side.
 //! - [`leader`]: what the leader proposes (sessions, placement, fencing), as one machine.
 //! - [`keeper`]: what a node does with its assignments and when it stops by itself (R6).
 //! - [`plant`]: bugs on purpose, for the simulator; absent from what ships.
 //! - [`timing`]: rule R2a, the timing in the log and in each session, and the sums that a set must satisfy.
+//! - [`witness`]: what a machine that is said to be off says itself (R3a).
 //! - [`why`]: the reason for every state, also of inaction.
 
 pub mod apply;
@@ -29,9 +31,11 @@ pub mod ids;
 pub mod keeper;
 pub mod leader;
 pub mod levels;
+pub mod place;
 pub mod plant;
 pub mod session;
 pub mod spec;
 pub mod state;
 pub mod timing;
 pub mod why;
+pub mod witness;

@@ -199,6 +199,7 @@ impl World {
             boot,
             probe,
             replaces,
+            place: haft_engine::place::Place::default(),
         });
     }
 
@@ -489,6 +490,7 @@ impl World {
             attempt: run.attempt,
             verdict,
             detail: "as the story says".to_owned(),
+            lie: None,
         });
         Ok(())
     }
