@@ -143,7 +143,7 @@ fn story() {
     succeeded(&apply(&cluster, &device("power", &power, "power")));
     succeeded(&apply(&cluster, VIP));
 
-    let _agent = Agent::start(&cluster, "n2");
+    let agent = Agent::start(&cluster, "n2");
     until(&cluster, &["get", "node/n2"], |node| {
         node["status"]["state"] == "Online"
             && node["status"]["message"]
@@ -168,9 +168,33 @@ fn story() {
     assert_eq!(told(&power), "", "a machine that has joined is on");
 
     succeeded(&cluster.ctl(&["fence", "n2", "--force", "--reason", "a test"]));
+    contradicted(&cluster);
+    assert!(told(&port).starts_with("on\noff\n"), "{}", told(&port));
+    assert!(told(&power).starts_with("off\n"), "{}", told(&power));
+
+    // Now it is as dark as the device says, and somebody has looked at that.
+    drop(agent);
+    cluster.kill("n2");
+    succeeded(&apply(&cluster, &device("power", &power, "power")));
     until(&cluster, &["get", "vip/db"], |vip| {
         vip["status"]["evidence"]["proof"] == "Fenced"
     });
-    assert!(told(&port).starts_with("on\noff\n"), "{}", told(&port));
-    assert!(told(&power).starts_with("off\n"), "{}", told(&power));
+}
+
+/// The script powers nothing: what it says is contradicted by the haftd and the haft-agent of n2, which live (R3a).
+fn contradicted(cluster: &Coordinators) {
+    until(cluster, &["get", "node/n2"], |node| {
+        let orders = node["status"]["orders"].to_string();
+        orders.contains("no fence device") && orders.contains("has answered a challenge of")
+    });
+    let events = cluster.json(&["events"]).unwrap().to_string();
+    for reason in ["FenceLie", "FenceDeviceDistrusted"] {
+        assert!(events.contains(reason), "{reason}: {events}");
+    }
+    let device = cluster.json(&["get", "fencedevice/power"]).unwrap();
+    let told = device["status"]["message"].to_string();
+    assert!(told.contains("distrusted"), "{told}");
+    let vip = cluster.json(&["get", "vip/db"]).unwrap();
+    assert_ne!(vip["status"]["evidence"]["proof"], "Fenced", "{vip}");
+    assert_eq!(vip["status"]["owner"], "n2", "{vip}");
 }

@@ -23,6 +23,7 @@ use haft_config::Config;
 use haft_engine::command::Probe;
 use haft_engine::ids::{BootId, Incarnation, NodeId, NodeName, ResourceId, Token};
 use haft_engine::keeper::Output;
+use haft_engine::place::{Namespace, Place};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -57,6 +58,8 @@ pub struct Attach {
     pub node: NodeName,
     /// Whose life this machine is in.
     pub boot: BootId,
+    /// Where it runs, as it was when the process began: it changes neither by itself.
+    pub place: Place,
     /// The one config file.
     pub config: Config,
     /// Mutual TLS.
@@ -540,6 +543,11 @@ impl AttachTask {
     }
 
     fn hello(&self, incarnation: Incarnation, probe: Probe) -> v1::AttachRequest {
+        let place = self.attach.place;
+        let namespace = |found: Namespace| v1::Namespace {
+            device: found.device,
+            inode: found.inode,
+        };
         v1::AttachRequest {
             message: Some(Up::Hello(v1::Hello {
                 boot_id: self.attach.boot.0.to_vec(),
@@ -547,6 +555,9 @@ impl AttachTask {
                 probe: probe_form(probe).into(),
                 counts_by_log: cfg!(not(feature = "without-timing")),
                 file: Some(timing_into(&self.attach.config.timing)),
+                machine: place.machine.map_or_else(Vec::new, |uuid| uuid.to_vec()),
+                network: place.network.map(namespace),
+                mounts: place.mounts.map(namespace),
             })),
         }
     }

@@ -10,6 +10,7 @@ use crate::chain;
 use crate::executor::Enforcement;
 use crate::kennel::Kennel;
 use crate::kernel::clock::{ReadBootIdError, boot_id};
+use crate::kernel::place::place;
 use crate::lease::{Lease, StartLeaseError};
 use crate::order::{Notice, Order, OrderInbox, Orders, orders};
 use crate::sbd::SbdError;
@@ -151,6 +152,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let attach = Attach {
         node,
         boot,
+        place: place(),
         config,
         credentials,
     };

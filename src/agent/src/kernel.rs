@@ -19,3 +19,4 @@ pub mod gate;
 pub mod guard;
 pub mod link;
 mod netlink;
+pub mod place;

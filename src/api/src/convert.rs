@@ -10,6 +10,7 @@ mod node;
 mod session;
 mod timing;
 mod virtual_ip;
+mod witness;
 
 pub use evidence::{event_into, evidence_into, order_into};
 pub use fence_device::{device_from, device_into, device_spec_into};
@@ -22,6 +23,7 @@ pub use session::{
 };
 pub use timing::{report_retimed, timing_from, timing_into, versioned_from, versioned_into};
 pub use virtual_ip::{vip_from, vip_into, vip_spec_from, vip_spec_into};
+pub use witness::{witness_from, witness_into};
 
 use crate::pb::v1;
 use haft_engine::ids::{Epoch, Generation, LogIndex, ResourceId, Token};

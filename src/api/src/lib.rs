@@ -5,6 +5,7 @@
 //! errors on the wire ([`status`]) and the client ([`client`]). Decides nothing and stores nothing.
 
 pub mod beat;
+pub mod challenge;
 pub mod client;
 pub mod convert;
 pub mod persisted;

@@ -12,10 +12,12 @@ use prost::Message;
 mod command_from;
 mod command_into;
 mod field;
+mod place;
 mod spec;
 mod state_from;
 mod state_into;
 mod timing;
+mod witness;
 
 /// A stored form that this version cannot read.
 #[derive(Debug, thiserror::Error)]

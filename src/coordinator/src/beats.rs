@@ -6,10 +6,13 @@
 use crate::clock::boot_now;
 use crate::replica::Replica;
 use crate::seals::SharedResponder;
+use crate::witness::Challenger;
 use haft_api::beat::{self, BeatKey, Dropped, OpenedBeat};
+use haft_api::challenge;
 use haft_api::pb::v1;
 use haft_engine::clock::Moment;
 use haft_engine::ids::{Incarnation, NodeId};
+use haft_engine::session::AnswerKind;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -67,6 +70,8 @@ pub struct BeatSocket {
     pub beat: Duration,
     /// Counts.
     pub counters: Arc<BeatCounters>,
+    /// Told where beats come from; answers what is no beat.
+    pub challenger: Arc<Challenger>,
 }
 
 impl BeatSocket {
@@ -117,6 +122,12 @@ impl BeatSocket {
         from: SocketAddr,
         newest: &mut BTreeMap<NodeId, (Incarnation, u64)>,
     ) {
+        if challenge::is_one(bytes) {
+            if let Err(why) = self.challenger.on_datagram(now, bytes, from) {
+                self.counters.drop_one(why);
+            }
+            return;
+        }
         let (key, opened) = match self.open(bytes) {
             Ok(opened) => opened,
             Err(why) => return self.counters.drop_one(why),
@@ -132,6 +143,21 @@ impl BeatSocket {
             let answer = self
                 .responder
                 .with(|responder| responder.on_beat(now, &beat));
+            match answer.kind {
+                AnswerKind::Ended => {
+                    self.challenger
+                        .on_ended_beat(now, beat.node, beat.incarnation, from);
+                }
+                AnswerKind::Acknowledged
+                | AnswerKind::Sealed
+                | AnswerKind::NotAdmitted
+                | AnswerKind::OtherMembership
+                | AnswerKind::OtherTtl
+                | AnswerKind::NotReady => {
+                    self.challenger
+                        .on_beat(now, beat.node, beat.incarnation, from);
+                }
+            }
             beat::seal_answer(&key, beat.node, &answer)
         } else {
             self.counters.challenged.fetch_add(1, Ordering::Relaxed);

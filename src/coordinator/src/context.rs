@@ -6,6 +6,7 @@ use crate::peers::Peers;
 use crate::pulse::Pulse;
 use crate::replica::Replica;
 use crate::seals::{SharedResponder, voter_sets};
+use crate::witness::Challenger;
 use haft_config::Config;
 use haft_engine::clock::Timing;
 use haft_engine::command::VoterSets;
@@ -49,6 +50,8 @@ pub struct Context {
     pub devices: crate::fencing::DeviceLocks,
     /// What the nodes' files say of the timing.
     pub files: crate::timing::FileTimings,
+    /// Challenges machines that are said to be off.
+    pub challenger: Arc<Challenger>,
     /// What came to the beat port.
     pub beats: Arc<BeatCounters>,
     /// The CA, once this coordinator has its key.

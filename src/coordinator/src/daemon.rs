@@ -19,6 +19,7 @@ use crate::pulse::Pulse;
 use crate::replica::{Machine, Replica};
 use crate::seals::{SealObserver, SharedResponder};
 use crate::services::{self, ServerTls};
+use crate::witness::{self, Challenger};
 use crate::{leading, members};
 use haft_api::client::Credentials;
 use haft_config::identity::{Identity, ReadIdentityError};
@@ -95,9 +96,18 @@ async fn serve(config: Config, local: NodeConfig) -> Result<(), DaemonError> {
     )
     .await?;
     let (inputs, receiver) = mpsc::channel(leading::INPUTS_MAX);
-    let context = Arc::new(context(
-        config, &identity, consensus, replica, responder, inputs,
-    )?);
+    let boot = witness::own_boot().map_err(DaemonError::Runtime)?;
+    let port = config.ports.beat;
+    let (challenger, late) = Challenger::new(&sockets.beat, own, boot, replica.clone(), port)
+        .map_err(DaemonError::Runtime)?;
+    let driven = Driven {
+        consensus,
+        replica,
+        responder,
+        inputs,
+        challenger: Arc::new(challenger),
+    };
+    let context = Arc::new(context(config, &identity, driven)?);
     beat_thread(&context, sockets.beat)?;
     let pulse = context.pulse.watch(context.timing.election_max);
     pulse.map_err(DaemonError::Runtime)?;
@@ -107,6 +117,8 @@ async fn serve(config: Config, local: NodeConfig) -> Result<(), DaemonError> {
         key_pem: identity.key_pem.clone(),
     };
     let mut tasks = tasks(&context, &identity, receiver);
+    let late = witness::late_witnesses(Arc::clone(&context), late);
+    tasks.keep("witnesses", late);
     let api = services::serve(Arc::clone(&context), sockets.api, tls);
     tasks.keep_or_say("API", async move {
         api.await.map_err(|error| error.to_string())
@@ -224,14 +236,16 @@ async fn start(
     started.map_err(DaemonError::Consensus)
 }
 
-fn context(
-    config: Config,
-    identity: &Identity,
+/// What the tasks drive.
+struct Driven {
     consensus: Consensus,
     replica: Replica,
     responder: SharedResponder,
     inputs: mpsc::Sender<Input>,
-) -> Result<Context, DaemonError> {
+    challenger: Arc<Challenger>,
+}
+
+fn context(config: Config, identity: &Identity, driven: Driven) -> Result<Context, DaemonError> {
     let authority = SharedAuthority::default();
     if let Some(key_pem) = &identity.ca_key_pem {
         let held = Authority {
@@ -253,10 +267,11 @@ fn context(
         timing: config.timing,
         agents: AgentDirs::new(config.agent_dirs.clone()),
         config,
-        consensus,
-        replica,
-        responder,
-        inputs,
+        consensus: driven.consensus,
+        replica: driven.replica,
+        responder: driven.responder,
+        inputs: driven.inputs,
+        challenger: driven.challenger,
         pulse: Pulse::default(),
         streams: crate::streams::Streams::default(),
         peers: Peers::new(credentials),
@@ -279,6 +294,7 @@ fn beat_thread(context: &Arc<Context>, socket: UdpSocket) -> Result<(), DaemonEr
         nonce: u64::from_be_bytes(nonce).max(1),
         beat: context.timing.beat,
         counters: Arc::clone(&context.beats),
+        challenger: Arc::clone(&context.challenger),
     };
     let thread = std::thread::Builder::new()
         .name("beats".to_owned())

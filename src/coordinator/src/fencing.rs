@@ -7,6 +7,7 @@
 
 use crate::context::Context;
 use crate::secret_file::read_secret;
+use crate::witness::Round;
 
 use haft_engine::attempt::{Attempt, Target};
 use haft_engine::clock::Moment;
@@ -57,6 +58,7 @@ pub async fn execute(context: Arc<Context>, order: FenceRun) {
         words.push(format!("{device}: {}", finding.words));
         attempt.found(finding.verdict, finding.observes);
     }
+    let round = ask_machine(&context, &mut attempt).await;
     let verdict = attempt.verdict().unwrap_or_else(|why| {
         words.push(why.to_string());
         Verdict::Unknown
@@ -69,8 +71,26 @@ pub async fn execute(context: Arc<Context>, order: FenceRun) {
         attempt: order.attempt,
         verdict,
         detail,
+        lie: attempt.lie(),
     };
     context.tell_leader(input).await;
+    if let Some(round) = round {
+        round
+            .listen_on(Arc::clone(&context), attempt.run().boot)
+            .await;
+    }
+}
+
+/// After the devices have said that the machine is off, it is asked itself (R3a).
+async fn ask_machine(context: &Arc<Context>, attempt: &mut Attempt) -> Option<Round> {
+    if !attempt.to_challenge() {
+        return None;
+    }
+    let (node, life) = (attempt.run().node, attempt.run().incarnation);
+    // Without one the try proves nothing.
+    let mut round = Round::begin(context, node, life)?;
+    round.testify(attempt).await;
+    Some(round)
 }
 
 /// The same moment, as the caller of agents counts: both are CLOCK_BOOTTIME.

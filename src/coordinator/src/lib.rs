@@ -21,6 +21,7 @@ pub mod secret_file;
 pub mod services;
 pub mod streams;
 pub mod timing;
+pub mod witness;
 
 /// Why a lock is never found poisoned: a panic ends the process (`haft_config::abort_on_panic`), so
 /// that nothing is served from a state that was left half changed. Where it does not, as in a test,

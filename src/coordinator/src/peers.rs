@@ -4,12 +4,13 @@
 
 use crate::context::Context;
 use haft_api::client::{Credentials, endpoint, host_port};
-use haft_api::convert::age_from;
+use haft_api::convert::{age_from, witness_from, witness_into};
 use haft_api::pb::v1;
 use haft_api::pb::v1::cluster_service_client::ClusterServiceClient;
 use haft_api::pb::v1::session_service_client::SessionServiceClient;
 use haft_engine::command::StatedAge;
 use haft_engine::ids::{Incarnation, LogIndex, NodeId};
+use haft_engine::witness::{Challenge, Witness};
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use tonic::Status;
@@ -101,6 +102,44 @@ impl Peers {
         } else {
             Err(Status::internal("answered by another"))
         }
+    }
+
+    /// Has a coordinator challenge this life of a node; what answered, if anything did.
+    pub async fn challenge(
+        &self,
+        context: &Context,
+        peer: NodeId,
+        (node, incarnation): (NodeId, Incarnation),
+        challenge: Challenge,
+    ) -> Result<Option<Witness>, Status> {
+        let request = v1::ChallengeRequest {
+            node_id: node.0,
+            incarnation: incarnation.0,
+            challenge: challenge.0,
+        };
+        let answer = self.session(context, peer)?.challenge(request).await?;
+        let witness = answer.into_inner().witness;
+        // It speaks for the coordinator that was asked.
+        Ok(witness.and_then(|form| witness_from(peer, &form)))
+    }
+
+    /// Tells the leader that something of a machine has answered a challenge of this coordinator.
+    pub async fn testify(
+        &self,
+        context: &Context,
+        leader: NodeId,
+        (node, incarnation): (NodeId, Incarnation),
+        witness: &Witness,
+    ) -> Result<(), Status> {
+        let request = v1::TestifyRequest {
+            node_id: node.0,
+            incarnation: incarnation.0,
+            witness: Some(witness_into(witness)),
+        };
+        self.session(context, leader)?
+            .testify(request)
+            .await
+            .map(drop)
     }
 
     /// Relays a report to the leader.

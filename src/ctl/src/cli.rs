@@ -263,6 +263,15 @@ pub(crate) struct ConfirmOff {
     /// The node's name again, instead of typing it when asked
     #[arg(long, value_name = "NODE")]
     pub(crate) yes_node: Option<String>,
+    /// The life that you have seen off, as `why` and `describe` print it; read and shown when asked on a terminal
+    #[arg(long, value_name = "N", requires = "boot")]
+    pub(crate) incarnation: Option<u64>,
+    /// The boot of that life
+    #[arg(long, value_name = "ID", requires = "incarnation")]
+    pub(crate) boot: Option<String>,
+    /// Coordinator whose testimony that the machine still answers you overrule; may be repeated
+    #[arg(long, value_name = "NODE")]
+    pub(crate) overrule: Vec<String>,
     /// How you know, for the log
     #[arg(long, value_name = "TEXT", default_value = "")]
     pub(crate) reason: String,

@@ -12,6 +12,7 @@ mod join;
 mod objects;
 mod show;
 mod timing;
+mod vouch;
 mod wait;
 
 use crate::caller::Caller;
@@ -58,7 +59,7 @@ pub(crate) async fn run(cli: Cli) -> Result<(), Failure> {
         Command::Delete(subject) => act::delete(global, subject).await,
         Command::Move(arguments) => act::r#move(global, arguments).await,
         Command::Fence(arguments) => act::fence(global, arguments).await,
-        Command::ConfirmOff(confirm) => act::confirm_off(global, confirm).await,
+        Command::ConfirmOff(confirm) => vouch::confirm_off(global, confirm).await,
         Command::Events(arguments) => events::run(global, arguments).await,
         Command::Wait(arguments) => wait::run(global, arguments).await,
         Command::Explain(ExplainCommand::Timing { failover }) => explain::timing(global, *failover),

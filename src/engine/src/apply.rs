@@ -12,6 +12,7 @@ use crate::state::{ClusterState, REQUESTS_MAX, RememberedRequest};
 mod admission;
 mod event;
 mod fence;
+mod forget;
 mod joining;
 mod object;
 mod ownership;
@@ -23,7 +24,7 @@ mod timing;
 mod topology;
 mod victims;
 
-pub(crate) use fence::{ATTEMPT_MAX, leaves_orphans, wants_power};
+pub(crate) use fence::{ATTEMPT_MAX, leaves_orphans, may_testify, wants_power};
 pub(crate) use ownership::proof_word;
 
 /// What one command did.
@@ -221,6 +222,8 @@ fn request_of(command: &Command) -> Option<RequestId> {
         | Command::FenceVerdict { .. }
         | Command::FenceHeld { .. }
         | Command::FenceCancelled { .. }
+        | Command::FenceTryOver { .. }
+        | Command::Witnessed { .. }
         | Command::DeviceProbed { .. } => None,
     }
 }
@@ -252,6 +255,8 @@ fn apply_command(state: &mut ClusterState, at: At, command: &Command) -> Result<
         | Command::FenceVerdict { .. }
         | Command::FenceHeld { .. }
         | Command::FenceCancelled { .. }
+        | Command::FenceTryOver { .. }
+        | Command::Witnessed { .. }
         | Command::ConfirmOff { .. } => fence::apply(state, at, command),
         Command::DeviceProbed {
             device,

@@ -10,6 +10,7 @@ use crate::leader::FenceRun;
 use crate::plant::{self, Bug};
 use crate::spec::{FenceDeviceSpec, Observes};
 use crate::state::{ClusterState, OrderPhase};
+use crate::witness::{self, Challenge, Heard, Lie, Witness};
 use std::fmt;
 use std::time::Duration;
 
@@ -21,8 +22,12 @@ pub struct Attempt {
     done: usize,
     /// Of those together; `None` before the first.
     verdict: Option<Verdict>,
-    /// One of those that confirmed observes that the machine has stopped.
-    stopped: bool,
+    /// Those that confirmed and observe that the machine has stopped.
+    stopped: Vec<DeviceName>,
+    /// Sent after the newest claim that the machine is off.
+    challenge: Option<Challenge>,
+    /// Who answered it.
+    witness: Option<Witness>,
 }
 
 /// What is to be called.
@@ -64,6 +69,8 @@ pub enum Shortfall {
     NotAllCalled,
     /// Every device confirmed, and none of them observes the machine: an edit may have left only such as close ports.
     MachineRuns,
+    /// The machine itself was not asked (R3a).
+    NotChallenged,
 }
 
 impl Attempt {
@@ -73,7 +80,9 @@ impl Attempt {
             run,
             done: 0,
             verdict: None,
-            stopped: false,
+            stopped: Vec::new(),
+            challenge: None,
+            witness: None,
         }
     }
 
@@ -172,9 +181,54 @@ impl Attempt {
     pub fn found(&mut self, verdict: Verdict, observes: Option<Observes>) {
         let so_far = self.verdict.unwrap_or(Verdict::Confirmed);
         self.verdict = Some(joined(so_far, verdict));
-        self.stopped |=
-            verdict == Verdict::Confirmed && observes.is_some_and(Observes::stops_the_machine);
+        let stops = observes.is_some_and(Observes::stops_the_machine);
+        if verdict == Verdict::Confirmed && stops {
+            self.stopped
+                .extend(self.run.devices.get(self.done).cloned());
+        }
         self.done += 1;
+    }
+
+    /// Whether the machine is to be off once the present device reads off: it is the last of an off. Every first off
+    /// reading of it is followed by a challenge at once; where its readings are not told apart, the challenge follows
+    /// its answer ([`Self::to_challenge`]).
+    pub fn ends_with_this_device(&self) -> bool {
+        self.run.action == FenceAction::Off && self.done + 1 == self.run.devices.len()
+    }
+
+    /// Whether the machine has still to be asked itself: all devices have said that it is off.
+    pub fn to_challenge(&self) -> bool {
+        self.challenge.is_none()
+            && self.run.action == FenceAction::Off
+            && self.device().is_none()
+            && self.verdict == Some(Verdict::Confirmed)
+            && !self.stopped.is_empty()
+    }
+
+    /// Every coordinator is about to send this to the machine. A later one takes the place of an earlier: what answered
+    /// that spoke of a reading that no longer counts.
+    pub fn challenged(&mut self, challenge: Challenge) {
+        self.challenge = Some(challenge);
+        self.witness = None;
+    }
+
+    /// Something has answered a challenge.
+    pub fn heard(&mut self, heard: Heard) {
+        let counts = self
+            .challenge
+            .is_some_and(|challenge| witness::counts(&heard, challenge, self.run.boot));
+        if counts {
+            self.witness.get_or_insert(heard.witness);
+        }
+    }
+
+    /// What contradicts the verdict, if anything does.
+    pub fn lie(&self) -> Option<Lie> {
+        let witness = self.witness?;
+        (self.run.action == FenceAction::Off).then(|| Lie {
+            witness,
+            devices: self.stopped.clone(),
+        })
     }
 
     /// What the try has proved, once there is no device to turn to.
@@ -188,8 +242,11 @@ impl Attempt {
             (Some(Verdict::Confirmed), _) if self.device().is_some() => {
                 Err(Shortfall::NotAllCalled)
             }
-            (Some(Verdict::Confirmed), FenceAction::Off) if !self.stopped => {
+            (Some(Verdict::Confirmed), FenceAction::Off) if self.stopped.is_empty() => {
                 Err(Shortfall::MachineRuns)
+            }
+            (Some(Verdict::Confirmed), FenceAction::Off) if self.challenge.is_none() => {
+                Err(Shortfall::NotChallenged)
             }
             (Some(verdict), FenceAction::Off | FenceAction::On) => Ok(verdict),
         }
@@ -225,6 +282,7 @@ impl fmt::Display for Shortfall {
             Self::NoDevice => "no fence device covers the node",
             Self::NotAllCalled => "not every device was called",
             Self::MachineRuns => "none of these devices stops the machine",
+            Self::NotChallenged => "the machine itself was not asked",
         })
     }
 }

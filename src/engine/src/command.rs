@@ -9,7 +9,9 @@ use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
     OrderId, RequestId, ResourceId, Token,
 };
+use crate::place::Place;
 use crate::spec::{ObjectRef, ObjectSpec};
+use crate::witness::{Lie, Witness};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -100,6 +102,8 @@ pub enum FenceCause {
     AfterFence,
     /// The node has joined, and ports of its storage have to be opened first (power on only).
     Unfence,
+    /// It was proven off, and something of it has answered since.
+    Witnessed,
     /// An administrator asked.
     Administrator {
         /// Who (certificate name).
@@ -188,6 +192,8 @@ pub enum Command {
         previous: Incarnation,
         /// What it found of its earlier life.
         probe: Probe,
+        /// Where it runs.
+        place: Place,
     },
     /// Asks every coordinator that holds this entry to acknowledge the incarnation no more.
     Closing {
@@ -393,6 +399,17 @@ pub enum Command {
         verdict: Verdict,
         /// The devices and their words, for people.
         detail: String,
+        /// What contradicts it: a `Confirmed` is then `Unknown` (R3a).
+        lie: Option<Lie>,
+    },
+    /// Something of a machine that is proven off has answered a challenge. Changes no ownership.
+    Witnessed {
+        /// Which node.
+        node: NodeId,
+        /// The life that was proven off.
+        incarnation: Incarnation,
+        /// Who answered.
+        witness: Witness,
     },
     /// An order that would leave fewer live voters than quorum, or has no device, waits here.
     FenceHeld {
@@ -408,16 +425,31 @@ pub enum Command {
         /// Why.
         reason: String,
     },
+    /// A superseded try can no longer act.
+    FenceTryOver {
+        /// The order.
+        order: OrderId,
+        /// Which try.
+        attempt: u32,
+        /// How long the leader has waited since it learned of it, on its own clock.
+        waited: Duration,
+    },
     /// A human vouches that the machine is off.
     ConfirmOff {
         /// Which node.
         node: NodeId,
-        /// Which life.
+        /// The life that the human saw.
         incarnation: Incarnation,
+        /// The boot that the human saw; `None` only in entries of builds that did not ask.
+        boot: Option<BootId>,
         /// Who says so (certificate name).
         by: String,
         /// Their words.
         reason: String,
+        /// What of the machine answered after they had said it.
+        witnesses: Vec<Witness>,
+        /// Coordinators whose testimony they overrule.
+        overruled: Vec<NodeId>,
         /// Retry identity.
         request: RequestId,
     },

@@ -37,6 +37,8 @@ pub enum Insufficient {
     IsolationNotWatchdog,
     /// Its owner may have acted.
     HasBegun,
+    /// It came back with a new boot, and was held under `stonith`: a copy of its disk would do the same.
+    RebootProvesTooLittle,
     /// The wait was shorter than twice the address's lifetime, the kernel's slack and the clock error.
     WaitTooShort,
 }
@@ -55,12 +57,17 @@ pub fn suffices(
         Proof::Released
         | Proof::ProbedClean
         | Proof::Fenced { .. }
-        | Proof::Rebooted { .. }
         | Proof::ConfirmedByHuman { .. } => Ok(()),
         Proof::NeverBegun if holding.may_have_acted() && !plant::is(Bug::WithdrawBegun) => {
             Err(Insufficient::HasBegun)
         }
         Proof::NeverBegun => Ok(()),
+        // A key that cannot leave the machine would make it enough; without a TPM nobody has one.
+        Proof::Rebooted { .. } => match isolation_in_force(resource, holding) {
+            Isolation::Lease | Isolation::Watchdog => Ok(()),
+            Isolation::Stonith if plant::is(Bug::RebootOpensStonith) => Ok(()),
+            Isolation::Stonith => Err(Insufficient::RebootProvesTooLittle),
+        },
         Proof::LeaseExpired { ages } => {
             require_lease(resource, holding)?;
             if holding.guard == Attestation::Intact && guards_intact(ages) {

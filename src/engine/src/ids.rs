@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
 macro_rules! number_id {
     ($(#[$meta:meta])* $name:ident($inner:ty)) => {
@@ -141,6 +142,46 @@ impl fmt::Display for ClusterId {
 /// One boot of a machine: `/proc/sys/kernel/random/boot_id`, 16 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
 pub struct BootId(pub [u8; 16]);
+
+impl fmt::Display for BootId {
+    /// As the kernel writes it: a UUID in lower case.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, byte) in self.0.iter().enumerate() {
+            if matches!(place, 4 | 6 | 8 | 10) {
+                f.write_str("-")?;
+            }
+            write!(f, "{byte:02x}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What was to be a boot id is none.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct NotABootId;
+
+impl FromStr for BootId {
+    type Err = NotABootId;
+
+    /// Reads what [`fmt::Display`] wrote; the hyphens may be left out, and capitals are taken, too.
+    fn from_str(text: &str) -> Result<BootId, NotABootId> {
+        let digits: Vec<u8> = text
+            .bytes()
+            .filter(|byte| *byte != b'-')
+            .map(|byte| char::from(byte).to_digit(16))
+            .map(|digit| digit.and_then(|digit| u8::try_from(digit).ok()))
+            .collect::<Option<_>>()
+            .ok_or(NotABootId)?;
+        let bytes: Vec<u8> = digits
+            .chunks_exact(2)
+            .map(|pair| pair.iter().fold(0, |high, low| high << 4 | low))
+            .collect();
+        match digits.len() {
+            32 => bytes.try_into().map(BootId).map_err(|_| NotABootId),
+            _ => Err(NotABootId),
+        }
+    }
+}
 
 /// A client's name for one mutation, so that a retry has one effect; 16 random bytes, all zero is "none".
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]

@@ -36,7 +36,9 @@ use crate::command::{Command, FenceAction, PathHealth, Probe, StatedAge, Verdict
 use crate::ids::{
     BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, OrderId, RequestId,
 };
+use crate::place::Place;
 use crate::state::{ClusterState, Node, Session};
+use crate::witness::{Lie, Witness};
 use draft::Draft;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -78,6 +80,8 @@ pub enum Input {
         /// The life that `probe` speaks of, as the agent names it. A request that speaks of another life
         /// than the newest is void: it is late, and could release what a newer life holds.
         replaces: Incarnation,
+        /// Where it runs.
+        place: Place,
     },
     /// The owner acts.
     Reported(Box<Report>),
@@ -91,6 +95,17 @@ pub enum Input {
         verdict: Verdict,
         /// The devices' words.
         detail: String,
+        /// What contradicts them.
+        lie: Option<Lie>,
+    },
+    /// Something of a machine has answered a challenge that was issued after it was said to be off.
+    Witnessed {
+        /// Which node.
+        node: NodeId,
+        /// The life that was said to be off.
+        incarnation: Incarnation,
+        /// Who answered.
+        witness: Witness,
     },
     /// A probe is over.
     Probed {
@@ -169,6 +184,8 @@ pub struct FenceRun {
     pub node: NodeId,
     /// The life that is to end; the executor re-checks it just before the irreversible call.
     pub incarnation: Incarnation,
+    /// Its boot: what answers a challenge from there contradicts the devices.
+    pub boot: BootId,
     /// Off or on.
     pub action: FenceAction,
     /// All must succeed; used in this order.
@@ -383,7 +400,7 @@ impl Leader {
             self.steering.plan(view, aim, outputs, wake);
         }
         for entry in entries {
-            self.fencing.proposed(&entry);
+            self.fencing.proposed(view, &entry);
             let proposal = self.flights.launch(view.now, entry);
             outputs.push(Output::Propose(proposal));
         }
@@ -404,18 +421,27 @@ impl Leader {
                 boot,
                 probe,
                 replaces,
-            } => self
-                .judge
-                .on_attach(now, state, node, (boot, probe, replaces)),
+                place,
+            } => {
+                let attach = judge::Attach::new(now, (boot, place), probe, replaces);
+                self.judge.on_attach(state, node, attach);
+            }
             Input::Reported(report) => self.reports.on_report(state, *report),
             Input::FenceAnswered {
                 order,
                 attempt,
                 verdict,
                 detail,
-            } => self
-                .fencing
-                .on_answer(order, fencing::Answer::new(attempt, verdict, &detail)),
+                lie,
+            } => {
+                let answer = fencing::Answer::new(attempt, verdict, &detail);
+                self.fencing.on_answer(order, answer.contradicted(lie));
+            }
+            Input::Witnessed {
+                node,
+                incarnation,
+                witness,
+            } => self.fencing.on_witness(node, incarnation, witness),
             Input::Probed {
                 device,
                 generation,

@@ -27,8 +27,16 @@ pub struct Level {
 pub const UNFENCING: u8 = 0;
 
 impl Level {
-    /// Whether success proves that the machine has stopped: one of its devices must observe that.
+    /// Whether success proves that the machine has stopped: one of its devices must observe that, and be trusted.
     pub fn isolates(&self, devices: &BTreeMap<DeviceName, Device>) -> bool {
+        self.devices
+            .iter()
+            .filter_map(|name| devices.get(name))
+            .any(Device::proves_a_stop)
+    }
+
+    /// Whether it has power over the machine, trusted or not.
+    pub fn stops(&self, devices: &BTreeMap<DeviceName, Device>) -> bool {
         self.devices
             .iter()
             .filter_map(|name| devices.get(name))

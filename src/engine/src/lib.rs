@@ -10,6 +10,7 @@
 //! - [`domains`]: advice on what a node shares with its fence devices.
 //! - [`levels`]: how a node is isolated: which fence devices, in which order.
 //! - [`attempt`]: one try at the devices of a level: which is called, and what all of them prove.
+//! - [`place`]: where an agent runs, and what tells a copy of it from the original.
 //! - [`evidence`]: rule R3, what opens a resource that another incarnation held.
 //! - [`gate`]: what keeps an address silent after its lease, and what that proves.
 //! - [`session`]: rule R2, from the coordinator's, the node's and the leader's side.
@@ -18,6 +19,7 @@
 //! - [`plant`]: bugs on purpose, for the simulator; absent from what ships.
 //! - [`text`]: what others said, cut to a length that the log can bear.
 //! - [`timing`]: rule R2a, the timing in the log and in each session, and the sums that a set must satisfy.
+//! - [`witness`]: what a machine that is said to be off says itself (R3a).
 //! - [`why`]: the reason for every state, also of inaction.
 
 pub mod apply;
@@ -32,6 +34,7 @@ pub mod ids;
 pub mod keeper;
 pub mod leader;
 pub mod levels;
+pub mod place;
 pub mod plant;
 pub mod session;
 pub mod spec;
@@ -39,3 +42,4 @@ pub mod state;
 pub mod text;
 pub mod timing;
 pub mod why;
+pub mod witness;

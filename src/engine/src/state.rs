@@ -12,8 +12,10 @@ use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
     OrderId, RequestId, Reserved, ResourceId, Token, TopologyName,
 };
+use crate::place::Place;
 use crate::spec::{FenceDeviceSpec, FenceTopologySpec, Isolation, NodeSpec, ResourceSpec};
 use crate::timing::{ClusterTiming, Terms};
+use crate::witness::Witness;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -23,6 +25,8 @@ pub const EVENTS_MAX: usize = 2_048;
 pub const REQUESTS_MAX: usize = 1_024;
 /// Most closed fence orders kept for history.
 pub const CLOSED_ORDERS_MAX: usize = 64;
+/// Most superseded tries kept apart in one order; beyond that the newest two are one, with the longer deadline.
+pub const SUPERSEDED_MAX: usize = 8;
 /// Fences of one node within [`QUARANTINE_WINDOW_MS`] that put it into quarantine (hazards R28).
 pub const QUARANTINE_FENCES: usize = 3;
 /// One hour, on entry stamps.
@@ -84,6 +88,12 @@ pub struct Node {
     pub terms: Option<Terms>,
     /// Boot of the newest incarnation.
     pub boot: BootId,
+    /// The epoch under which that boot was recorded: a reboot counts against no older one (R11).
+    pub boot_epoch: Epoch,
+    /// Where the newest incarnation runs.
+    pub place: Place,
+    /// What has answered since its newest incarnation was proven off.
+    pub witnessed: Option<Witness>,
     /// Stamps of confirmed fences within the quarantine window.
     pub fenced_at_ms: Vec<u64>,
     /// Whether it is kept out after repeated fences.
@@ -343,9 +353,17 @@ pub struct Device {
     pub generation: Generation,
     /// What the last recorded probe of this version found; none yet if absent.
     pub probed: Option<Probed>,
+    /// The order in which it said that a machine was off which then answered. It is never again the only one of a
+    /// level that confirms, until it is applied anew.
+    pub distrusted: Option<OrderId>,
 }
 
 impl Device {
+    /// Whether its word alone is enough that a machine has stopped.
+    pub fn proves_a_stop(&self) -> bool {
+        self.spec.observes.stops_the_machine() && self.distrusted.is_none()
+    }
+
     /// Why its last recorded probe failed, if it did.
     pub fn failing(&self) -> Option<&str> {
         match &self.probed.as_ref()?.health {
@@ -396,6 +414,22 @@ pub struct FenceOrder {
     pub detail: String,
     /// Stamp of the intent.
     pub since_unix_ms: u64,
+    /// The level of the newest try; 0 before the first.
+    pub level: u8,
+    /// Tries that others have taken the place of, oldest first; at most [`SUPERSEDED_MAX`].
+    pub superseded: Vec<Superseded>,
+}
+
+/// A try that another has taken the place of. Its executor does not know: it may act until its deadline, and no
+/// new life of the target is admitted before a leader has waited that out (R5, R15).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Superseded {
+    /// Which try.
+    pub attempt: u32,
+    /// Who runs it.
+    pub executor: NodeId,
+    /// Its total time, from when it was proposed, on its executor's clock.
+    pub deadline: Duration,
 }
 
 /// Where an order stands.

@@ -74,14 +74,26 @@ fn opens(before: &ClusterState, command: &Command, id: &ResourceId, holding: &Ho
                 && matches!(before.resources[id].ownership, Ownership::Orphaned(_))
                 && *waited >= lengthened(holding.address_life * 2 + Duration::from_secs(1))
         }
-        Command::FenceVerdict { order, verdict, .. } => {
+        Command::FenceVerdict {
+            order,
+            verdict,
+            lie,
+            ..
+        } => {
             let order = &before.orders[order];
-            *verdict == Verdict::Confirmed
+            let boot = before.nodes[&order.node].boot;
+            // Nothing of that boot has answered (R3a).
+            lie.as_ref().is_none_or(|lie| lie.witness.boot != boot)
+                && *verdict == Verdict::Confirmed
                 && order.action == FenceAction::Off
                 && order.node == holding.node
                 && order.incarnation == holding.incarnation
         }
-        Command::Admit { node, .. } => *node == holding.node,
+        // A reboot opens nothing under stonith (R3b).
+        Command::Admit { node, boot, .. } => {
+            let same_boot = before.nodes[node].boot == *boot;
+            *node == holding.node && (same_boot || holding.isolation != Isolation::Stonith)
+        }
         Command::ConfirmOff {
             node, incarnation, ..
         } => *node == holding.node && *incarnation == holding.incarnation,

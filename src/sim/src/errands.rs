@@ -297,12 +297,16 @@ fn confirm_off(world: &mut World) -> Option<Command> {
         .find(|machine| machine.power == Power::Off)?
         .node;
     let incarnation = newest(world, off)?;
+    let boot = Some(world.oracle.state().nodes.get(&off)?.boot);
     let request = request(world);
     Some(Command::ConfirmOff {
         node: off,
         incarnation,
+        boot,
         by: "operator".to_owned(),
         reason: "pulled the plug".to_owned(),
+        witnesses: Vec::new(),
+        overruled: Vec::new(),
         request,
     })
 }

@@ -3,10 +3,13 @@
 //! Sends the same beat to every recipient and opens the answers. What is malformed, wrongly keyed or not
 //! for this life is dropped and counted. Knows no majorities: haft-engine counts them.
 
+use crate::kernel::clock::boot_id;
 use crate::order::BeatAddresses;
 use haft_api::beat::{BeatKey, DATAGRAM_MAX, Dropped, OpenedAnswer, claim, open_answer, seal_beat};
-use haft_engine::ids::{Incarnation, NodeId};
+use haft_api::challenge;
+use haft_engine::ids::{BootId, Incarnation, NodeId};
 use haft_engine::session::{Answer, Beat};
+use haft_engine::witness::Speaker;
 use socket2::{Domain, Protocol, Socket, Type};
 use std::collections::BTreeMap;
 use std::io;
@@ -27,6 +30,8 @@ pub(super) struct BeatPort {
     peers: BTreeMap<NodeId, Peer>,
     life: Option<Life>,
     last: Option<Beat>,
+    /// Said to whoever challenges this machine to show that it lives; absent where it cannot be read.
+    boot: Option<BootId>,
     counts: Counts,
 }
 
@@ -58,6 +63,8 @@ pub(super) struct Counts {
     pub(super) answers: u64,
     /// Challenges met.
     pub(super) challenges: u64,
+    /// Answers to challenges whether this machine lives.
+    pub(super) witnessed: u64,
     /// Too short, too long, or of another kind.
     pub(super) malformed: u64,
     /// For another life, or sealed with a key that is not ours.
@@ -86,6 +93,7 @@ impl BeatPort {
             peers: BTreeMap::new(),
             life: None,
             last: None,
+            boot: boot_id().ok().map(|boot| BootId(boot.0)),
             counts: Counts::default(),
         })
     }
@@ -139,9 +147,13 @@ impl BeatPort {
         let mut answers = Vec::new();
         let mut buffer = [0; DATAGRAM_MAX + 1];
         for _ in 0..READ_LIMIT {
-            let Some(length) = self.read(&mut buffer) else {
+            let Some((length, from)) = self.read(&mut buffer) else {
                 break;
             };
+            if challenge::is_one(&buffer[..length]) {
+                self.answer_challenge(&buffer[..length], from);
+                continue;
+            }
             match self.open_answer(&buffer[..length]) {
                 Ok(OpenedAnswer::Answer(answer)) => {
                     self.counts.answers += 1;
@@ -170,6 +182,47 @@ impl BeatPort {
     /// Descriptors that are readable when an answer has come.
     pub(super) fn descriptors(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         std::iter::once(self.v4.as_fd()).chain(self.v6.as_ref().map(AsFd::as_fd))
+    }
+
+    /// Answers at once, also for a life whose session has ended: the machine lives, whatever the log holds of it (R3a).
+    fn answer_challenge(&mut self, bytes: &[u8], from: SocketAddr) {
+        match (self.lives(bytes), &self.v6) {
+            (Ok(answer), v6) => {
+                let socket = match (from.ip(), v6) {
+                    (IpAddr::V6(_), Some(v6)) => v6,
+                    (IpAddr::V4(_) | IpAddr::V6(_), _) => &self.v4,
+                };
+                match socket.send_to(&answer, from) {
+                    Ok(_) => self.counts.witnessed += 1,
+                    Err(_) => self.counts.unsent += 1,
+                }
+            }
+            (Err(Dropped::Length | Dropped::Foreign | Dropped::Field), _) => {
+                self.counts.malformed += 1;
+            }
+            (Err(Dropped::NoKey | Dropped::Tag | Dropped::Replayed), _) => {
+                self.counts.unauthentic += 1;
+            }
+        }
+    }
+
+    fn lives(&self, bytes: &[u8]) -> Result<Vec<u8>, Dropped> {
+        let claim = challenge::claim(bytes)?;
+        let life = self.life.as_ref().ok_or(Dropped::NoKey)?;
+        let mut keys = life.keys.iter();
+        let key = keys
+            .find(|key| key.generation == claim.generation)
+            .filter(|_| claim.incarnation == life.incarnation)
+            .ok_or(Dropped::NoKey)?;
+        let challenge::Opened::Question(question) = challenge::open(key, bytes)? else {
+            return Err(Dropped::Field);
+        };
+        let answer = challenge::Answer {
+            question,
+            speaker: Speaker::Agent,
+            boot: self.boot.ok_or(Dropped::NoKey)?,
+        };
+        Ok(challenge::seal_answer(key, &answer))
     }
 
     fn meet_challenge(&mut self, from: NodeId, nonce: u64) {
@@ -211,14 +264,14 @@ impl BeatPort {
         }
     }
 
-    fn read(&self, buffer: &mut [u8]) -> Option<usize> {
+    fn read(&self, buffer: &mut [u8]) -> Option<(usize, SocketAddr)> {
         std::iter::once(&self.v4)
             .chain(&self.v6)
             .find_map(|socket| match socket.recv_from(buffer) {
-                Ok((length, _)) => Some(length),
+                Ok(received) => Some(received),
                 // A coordinator's closed port is told by ICMP on the next call; the call after that reads on.
                 Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                    socket.recv_from(buffer).ok().map(|(length, _)| length)
+                    socket.recv_from(buffer).ok()
                 }
                 Err(_) => None,
             })

@@ -123,6 +123,20 @@ impl SessionService for Service {
         Err(Status::unimplemented("not an agent's question"))
     }
 
+    async fn challenge(
+        &self,
+        _: Request<v1::ChallengeRequest>,
+    ) -> Result<Response<v1::ChallengeResponse>, Status> {
+        Err(Status::unimplemented("not an agent's question"))
+    }
+
+    async fn testify(
+        &self,
+        _: Request<v1::TestifyRequest>,
+    ) -> Result<Response<v1::TestifyResponse>, Status> {
+        Err(Status::unimplemented("not an agent's question"))
+    }
+
     async fn share_ca_key(
         &self,
         _: Request<v1::ShareCaKeyRequest>,

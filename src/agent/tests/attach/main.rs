@@ -84,6 +84,7 @@ impl Agent {
         let attach = Attach {
             node: NodeName::from("n9"),
             boot: BootId([7; 16]),
+            place: haft_engine::place::Place::default(),
             config,
             credentials: authority.credentials("node/n9"),
         };

@@ -91,6 +91,9 @@ pub fn order_into(state: &ClusterState, order: &FenceOrder) -> v1::FenceOrder {
             format!("it cannot prove that it has stopped {resource}")
         }
         FenceCause::AfterFence => "it was confirmed off and is to be powered on".to_owned(),
+        FenceCause::Witnessed => {
+            "it was proven off, and something of it has answered since".to_owned()
+        }
         FenceCause::Unfence => {
             "it has joined, and ports of its storage are to be opened".to_owned()
         }

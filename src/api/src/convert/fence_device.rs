@@ -41,6 +41,11 @@ fn status_into(state: &ClusterState, name: &DeviceName, device: &Device) -> v1::
         .into_iter()
         .filter(|shared| shared.devices.contains(name));
     attention.extend(shared.map(|shared| shared.to_string()));
+    attention.extend(device.distrusted.map(|order| {
+        format!(
+            "distrusted since order {order}: it said off of a machine that answered; find out why, then apply it again"
+        )
+    }));
     attention.extend(unused(state, name, device));
     let naming = state.topologies.iter().filter(|(_, topology)| {
         let mut levels = topology.spec.levels.iter();

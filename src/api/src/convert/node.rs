@@ -60,6 +60,12 @@ pub fn node_into(state: &ClusterState, node: &Node, view: NodeView) -> v1::Node 
             id: node.id.0,
             state: session_word(node, order.is_some(), view).to_owned(),
             incarnation: node.newest().0,
+            boot: match node.session {
+                Session::Never => String::new(),
+                Session::Open { .. } | Session::Closing { .. } | Session::Ended { .. } => {
+                    node.boot.to_string()
+                }
+            },
             coordinator: node.role == NodeRole::Coordinator,
             voter: state.membership.contains(node.id),
             leader: view.leader == Some(node.id),

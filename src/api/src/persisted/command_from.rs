@@ -5,10 +5,12 @@ use super::field::{
     missing, request_from, required, resource_from, token_from, verdict_from, voters_from,
 };
 
+use super::place::place_from;
 use super::spec::{
     ages_from, fence_cause_from, key_from, object_from, reference_from, registration_from,
 };
 use super::timing;
+use super::witness::{lie_from, witness_from};
 use crate::pb::log as pb;
 use haft_engine::command::{Command, FenceAttemptPlan, Probe};
 use haft_engine::ids::{
@@ -44,6 +46,8 @@ pub(super) fn command(form: pb::Command) -> Decoded<Command> {
         | Form::FenceVerdict(_)
         | Form::FenceHeld(_)
         | Form::FenceCancelled(_)
+        | Form::FenceTryOver(_)
+        | Form::Witnessed(_)
         | Form::ConfirmOff(_)) => fencing(form),
         Form::DeviceProbed(form) => Ok(Command::DeviceProbed {
             device: DeviceName(form.device),
@@ -99,6 +103,7 @@ fn session(form: Form) -> Decoded<Command> {
             } else {
                 Probe::Unclean
             },
+            place: place_from(form.place)?,
         }),
         Form::Closing(form) => Ok(Command::Closing {
             node: NodeId(form.node),
@@ -214,6 +219,12 @@ fn fencing(form: Form) -> Decoded<Command> {
             attempt: form.attempt,
             verdict: verdict_from(form.verdict)?,
             detail: form.detail,
+            lie: form.lie.map(lie_from).transpose()?,
+        }),
+        Form::Witnessed(form) => Ok(Command::Witnessed {
+            node: NodeId(form.node),
+            incarnation: Incarnation(form.incarnation),
+            witness: witness_from(required(form.witness, "witness")?)?,
         }),
         Form::FenceHeld(form) => Ok(Command::FenceHeld {
             order: OrderId(form.order),
@@ -223,11 +234,26 @@ fn fencing(form: Form) -> Decoded<Command> {
             order: OrderId(form.order),
             reason: form.reason,
         }),
+        Form::FenceTryOver(form) => Ok(Command::FenceTryOver {
+            order: OrderId(form.order),
+            attempt: form.attempt,
+            waited: Duration::from_nanos(form.waited_ns),
+        }),
         Form::ConfirmOff(form) => Ok(Command::ConfirmOff {
             node: NodeId(form.node),
             incarnation: Incarnation(form.incarnation),
+            boot: match form.boot.as_slice() {
+                [] => None,
+                bytes => Some(BootId(array(bytes, "boot")?)),
+            },
             by: form.by,
             reason: form.reason,
+            witnesses: form
+                .witnesses
+                .into_iter()
+                .map(witness_from)
+                .collect::<Decoded<_>>()?,
+            overruled: form.overruled.into_iter().map(NodeId).collect(),
             request: request_from(&form.request)?,
         }),
         _ => Err(missing("fencing command")),

@@ -4,10 +4,12 @@ use super::field::{
     action_into, cause_into, difficulty_into, guard_into, health_into, hold_into, nanos,
     request_into, token_into, verdict_into, voters_into,
 };
+use super::place::place_into;
 use super::spec::{
     age_into, fence_cause_into, key_into, object_into, reference_into, registration_into,
 };
 use super::timing;
+use super::witness::{lie_into, witness_into};
 use crate::pb::log as pb;
 use haft_engine::command::{Command, FenceAttemptPlan};
 use pb::command::Command as Form;
@@ -43,8 +45,10 @@ fn form(command: &Command) -> Form {
         | Command::FenceAttempt { .. }
         | Command::FenceVerdict { .. }
         | Command::FenceHeld { .. }
-        | Command::FenceCancelled { .. }
-        | Command::ConfirmOff { .. } => fencing(command),
+        | Command::FenceCancelled { .. } => fencing(command),
+        Command::FenceTryOver { .. } | Command::Witnessed { .. } | Command::ConfirmOff { .. } => {
+            testimony(command)
+        }
         Command::DeviceProbed {
             device,
             generation,
@@ -118,11 +122,13 @@ fn session(command: &Command) -> Form {
             boot,
             previous,
             probe,
+            place,
         } => Form::Admit(pb::Admit {
             node: node.0,
             boot: boot.0.to_vec(),
             previous: previous.0,
             probe_clean: *probe == haft_engine::command::Probe::Clean,
+            place: Some(place_into(place)),
         }),
         Command::Closing { node, incarnation } => Form::Closing(pb::Closing {
             node: node.0,
@@ -307,11 +313,13 @@ fn fencing(command: &Command) -> Form {
             attempt,
             verdict,
             detail,
+            lie,
         } => Form::FenceVerdict(pb::FenceVerdict {
             order: order.0,
             attempt: *attempt,
             verdict: verdict_into(*verdict),
             detail: detail.clone(),
+            lie: lie.as_ref().map(lie_into),
         }),
         Command::FenceHeld { order, reason } => Form::FenceHeld(pb::FenceHeld {
             order: order.0,
@@ -321,17 +329,48 @@ fn fencing(command: &Command) -> Form {
             order: order.0,
             reason: reason.clone(),
         }),
+        other => unreachable_group(other),
+    }
+}
+
+/// What machines, people and the passing of time say of an order.
+fn testimony(command: &Command) -> Form {
+    match command {
+        Command::Witnessed {
+            node,
+            incarnation,
+            witness,
+        } => Form::Witnessed(pb::Witnessed {
+            node: node.0,
+            incarnation: incarnation.0,
+            witness: Some(witness_into(witness)),
+        }),
+        Command::FenceTryOver {
+            order,
+            attempt,
+            waited,
+        } => Form::FenceTryOver(pb::FenceTryOver {
+            order: order.0,
+            attempt: *attempt,
+            waited_ns: nanos(*waited),
+        }),
         Command::ConfirmOff {
             node,
             incarnation,
+            boot,
             by,
             reason,
+            witnesses,
+            overruled,
             request,
         } => Form::ConfirmOff(pb::ConfirmOff {
             node: node.0,
             incarnation: incarnation.0,
+            boot: boot.map_or_else(Vec::new, |boot| boot.0.to_vec()),
             by: by.clone(),
             reason: reason.clone(),
+            witnesses: witnesses.iter().map(witness_into).collect(),
+            overruled: overruled.iter().map(|node| node.0).collect(),
             request: request_into(*request),
         }),
         other => unreachable_group(other),

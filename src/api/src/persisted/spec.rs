@@ -319,6 +319,10 @@ pub(super) fn fence_cause_into(cause: &FenceCause) -> pb::FenceCause {
             after_fence: true,
             ..pb::FenceCause::default()
         },
+        FenceCause::Witnessed => pb::FenceCause {
+            witnessed: true,
+            ..pb::FenceCause::default()
+        },
         FenceCause::Unfence => pb::FenceCause {
             unfence: true,
             ..pb::FenceCause::default()
@@ -335,6 +339,8 @@ pub(super) fn fence_cause_from(form: Option<pb::FenceCause>) -> Decoded<FenceCau
         }
     } else if form.after_fence {
         FenceCause::AfterFence
+    } else if form.witnessed {
+        FenceCause::Witnessed
     } else if form.unfence {
         FenceCause::Unfence
     } else if form.stop_failed.is_empty() {

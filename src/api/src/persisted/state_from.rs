@@ -5,11 +5,13 @@ use super::field::{
     Decoded, action_from, array, cause_from, difficulty_from, guard_from, health_from, hold_from,
     isolation_from, missing, required, resource_from, token_from, verdict_from, voters_from,
 };
+use super::place::place_from;
 use super::spec::{
     ages_from, device_from, fence_cause_from, key_from, node_from, registration_from,
     resource_spec_from, topology_from,
 };
 use super::timing;
+use super::witness::witness_from;
 use crate::pb::log as pb;
 use haft_engine::apply::{Outcome, Refusal, RefusalKind};
 use haft_engine::ids::{
@@ -19,7 +21,7 @@ use haft_engine::ids::{
 use haft_engine::state::{
     ClusterState, Device, Ending, Event, Evidence, FenceOrder, Holding, JoinToken, Node,
     OrderPhase, Ownership, Probed, Progress, Proof, RememberedRequest, Resource, Session, Severity,
-    Topology, Trouble,
+    Superseded, Topology, Trouble,
 };
 use std::time::Duration;
 
@@ -38,7 +40,10 @@ pub(super) fn state(form: pb::State) -> Decoded<ClusterState> {
         .map(key_from)
         .collect::<Decoded<_>>()?;
     for form in form.nodes {
-        let node = node(form)?;
+        let mut node = node(form)?;
+        if node.boot_epoch == Epoch::default() && node.session != Session::Never {
+            node.boot_epoch = state.epoch;
+        }
         state.nodes.insert(node.id, node);
     }
     for form in form.resources {
@@ -57,6 +62,7 @@ pub(super) fn state(form: pb::State) -> Decoded<ClusterState> {
             spec,
             generation: Generation(form.generation),
             probed,
+            distrusted: form.distrusted.map(OrderId),
         };
         state.devices.insert(DeviceName(form.name), device);
     }
@@ -128,6 +134,9 @@ fn node(form: pb::Node) -> Decoded<Node> {
         quarantined: form.quarantined,
         unfenced: Incarnation(form.unfenced),
         terms: form.terms.map(timing::terms_from).transpose()?,
+        place: place_from(form.place)?,
+        boot_epoch: Epoch(form.boot_epoch),
+        witnessed: form.witnessed.map(witness_from).transpose()?,
     })
 }
 
@@ -248,7 +257,17 @@ fn order(form: pb::FenceOrder) -> Decoded<FenceOrder> {
         attempts: form.attempts,
         detail: form.detail,
         since_unix_ms: form.since_unix_ms,
+        level,
+        superseded: form.superseded.into_iter().map(superseded).collect(),
     })
+}
+
+fn superseded(form: pb::SupersededTry) -> Superseded {
+    Superseded {
+        attempt: form.attempt,
+        executor: NodeId(form.executor),
+        deadline: Duration::from_nanos(form.deadline_ns),
+    }
 }
 
 fn request(form: pb::RememberedRequest) -> Decoded<RememberedRequest> {

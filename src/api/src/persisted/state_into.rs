@@ -5,15 +5,17 @@ use super::field::{
     action_into, cause_into, difficulty_into, guard_into, health_into, hold_into, isolation_into,
     nanos, token_into, verdict_into, voters_into,
 };
+use super::place::place_into;
 use super::spec::{
     age_into, device_into, fence_cause_into, key_into, node_into, resource_into, topology_into,
 };
 use super::timing;
+use super::witness::witness_into;
 use crate::pb::log as pb;
 use haft_engine::apply::{Outcome, Refusal, RefusalKind};
 use haft_engine::state::{
     ClusterState, Ending, Event, Evidence, FenceOrder, Holding, Node, OrderPhase, Ownership,
-    Progress, Proof, RememberedRequest, Resource, Session, Severity,
+    Progress, Proof, RememberedRequest, Resource, Session, Severity, Superseded,
 };
 
 pub(super) fn state(state: &ClusterState) -> pb::State {
@@ -40,6 +42,7 @@ pub(super) fn state(state: &ClusterState) -> pb::State {
                     .probed
                     .as_ref()
                     .map_or(0, |probed| probed.since_unix_ms),
+                distrusted: device.distrusted.map(|order| order.0),
             })
             .collect(),
         topologies: state
@@ -110,6 +113,9 @@ fn node(node: &Node) -> pb::Node {
         quarantined: node.quarantined,
         unfenced: node.unfenced.0,
         terms: node.terms.as_ref().map(timing::terms_into),
+        place: Some(place_into(&node.place)),
+        boot_epoch: node.boot_epoch.0,
+        witnessed: node.witnessed.as_ref().map(witness_into),
     }
 }
 
@@ -199,6 +205,8 @@ fn order(order: &FenceOrder) -> pb::FenceOrder {
         attempts: order.attempts,
         detail: order.detail.clone(),
         since_unix_ms: order.since_unix_ms,
+        level: u32::from(order.level),
+        superseded: order.superseded.iter().map(superseded).collect(),
         ..pb::FenceOrder::default()
     };
     match &order.phase {
@@ -231,6 +239,14 @@ fn order(order: &FenceOrder) -> pb::FenceOrder {
         }
     }
     form
+}
+
+fn superseded(kept: &Superseded) -> pb::SupersededTry {
+    pb::SupersededTry {
+        attempt: kept.attempt,
+        executor: kept.executor.0,
+        deadline_ns: nanos(kept.deadline),
+    }
 }
 
 fn request(request: &RememberedRequest) -> pb::RememberedRequest {

@@ -1,15 +1,18 @@
 //! What is written comes back the same.
 
 use super::*;
+use haft_engine::command::Verdict;
 use haft_engine::command::{Command, FenceAction, FenceCause, PathFault, PathHealth};
 use haft_engine::ids::{
-    DeviceName, Generation, Incarnation, NodeId, NodeName, RequestId, TopologyName,
+    BootId, DeviceName, Generation, Incarnation, NodeId, NodeName, OrderId, RequestId, TopologyName,
 };
+use haft_engine::place::Place;
 use haft_engine::spec::{
     AfterFence, Domains, FenceDeviceSpec, FenceLevel, FenceTopologySpec, HostArgument, NodeSpec,
     ObjectRef, ObjectSpec, Observes,
 };
-use haft_engine::state::{Device, Probed, Topology};
+use haft_engine::state::{Device, FenceOrder, OrderPhase, Probed, Superseded, Topology};
+use haft_engine::witness::{Lie, Speaker, Witness};
 use std::time::Duration;
 
 mod begun;
@@ -72,6 +75,7 @@ fn devices_come_back_from_a_snapshot_with_what_their_probes_found() {
                 health,
                 since_unix_ms: 1_763_730_000_123,
             }),
+            distrusted: (place == 1).then_some(OrderId(12)),
         };
         state
             .devices
@@ -205,4 +209,95 @@ fn the_timing_comes_back_from_the_log_and_from_a_snapshot() {
     assert_eq!(read, state, "a state from before the log held one");
     let form = timing::terms_into(&terms);
     assert_eq!(timing::terms_from(form).expect("readable"), terms);
+}
+
+#[test]
+fn what_machines_say_of_themselves_comes_back_from_the_log() {
+    let namespace = |inode| haft_engine::place::Namespace { device: 4, inode };
+    let witness = |speaker| Witness {
+        by: NodeId(3),
+        speaker,
+        boot: BootId([7; 16]),
+    };
+    let admit = |place| Command::Admit {
+        node: NodeId(1),
+        boot: BootId([7; 16]),
+        previous: Incarnation(9),
+        probe: haft_engine::command::Probe::Clean,
+        place,
+    };
+    let stated = Place {
+        machine: Some([5; 16]),
+        network: Some(namespace(17)),
+        mounts: Some(namespace(18)),
+    };
+    let verdict = |lie| Command::FenceVerdict {
+        order: OrderId(12),
+        attempt: 2,
+        verdict: Verdict::Confirmed,
+        detail: "off".to_owned(),
+        lie,
+    };
+    let lie = Lie {
+        witness: witness(Speaker::Coordinator),
+        devices: vec![DeviceName::from("bmc")],
+    };
+    let word = |boot| Command::ConfirmOff {
+        node: NodeId(1),
+        incarnation: Incarnation(9),
+        boot,
+        by: "alice".to_owned(),
+        reason: "unplugged".to_owned(),
+        witnesses: vec![witness(Speaker::Agent)],
+        overruled: vec![NodeId(3)],
+        request: RequestId::default(),
+    };
+    let entry = Entry {
+        stamp_unix_ms: 12,
+        commands: vec![
+            admit(stated),
+            admit(Place::default()),
+            verdict(Some(lie)),
+            verdict(None),
+            word(Some(BootId([7; 16]))),
+            word(None),
+            Command::Witnessed {
+                node: NodeId(1),
+                incarnation: Incarnation(9),
+                witness: witness(Speaker::Agent),
+            },
+            Command::FenceTryOver {
+                order: OrderId(12),
+                attempt: 1,
+                waited: Duration::from_secs(61),
+            },
+        ],
+    };
+    let read = decode_entry(&encode_entry(&entry)).expect("what was written is readable");
+    assert_eq!(read, entry);
+}
+
+#[test]
+fn superseded_tries_come_back_from_a_snapshot() {
+    let order = FenceOrder {
+        id: OrderId(12),
+        node: NodeId(1),
+        incarnation: Incarnation(9),
+        action: FenceAction::Off,
+        cause: FenceCause::Witnessed,
+        phase: OrderPhase::Confirmed,
+        attempts: 2,
+        detail: "off".to_owned(),
+        since_unix_ms: 7,
+        level: 2,
+        superseded: vec![Superseded {
+            attempt: 1,
+            executor: NodeId(3),
+            deadline: Duration::from_secs(60),
+        }],
+    };
+    let mut state = ClusterState::default();
+    state.orders.insert(order.id, order);
+    let read = decode_state(&encode_state(&state)).expect("what was written is readable");
+    assert_eq!(read, state);
 }

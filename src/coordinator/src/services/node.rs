@@ -5,6 +5,7 @@ use super::read::{absent, read};
 use super::write::{Effect, effect, field_status, write};
 use crate::clock::boot_now;
 use crate::context::Context;
+use crate::witness::listen_for_human;
 use haft_api::convert::{
     NodeView, Silence, expected_from, node_from, node_into, order_into, request_id_from,
 };
@@ -12,7 +13,7 @@ use haft_api::pb::v1;
 use haft_api::status::status;
 use haft_engine::apply::Outcome;
 use haft_engine::command::{Command, FenceAction, FenceCause};
-use haft_engine::ids::{Incarnation, NodeId, NodeName};
+use haft_engine::ids::{BootId, Incarnation, NodeId, NodeName};
 use haft_engine::spec::{ObjectRef, ObjectSpec};
 use haft_engine::state::{ClusterState, Session};
 use std::sync::Arc;
@@ -44,6 +45,15 @@ impl Nodes {
             .node_named(&NodeName::from(name))
             .ok_or_else(|| absent("node", name))?;
         Ok((node.id, node.newest(), node.session))
+    }
+
+    fn coordinators(&self, names: &[String]) -> Result<Vec<NodeId>, Status> {
+        let state = self.0.replica.state();
+        let named = names.iter().map(|name| {
+            let node = state.node_named(&NodeName::from(name.as_str()));
+            node.map(|node| node.id).ok_or_else(|| absent("node", name))
+        });
+        named.collect()
     }
 }
 
@@ -197,13 +207,22 @@ impl v1::node_service_server::NodeService for Nodes {
             ));
         }
         let effect = effect(request.options.as_ref());
-        let options = request.options.unwrap_or_default();
-        let (node, incarnation, _) = self.target(&request.name)?;
+        let options = request.options.clone().unwrap_or_default();
+        let (node, _, _) = self.target(&request.name)?;
+        let (incarnation, boot) = seen(&request)?;
+        let overruled = self.coordinators(&request.overrule)?;
+        // After their word, and before it is taken: whatever of the machine lives is asked itself.
+        let witnesses = listen_for_human(&self.0, node, incarnation, boot)
+            .await
+            .ok_or_else(|| Status::unavailable("no challenge can be drawn"))?;
         let command = Command::ConfirmOff {
             node,
             incarnation,
+            boot: Some(boot),
             by,
             reason: request.reason,
+            witnesses,
+            overruled,
             request: request_id_from(&options.request_id).map_err(field_status)?,
         };
         write(&self.0, command, effect).await?;
@@ -213,5 +232,21 @@ impl v1::node_service_server::NodeService for Nodes {
             .get(&node)
             .map(|node| node_into(&state, node, NodeView::default()));
         Ok(Response::new(v1::ConfirmNodeOffResponse { node }))
+    }
+}
+
+/// The life that a human vouches for, as they saw it: never filled in here, where a newer one may stand by now.
+fn seen(request: &v1::ConfirmNodeOffRequest) -> Result<(Incarnation, BootId), Status> {
+    match request.boot.parse() {
+        Ok(boot) if request.incarnation != 0 => Ok((Incarnation(request.incarnation), boot)),
+        Ok(_) | Err(_) => Err(status(
+            Code::InvalidArgument,
+            "LifeNotNamed",
+            "a human's word names the incarnation and the boot that they saw",
+            &format!(
+                "haftctl why node/{name} shows both: haftctl confirm-off {name} --incarnation N --boot ID",
+                name = request.name
+            ),
+        )),
     }
 }

@@ -7,13 +7,16 @@ use super::write::{Effect, field_status, write};
 use crate::clock::boot_now;
 use crate::context::Context;
 use haft_api::convert::{
-    active_from, age_into, armed_from, begun_from, failed_from, released_from,
+    active_from, age_into, armed_from, begun_from, failed_from, released_from, witness_from,
+    witness_into,
 };
 use haft_api::pb::v1;
 use haft_api::status::{not_leader, status};
 use haft_engine::command::Command;
 use haft_engine::ids::{Incarnation, LogIndex, NodeId};
+use haft_engine::leader::Input;
 use haft_engine::session::responder::NoAge;
+use haft_engine::witness::{Challenge, LISTEN_MAX};
 use std::pin::Pin;
 use std::sync::Arc;
 use tokio_stream::Stream;
@@ -92,6 +95,40 @@ impl v1::session_service_server::SessionService for Sessions {
                 "",
             )),
         }
+    }
+
+    async fn challenge(
+        &self,
+        request: Request<v1::ChallengeRequest>,
+    ) -> Result<Response<v1::ChallengeResponse>, Status> {
+        coordinator(&self.0, &request)?;
+        let request = request.into_inner();
+        let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
+        let challenge = Challenge(request.challenge);
+        let mut answers = self.0.challenger.challenge(node, incarnation, challenge);
+        let heard = tokio::time::timeout(LISTEN_MAX, answers.recv()).await;
+        let heard = heard.ok().flatten();
+        Ok(Response::new(v1::ChallengeResponse {
+            witness: heard.map(|heard| witness_into(&heard.witness)),
+        }))
+    }
+
+    async fn testify(
+        &self,
+        request: Request<v1::TestifyRequest>,
+    ) -> Result<Response<v1::TestifyResponse>, Status> {
+        let by = coordinator(&self.0, &request)?;
+        let request = request.into_inner();
+        let form = request.witness.unwrap_or_default();
+        let witness = witness_from(by, &form)
+            .ok_or_else(|| Status::invalid_argument("no witness is named"))?;
+        let input = Input::Witnessed {
+            node: NodeId(request.node_id),
+            incarnation: Incarnation(request.incarnation),
+            witness,
+        };
+        self.0.tell_leader(input).await;
+        Ok(Response::new(v1::TestifyResponse {}))
     }
 
     async fn share_ca_key(

@@ -1,15 +1,14 @@
-//! Verbs that act on what exists: `delete`, `move`, `fence`, `confirm-off`.
+//! Verbs that act on what exists: `delete`, `move`, `fence`.
 
 use super::{caller, mutation, objects, output, wait};
 use crate::caller::Effect;
-use crate::cli::{ConfirmOff, Fence, Form, Global, Move, Subject};
+use crate::cli::{Fence, Form, Global, Move, Subject};
 use crate::failure::{Exit, Failure};
 use crate::object::{self, Kind, Object};
 use crate::output::{self, note};
 use haft_api::pb::v1;
 use haft_api::pb::v1::node_service_client::NodeServiceClient;
 use haft_api::pb::v1::virtual_ip_service_client::VirtualIpServiceClient;
-use std::io::{BufRead, IsTerminal, Write};
 
 pub(super) async fn delete(global: &Global, subject: &Subject) -> Result<(), Failure> {
     let (kind, name) = object::parse_named(subject)?;
@@ -103,78 +102,8 @@ pub(super) async fn fence(global: &Global, arguments: &Fence) -> Result<(), Fail
     Ok(())
 }
 
-pub(super) async fn confirm_off(global: &Global, arguments: &ConfirmOff) -> Result<(), Failure> {
-    let name = node_name(&arguments.node)?;
-    let typed_name = match &arguments.yes_node {
-        Some(typed) => typed.clone(),
-        None => ask(&name)?,
-    };
-    if typed_name != name {
-        return Err(Failure::new(
-            Exit::Unsafe,
-            "NotConfirmed",
-            format!("`{typed_name}` is not `{name}`; nothing was changed"),
-            format!(
-                "if the machine is off, and you have seen it: haftctl confirm-off {name} --yes-node {name}"
-            ),
-        ));
-    }
-    let mut caller = caller(global)?;
-    let request = v1::ConfirmNodeOffRequest {
-        name,
-        typed_name,
-        reason: arguments.reason.clone(),
-        options: Some(mutation()?),
-    };
-    let answer = caller
-        .call(Effect::Mutation, async |channel| {
-            NodeServiceClient::new(channel)
-                .confirm_node_off(request.clone())
-                .await
-        })
-        .await?;
-    let object = Object::Node(answer.node.unwrap_or_default(), Vec::new());
-    output::print(&match output(global).form {
-        Form::Table | Form::Wide => format!("{} confirmed off\n", object.reference()),
-        Form::Json | Form::Yaml | Form::Name => object::render_one(&object, output(global)),
-    });
-    Ok(())
-}
-
-fn ask(name: &str) -> Result<String, Failure> {
-    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
-        return Err(Failure::new(
-            Exit::Unsafe,
-            "NotConfirmed",
-            "a human must vouch for this, and there is no terminal to ask on",
-            format!(
-                "if the machine is off, and you have seen it: haftctl confirm-off {name} --yes-node {name}"
-            ),
-        ));
-    }
-    note(&format!(
-        "You vouch that {name} is powered off, now. What it held is then given to another node at once.\n\
-         If it still runs, two machines own the same addresses and data."
-    ));
-    let mut stderr = std::io::stderr();
-    let _ = write!(stderr, "Type the node's name to confirm: ").and_then(|()| stderr.flush());
-    let mut line = String::new();
-    std::io::stdin()
-        .lock()
-        .read_line(&mut line)
-        .map_err(|error| {
-            Failure::new(
-                Exit::Failed,
-                "Unreadable",
-                format!("the terminal cannot be read: {error}"),
-                "use --yes-node",
-            )
-        })?;
-    Ok(line.trim().to_owned())
-}
-
 /// `n1` and `node/n1` both name a node.
-fn node_name(text: &str) -> Result<String, Failure> {
+pub(super) fn node_name(text: &str) -> Result<String, Failure> {
     let name = text.strip_prefix("node/").unwrap_or(text);
     if name.is_empty() || name.contains('/') {
         return Err(Failure::new(

@@ -51,6 +51,7 @@ pub(super) fn json(node: &v1::Node, orders: &[v1::FenceOrder]) -> (Value, Value)
         "id": status.id,
         "state": status.state,
         "incarnation": status.incarnation,
+        "boot": status.boot,
         "coordinator": status.coordinator,
         "voter": status.voter,
         "leader": status.leader,

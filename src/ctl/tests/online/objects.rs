@@ -146,6 +146,10 @@ async fn fence_and_confirm_off_say_exactly_what_was_typed() {
             "n1",
             "--reason",
             "unplugged",
+            "--incarnation",
+            "7",
+            "--boot",
+            "0d8a6b5e-0000-4000-8000-00000000000a",
         ])
         .await;
     assert_eq!(
@@ -158,10 +162,23 @@ async fn fence_and_confirm_off_say_exactly_what_was_typed() {
     assert_eq!(
         (
             confirmation.typed_name.as_str(),
-            confirmation.reason.as_str()
+            confirmation.reason.as_str(),
+            confirmation.incarnation,
+            confirmation.boot.as_str(),
         ),
-        ("n1", "unplugged")
+        ("n1", "unplugged", 7, "0d8a6b5e-0000-4000-8000-00000000000a")
     );
+}
+
+#[tokio::test]
+async fn a_word_that_names_no_life_is_not_sent() {
+    let (coordinator, lab) = StandIn::alone().await;
+    let ran = lab
+        .haftctl(&["confirm-off", "n1", "--yes-node", "n1"])
+        .await;
+    assert_eq!(ran.code, Some(7), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--incarnation"), "{}", ran.stderr);
+    assert!(coordinator.script().confirmations.is_empty());
 }
 
 #[tokio::test]

@@ -7,6 +7,15 @@
 //! ```
 //! Touches no device and chooses none: the leader plans attempts, the executor runs them.
 
+mod cause;
+mod lie;
+mod superseded;
+mod word;
+
+pub(super) use lie::disproved;
+pub(crate) use lie::may_testify;
+pub(super) use superseded::off_may_come;
+
 use super::ownership::{self, Proven};
 use super::quarantine;
 use super::session::{self, newest_incarnation};
@@ -14,13 +23,14 @@ use super::victims::require_quorum;
 use super::{At, Outcome, Refusal, event};
 use crate::command::{Command, FenceAction, FenceAttemptPlan, FenceCause, HoldReason, Verdict};
 use crate::ids::{Incarnation, NodeId, NodeName, OrderId};
-use crate::levels::awaits_unfencing;
 use crate::plant::{self, Bug};
 use crate::spec::{AfterFence, Isolation};
 use crate::state::{
     CLOSED_ORDERS_MAX, ClusterState, Ending, FenceOrder, OrderPhase, Ownership, Proof, Session,
 };
 use crate::text::DETAIL_MAX;
+use crate::witness::Lie;
+use cause::require_cause;
 use std::time::Duration;
 
 /// Longest total time for one attempt; longer than any fence agent's own default (60 s).
@@ -60,16 +70,43 @@ pub(super) fn apply(
             attempt,
             verdict,
             detail,
-        } => verdict_of(state, at, *order, *attempt, (*verdict, detail)),
+            lie,
+        } => verdict_of(
+            state,
+            at,
+            (*order, *attempt),
+            (*verdict, detail, lie.as_ref()),
+        ),
+        Command::Witnessed {
+            node,
+            incarnation,
+            witness,
+        } => lie::witnessed(state, at, (*node, *incarnation), *witness),
         Command::FenceHeld { order, reason } => held(state, at, *order, *reason),
         Command::FenceCancelled { order, reason } => cancelled(state, at, *order, reason),
+        Command::FenceTryOver {
+            order,
+            attempt,
+            waited,
+        } => superseded::over(state, (*order, *attempt), *waited),
         Command::ConfirmOff {
             node,
             incarnation,
+            boot,
             by,
             reason,
-            ..
-        } => confirm_off(state, at, (*node, *incarnation), (by, reason)),
+            witnesses,
+            overruled,
+            request: _,
+        } => {
+            let word = word::Word {
+                by,
+                reason,
+                witnesses,
+                overruled,
+            };
+            word::confirm_off(state, at, (*node, *incarnation, *boot), &word)
+        }
         other => Err(Refusal::invalid("NotAFenceCommand", format!("{other:?}"))),
     }
 }
@@ -195,6 +232,8 @@ fn intent(
             attempts: 0,
             detail: String::new(),
             since_unix_ms: at.stamp_unix_ms,
+            level: 0,
+            superseded: Vec::new(),
         },
     );
     let message = format!("order {order}: {} {name}", action_word(action));
@@ -227,71 +266,11 @@ fn action_word(action: FenceAction) -> &'static str {
     }
 }
 
-fn require_cause(
-    state: &ClusterState,
-    (node, name, session): (NodeId, &NodeName, Session),
-    action: FenceAction,
-    cause: &FenceCause,
-) -> Result<(), Refusal> {
-    let over = matches!(session, Session::Ended { .. });
-    match (action, cause) {
-        (FenceAction::Off, FenceCause::Orphans) if over && leaves_orphans(state, node) => Ok(()),
-        (FenceAction::Off, FenceCause::Orphans) => Err(Refusal::stale(
-            "NothingToFence",
-            format!("{name} has left nothing that needs proof of isolation"),
-        )),
-        (FenceAction::Off, FenceCause::StopFailed { resource })
-            if state
-                .unstoppable(node)
-                .is_some_and(|found| found.id == *resource) =>
-        {
-            Ok(())
-        }
-        (FenceAction::Off, FenceCause::StopFailed { resource }) => Err(Refusal::stale(
-            "NothingToFence",
-            format!("{name} holds {resource} no more, or has not failed to stop it"),
-        )),
-        (FenceAction::On, FenceCause::Unfence)
-            if state
-                .nodes
-                .get(&node)
-                .is_some_and(|node| awaits_unfencing(state, node)) =>
-        {
-            Ok(())
-        }
-        (FenceAction::On, FenceCause::Unfence) => Err(Refusal::stale(
-            "NothingToOpen",
-            format!("{name} is not online, or no port of it waits to be opened"),
-        )),
-        (FenceAction::Off, FenceCause::AfterFence | FenceCause::Unfence) => Err(Refusal::invalid(
-            "PowerOnOnly",
-            "what follows a confirmed off is a power on",
-        )),
-        (FenceAction::On, FenceCause::AfterFence) if wants_power(state, node) => Ok(()),
-        (FenceAction::On, FenceCause::AfterFence) => Err(Refusal::stale(
-            "NotToBePoweredOn",
-            format!("{name} is not off by a confirmed order with afterFence: power-on"),
-        )),
-        (FenceAction::Off, FenceCause::Administrator { .. }) => Ok(()),
-        (FenceAction::On, FenceCause::Orphans | FenceCause::StopFailed { .. }) => Err(
-            Refusal::invalid("PowerOnProvesNothing", "orphans are not opened by power on"),
-        ),
-        (FenceAction::On, FenceCause::Administrator { .. }) if leaves_orphans(state, node) => {
-            Err(Refusal::dangerous(
-                "NotYetIsolated",
-                format!("{name} has left resources that wait for proof of isolation"),
-            )
-            .fix(format!("haftctl why node/{name}")))
-        }
-        (FenceAction::On, FenceCause::Administrator { .. }) => Ok(()),
-    }
-}
-
 fn trim_closed_orders(state: &mut ClusterState) {
     let closed: Vec<OrderId> = state
         .orders
         .values()
-        .filter(|order| !order.phase.is_open())
+        .filter(|order| !order.phase.is_open() && order.superseded.is_empty())
         .map(|order| order.id)
         .collect();
     let surplus = (closed.len() + 1).saturating_sub(CLOSED_ORDERS_MAX);
@@ -345,7 +324,9 @@ fn start(
     }
     require_quorum(state, node, action)?;
     let order = open_order(state, id)?;
+    superseded::keep(order);
     order.attempts = attempt;
+    order.level = plan.level;
     order.phase = OrderPhase::Running {
         attempt,
         executor: plan.executor,
@@ -366,9 +347,8 @@ fn start(
 fn verdict_of(
     state: &mut ClusterState,
     at: At,
-    id: OrderId,
-    attempt: u32,
-    (verdict, detail): (Verdict, &str),
+    (id, attempt): (OrderId, u32),
+    (verdict, detail, lie): (Verdict, &str, Option<&Lie>),
 ) -> Result<Outcome, Refusal> {
     let order = open_order(state, id)?;
     let level = match order.phase {
@@ -396,9 +376,15 @@ fn verdict_of(
         Verdict::Unknown => plant::is(Bug::UnknownAsOff),
         Verdict::Refused => false,
     };
-    if confirmed {
+    let contradicted = confirmed && lie::contradicts(state, at, id, level, lie);
+    if confirmed && !contradicted {
         return Ok(confirm(state, at, id));
     }
+    let verdict = match contradicted {
+        true => Verdict::Unknown,
+        false => verdict,
+    };
+    let order = open_order(state, id)?;
     order.phase = OrderPhase::Waiting {
         last: verdict,
         level,
@@ -464,6 +450,9 @@ fn isolated(state: &mut ClusterState, at: At, life: (NodeId, Incarnation), proof
     if newest != Some(incarnation) {
         return;
     }
+    if let Some(node) = state.nodes.get_mut(&id) {
+        node.witnessed = None;
+    }
     if incarnation != Incarnation::default() {
         session::end(state, id, incarnation, Ending::Fenced);
     }
@@ -528,52 +517,4 @@ pub(super) fn close(state: &mut ClusterState, at: At, id: OrderId, reason: &str)
     let node = order.node;
     let message = format!("order {id} ended without a verdict: {}", bounded(reason));
     warn_node(state, at, node, "FenceCancelled", message);
-}
-
-fn confirm_off(
-    state: &mut ClusterState,
-    at: At,
-    (node, incarnation): (NodeId, Incarnation),
-    (by, reason): (&str, &str),
-) -> Result<Outcome, Refusal> {
-    let (name, session) = require_newest(state, node, incarnation)?;
-    if by.trim().is_empty() || reason.trim().is_empty() {
-        return Err(
-            Refusal::invalid("ReasonMissing", "a human's word needs a name and a reason")
-                .fix("say how you know that the machine is off"),
-        );
-    }
-    match session {
-        Session::Ended { .. } => {}
-        Session::Never | Session::Open { .. } | Session::Closing { .. } => {
-            return Err(Refusal::dangerous(
-                "SessionNotEnded",
-                format!("the session of {name} has not ended: it may be alive"),
-            )
-            .fix(format!("haftctl why node/{name}")));
-        }
-    }
-    let proof = Proof::ConfirmedByHuman {
-        by: bounded(by),
-        reason: bounded(reason),
-    };
-    let message = format!(
-        "{} vouches that {name} is off: {}",
-        bounded(by),
-        bounded(reason)
-    );
-    event::warn(state, at, "ConfirmedOff", format!("node/{name}"), message);
-    isolated(state, at, (node, incarnation), &proof);
-    // A running attempt is left to answer: until then a new life of the node must not be admitted.
-    let waiting: Vec<OrderId> = state
-        .orders
-        .values()
-        .filter(|order| order.node == node && order.phase.is_open())
-        .filter(|order| !matches!(order.phase, OrderPhase::Running { .. }))
-        .map(|order| order.id)
-        .collect();
-    for id in waiting {
-        close(state, at, id, "a human confirmed that the machine is off");
-    }
-    Ok(Outcome::Done)
 }

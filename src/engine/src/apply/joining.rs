@@ -6,6 +6,7 @@ use super::{At, Outcome, Refusal, event};
 use crate::clock::Timing;
 use crate::command::{Command, HeartbeatKey, NodeRole, Registration, VoterSets};
 use crate::ids::{BootId, ClusterId, Epoch, Generation, Incarnation, NodeId, NodeName};
+use crate::place::Place;
 use crate::spec::NodeSpec;
 use crate::state::{ClusterState, JoinToken, Node, Session};
 use crate::timing::ClusterTiming;
@@ -103,6 +104,9 @@ fn node_of(id: NodeId, registration: &Registration) -> Node {
         session: Session::Never,
         terms: None,
         boot: BootId::default(),
+        boot_epoch: Epoch::default(),
+        place: Place::default(),
+        witnessed: None,
         fenced_at_ms: Vec::new(),
         quarantined: false,
         unfenced: Incarnation::default(),

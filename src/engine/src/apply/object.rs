@@ -4,7 +4,7 @@
 //! Whether a value is acceptable is `admission`'s question; here stand versions, deletion and what an
 //! object's absence would break.
 
-use super::{At, Outcome, Refusal, admission, event, topology};
+use super::{At, Outcome, Refusal, admission, event, forget, topology};
 use crate::domains::{Shared, all_shared};
 use crate::ids::{DeviceName, Generation, Incarnation, NodeId, NodeName, ResourceId, Token};
 use crate::spec::{
@@ -192,7 +192,8 @@ fn put_device(
     let present = state.devices.get(name);
     check_version(&what, present.map(|device| device.generation), expected)?;
     if let Some(device) = present {
-        if device.spec == *spec {
+        // A distrusted device that is applied again, as it is, was looked at by somebody.
+        if device.spec == *spec && device.distrusted.is_none() {
             return Ok(Outcome::Written(device.generation));
         }
     } else if state.devices.len() >= DEVICES_MAX {
@@ -208,6 +209,7 @@ fn put_device(
         spec: spec.clone(),
         generation,
         probed: None,
+        distrusted: None,
     };
     devices.insert(name.clone(), device);
     topology::keep_standing(state, &devices, name)?;
@@ -308,6 +310,7 @@ fn delete_node(
     let (id, session) = (node.id, node.session);
     check_unused(state, id, &what, session)?;
     state.nodes.remove(&id);
+    forget::forget(state, at, name);
     for resource in state.resources.values_mut() {
         if resource.move_to == Some(id) {
             resource.move_to = None;

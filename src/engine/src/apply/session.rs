@@ -7,13 +7,16 @@
 //! ```
 //! Does not judge silence: the leader proposes, and here the statements are counted once more.
 
+mod admission;
+
 use super::ownership::{self, Proven};
 use super::{At, Outcome, Refusal, event, series};
-use crate::command::{Command, FenceAction, Probe, StatedAge};
+use crate::command::{Command, StatedAge};
 use crate::evidence;
 use crate::ids::{BootId, Incarnation, LogIndex, NodeId, OrderId};
-use crate::state::{ClusterState, Ending, Node, OrderPhase, Proof, Session};
+use crate::state::{ClusterState, Ending, Node, Proof, Session};
 use crate::timing::Terms;
+use admission::Asked;
 
 /// Applies a session command.
 pub(super) fn apply(
@@ -27,7 +30,15 @@ pub(super) fn apply(
             boot,
             previous,
             probe,
-        } => admit(state, at, (*node, *previous), *boot, *probe),
+            place,
+        } => {
+            let asked = Asked {
+                boot: *boot,
+                place: *place,
+                probe: *probe,
+            };
+            admit(state, at, (*node, *previous), asked)
+        }
         Command::Closing { node, incarnation } => closing(state, at, *node, *incarnation),
         Command::Reopened {
             node,
@@ -64,36 +75,11 @@ fn node(state: &ClusterState, id: NodeId) -> Result<&Node, Refusal> {
         .ok_or_else(|| Refusal::not_found("NoSuchNode", format!("no node {id} is registered")))
 }
 
-/// How an admission proves that the node's older lives have stopped.
-fn admission_proof(node: &Node, boot: BootId, probe: Probe) -> Result<Proof, Refusal> {
-    let same_boot = boot == node.boot;
-    match (node.session, probe) {
-        (Session::Never, Probe::Clean | Probe::Unclean) => Ok(Proof::ProbedClean),
-        // The agent restarted under a session that may still live: it has removed everything itself.
-        (Session::Open { .. } | Session::Closing { .. }, Probe::Clean) if same_boot => {
-            Ok(Proof::ProbedClean)
-        }
-        (Session::Open { .. } | Session::Closing { .. }, Probe::Clean | Probe::Unclean) => {
-            Err(Refusal::stale(
-                "SessionNotEnded",
-                format!("the session of {} has not ended yet", node.name),
-            )
-            .fix("ask again; the leader ends the old session first"))
-        }
-        (Session::Ended { .. }, Probe::Clean | Probe::Unclean) => Ok(if same_boot {
-            Proof::ProbedClean
-        } else {
-            Proof::Rebooted { boot }
-        }),
-    }
-}
-
 fn admit(
     state: &mut ClusterState,
     at: At,
     (id, previous): (NodeId, Incarnation),
-    boot: BootId,
-    probe: Probe,
+    asked: Asked,
 ) -> Result<Outcome, Refusal> {
     let node = node(state, id)?;
     let name = node.name.clone();
@@ -111,7 +97,6 @@ fn admit(
             format!("{name} was admitted by this very entry"),
         ));
     }
-    let proof = admission_proof(node, boot, probe)?;
     let Some(in_force) = state.timing else {
         return Err(Refusal::stale(
             "NoTiming",
@@ -119,24 +104,21 @@ fn admit(
         )
         .fix("ask again; the leader writes its own first"));
     };
-    let held = ownership::held_by(state, id);
-    if probe == Probe::Unclean && !held.is_empty() {
-        return Err(Refusal::dangerous(
-            "ProbeUnclean",
-            format!("{name} could not release what its earlier life held"),
-        )
-        .fix("reboot the node, or let it be fenced"));
-    }
     refuse_running_off(state, id)?;
+    let proof = admission::proof(state, node, &asked)?;
     close_orders(state, at, id, "its target joined anew");
-    for resource in held {
+    for resource in ownership::held_by(state, id) {
         ownership::open(state, at, &resource, Proven::Whatever(proof.clone()));
     }
-    warn_of_lie(state, at, id, boot);
+    warn_of_lie(state, at, id, asked.boot);
+    let epoch = state.epoch;
     if let Some(node) = state.nodes.get_mut(&id) {
         node.session = Session::Open { incarnation };
         node.terms = Some(Terms::admitted(&in_force));
-        node.boot = boot;
+        node.boot = asked.boot;
+        node.boot_epoch = epoch;
+        node.place = asked.place;
+        node.witnessed = None;
     }
     let message = format!("{name} was admitted as incarnation {incarnation}");
     event::note(state, at, "NodeAdmitted", format!("node/{name}"), message);
@@ -157,23 +139,21 @@ fn warn_of_lie(state: &mut ClusterState, at: At, id: NodeId, boot: BootId) {
         let message = format!(
             "{name} was confirmed off and is back on the same boot: whoever confirmed it was wrong"
         );
+        let life = node.newest();
         event::warn(state, at, "FenceLie", format!("node/{name}"), message);
+        super::fence::disproved(state, at, id, life);
     }
 }
 
 /// R5: a new life is admitted once the executor has answered; an `off` that arrives late must not hit it.
 fn refuse_running_off(state: &ClusterState, node: NodeId) -> Result<(), Refusal> {
-    let running = state.orders.values().find(|order| {
-        order.node == node
-            && order.action == FenceAction::Off
-            && matches!(order.phase, OrderPhase::Running { .. })
-    });
+    let running = super::fence::off_may_come(state, node);
     match running {
         None => Ok(()),
         Some(order) => Err(Refusal::stale(
             "FenceRunning",
             format!(
-                "fence order {} against this node is being executed",
+                "fence order {} against this node may still be executed",
                 order.id
             ),
         )

@@ -3,11 +3,17 @@
 
 mod evidence;
 mod fencing;
+mod identity;
 mod objects;
+#[cfg(feature = "planted-bugs")]
+mod planted;
 mod probes;
+mod superseded;
 mod timing;
 mod topologies;
 mod trouble;
+mod witness;
+mod word;
 
 use super::{Outcome, RefusalKind, apply};
 use crate::clock::{Timing, lengthened};
@@ -19,6 +25,7 @@ use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
     OrderId, RequestId, ResourceId, Token, TopologyName,
 };
+use crate::place::Place;
 use crate::spec::{
     AfterFence, Domains, Failback, FenceDeviceSpec, FenceLevel, FenceTopologySpec, Isolation,
     NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Unfenced, VirtualIpSpec,
@@ -142,6 +149,7 @@ impl Cluster {
             boot: BootId([boot; 16]),
             previous: self.newest(place),
             probe,
+            place: Place::default(),
         }
     }
 
@@ -250,6 +258,7 @@ impl Cluster {
             attempt,
             verdict,
             detail: "two off reads".to_owned(),
+            lie: None,
         })
     }
 

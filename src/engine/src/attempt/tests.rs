@@ -9,6 +9,7 @@ use crate::ids::{
 use crate::leader::{FenceRun, StatusFirst};
 use crate::spec::{Domains, FenceDeviceSpec, HostArgument, NodeSpec, Observes};
 use crate::state::{ClusterState, Device, FenceOrder, Node, OrderPhase, Session};
+use crate::witness::{Challenge, Heard, Speaker, Witness};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ const TARGET: NodeId = NodeId(2);
 const LIFE: Incarnation = Incarnation(20);
 const ORDER: OrderId = OrderId(30);
 const ATTEMPT: u32 = 3;
+const BOOT: BootId = BootId([7; 16]);
 const S: Duration = Duration::from_secs(1);
 
 fn run(action: FenceAction, devices: &[&str]) -> FenceRun {
@@ -25,6 +27,7 @@ fn run(action: FenceAction, devices: &[&str]) -> FenceRun {
         attempt: ATTEMPT,
         node: TARGET,
         incarnation: LIFE,
+        boot: BOOT,
         action,
         devices: devices.iter().map(|name| DeviceName::from(*name)).collect(),
         delay: S,
@@ -45,6 +48,9 @@ fn proved(
         let (verdict, observes) = answers[asked];
         attempt.found(verdict, observes);
         asked += 1;
+    }
+    if attempt.to_challenge() {
+        attempt.challenged(Challenge(1));
     }
     (attempt.verdict(), asked)
 }
@@ -91,6 +97,70 @@ fn a_try_that_is_left_early_proves_nothing() {
     assert_eq!(attempt.verdict(), Err(Shortfall::NotAllCalled));
 }
 
+fn heard(challenge: u64, boot: BootId) -> Heard {
+    Heard {
+        challenge: Challenge(challenge),
+        witness: Witness {
+            by: NodeId(3),
+            speaker: Speaker::Coordinator,
+            boot,
+        },
+    }
+}
+
+#[test]
+fn an_off_is_proved_only_after_the_machine_was_asked_itself() {
+    let mut attempt = Attempt::new(run(FenceAction::Off, &["a", "b"]));
+    attempt.found(Verdict::Confirmed, Some(Observes::Power));
+    assert!(!attempt.to_challenge(), "the second supply may feed it yet");
+    assert!(attempt.ends_with_this_device());
+    attempt.found(Verdict::Confirmed, Some(Observes::Power));
+    assert!(attempt.to_challenge());
+    assert_eq!(attempt.verdict(), Err(Shortfall::NotChallenged));
+    attempt.challenged(Challenge(7));
+    assert_eq!(attempt.verdict(), Ok(Verdict::Confirmed));
+    assert_eq!(attempt.lie(), None);
+}
+
+#[test]
+fn what_answers_the_challenge_from_the_boot_that_is_to_have_ended_is_a_witness_and_nothing_else_is()
+{
+    let mut attempt = Attempt::new(run(FenceAction::Off, &["a", "b"]));
+    // A datagram that waited in somebody's socket since before the off.
+    attempt.heard(heard(7, BOOT));
+    attempt.found(Verdict::Confirmed, Some(Observes::Power));
+    attempt.found(Verdict::Confirmed, Some(Observes::Storage));
+    attempt.challenged(Challenge(7));
+    attempt.heard(heard(6, BOOT));
+    // It came back on power: a reboot.
+    attempt.heard(heard(7, BootId([8; 16])));
+    assert_eq!(attempt.lie(), None);
+    attempt.heard(heard(7, BOOT));
+    let lie = attempt.lie().expect("it answered");
+    assert_eq!(lie.witness.by, NodeId(3));
+    // A closed port claims nothing that an answer contradicts.
+    assert_eq!(lie.devices, [DeviceName::from("a")]);
+}
+
+#[test]
+fn a_reading_that_did_not_last_is_no_claim() {
+    let mut attempt = Attempt::new(run(FenceAction::Off, &["a"]));
+    // Off, on again (it is no second off reading), off, off.
+    attempt.challenged(Challenge(7));
+    attempt.heard(heard(7, BOOT));
+    attempt.challenged(Challenge(8));
+    attempt.found(Verdict::Confirmed, Some(Observes::Power));
+    assert_eq!(attempt.lie(), None);
+}
+
+#[test]
+fn a_power_on_asks_no_machine() {
+    let mut attempt = Attempt::new(run(FenceAction::On, &["a"]));
+    attempt.found(Verdict::Confirmed, Some(Observes::Power));
+    assert!(!attempt.to_challenge());
+    assert_eq!(attempt.verdict(), Ok(Verdict::Confirmed));
+}
+
 /// Two devices with delays of 2 s and 4 s for a node whose try is under way.
 fn state() -> ClusterState {
     let mut state = ClusterState::default();
@@ -108,6 +178,9 @@ fn state() -> ClusterState {
         },
         terms: None,
         boot: BootId([7; 16]),
+        boot_epoch: Default::default(),
+        place: Default::default(),
+        witnessed: None,
         fenced_at_ms: Vec::new(),
         quarantined: false,
         unfenced: Incarnation(0),
@@ -130,6 +203,7 @@ fn state() -> ClusterState {
             spec,
             generation: Generation(1),
             probed: None,
+            distrusted: None,
         };
         state.devices.insert(DeviceName::from(name), device);
     }
@@ -143,6 +217,8 @@ fn state() -> ClusterState {
         attempts: ATTEMPT,
         detail: String::new(),
         since_unix_ms: 0,
+        level: 1,
+        superseded: Vec::new(),
     };
     state.orders.insert(ORDER, order);
     state

@@ -9,8 +9,11 @@
 //! flight: it is superseded by an own attempt that asks for status first, and the target is not admitted
 //! anew before the old deadline has passed on this clock.
 
+mod intent;
 mod levels;
 mod quorum;
+mod strays;
+mod void;
 
 pub(super) use levels::devices_at;
 
@@ -19,20 +22,23 @@ use super::judge::Judge;
 use super::steering::{Aim, aimed_at};
 use super::{FenceRun, Output, StatusFirst, View, Wake};
 use crate::apply::Outcome;
+use crate::apply::may_testify;
 use crate::apply::{leaves_orphans, wants_power};
-use crate::clock::{Moment, lengthened};
+use crate::clock::Moment;
 use crate::command::{
     Command, Entry, FenceAction, FenceAttemptPlan, FenceCause, HoldReason, Verdict,
 };
-use crate::ids::{Incarnation, NodeId, OrderId, RequestId};
+use crate::ids::{BootId, Incarnation, NodeId, OrderId, RequestId};
 use crate::levels::awaits_unfencing;
-use crate::spec::AfterFence;
-use crate::state::{ClusterState, FenceOrder, Node, OrderPhase, Session};
+use crate::state::{ClusterState, Ending, FenceOrder, Node, OrderPhase, Session};
 use crate::text::{DETAIL_MAX, bounded};
+use crate::witness::{Lie, Witness};
+use intent::Intent;
 use levels::{Purpose, first_level, level_at, next_level, same_level, serves};
 use quorum::{live_voters, survives};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+use void::void_reason;
 
 /// Pause before the first level is tried again; doubled each time.
 const RETRY_MIN: Duration = Duration::from_secs(1);
@@ -49,6 +55,7 @@ pub(super) struct Answer {
     attempt: u32,
     verdict: Verdict,
     detail: String,
+    lie: Option<Lie>,
 }
 
 impl Answer {
@@ -58,7 +65,14 @@ impl Answer {
             attempt,
             verdict,
             detail: bounded(detail, DETAIL_MAX),
+            lie: None,
         }
+    }
+
+    /// With what contradicts it.
+    pub(super) fn contradicted(mut self, lie: Option<Lie>) -> Answer {
+        self.lie = lie;
+        self
     }
 }
 
@@ -80,23 +94,17 @@ struct Retry {
 /// The fencing memory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fencing {
-    /// Lives against which this machine has proposed an intent with a first attempt.
-    intents: BTreeSet<(NodeId, Incarnation)>,
-    /// Attempts that this machine has proposed by themselves.
-    attempts: BTreeSet<(OrderId, u32)>,
+    /// Lives against which this machine has proposed an intent with a first attempt, and when it first did.
+    intents: BTreeMap<(NodeId, Incarnation), Intent>,
+    /// Attempts that this machine has proposed by themselves, and when it first did.
+    attempts: BTreeMap<(OrderId, u32), Moment>,
     runs: BTreeMap<OrderId, Run>,
     answers: BTreeMap<OrderId, Answer>,
     retries: BTreeMap<OrderId, Retry>,
     seen: BTreeMap<OrderId, Moment>,
-    strays: BTreeMap<(OrderId, u32), Stray>,
-}
-
-/// An attempt of an earlier leader.
-#[derive(Clone, Copy, Debug)]
-struct Stray {
-    node: NodeId,
-    /// When its executor can no longer act: counted from when this machine first saw it.
-    until: Moment,
+    strays: strays::Strays,
+    /// Answers of machines that are proven off; one of each life is enough.
+    witnesses: BTreeMap<(NodeId, Incarnation), Witness>,
 }
 
 impl Fencing {
@@ -105,20 +113,23 @@ impl Fencing {
         self.answers.insert(order, answer);
     }
 
-    /// Until when an earlier executor may still act on this machine.
-    pub(super) fn stray_until(&self, node: NodeId) -> Option<Moment> {
-        self.strays
-            .values()
-            .filter(|stray| stray.node == node)
-            .map(|stray| stray.until)
-            .max()
+    /// Something of a machine has answered a challenge.
+    pub(super) fn on_witness(&mut self, node: NodeId, life: Incarnation, witness: Witness) {
+        self.witnesses.insert((node, life), witness);
     }
 
-    /// Remembers what this machine has proposed, so that it knows its own attempts.
-    pub(super) fn proposed(&mut self, entry: &Entry) {
+    /// Until when an earlier executor may still act on this machine.
+    pub(super) fn stray_until(&self, node: NodeId) -> Option<Moment> {
+        self.strays.until(node)
+    }
+
+    /// Remembers what this machine has proposed, so that it knows its own attempts. Their deadlines count from the
+    /// first proposal: whoever learns of a try and waits its deadline out has learned of it later than that.
+    pub(super) fn proposed(&mut self, view: &View<'_>, entry: &Entry) {
         for command in &entry.commands {
             if let Command::FenceAttempt { order, attempt, .. } = command {
-                self.attempts.insert((*order, *attempt));
+                let attempt = self.attempts.entry((*order, *attempt));
+                attempt.or_insert(view.now);
             }
             if let Command::FenceIntent {
                 node,
@@ -127,7 +138,13 @@ impl Fencing {
                 ..
             } = command
             {
-                self.intents.insert((*node, *incarnation));
+                let new = Intent::new(view);
+                let life = (*node, *incarnation);
+                let known = self.intents.get(&life);
+                let stands = known.is_some_and(|known| known.may_come(view, life));
+                if !stands {
+                    self.intents.insert(life, new);
+                }
             }
         }
     }
@@ -141,16 +158,26 @@ impl Fencing {
         }
     }
 
-    fn is_mine(&self, order: &FenceOrder, attempt: u32) -> bool {
-        let by_intent = attempt == 1
-            && is_own_cause(&order.cause)
-            && self.intents.contains(&(order.node, order.incarnation));
-        by_intent || self.attempts.contains(&(order.id, attempt))
+    /// When this machine first proposed this try; `None` if it is another's.
+    fn mine_since(&self, order: &FenceOrder, attempt: u32) -> Option<Moment> {
+        let by_intent = match attempt {
+            1 if is_own_cause(&order.cause) => {
+                let intent = self.intents.get(&(order.node, order.incarnation));
+                intent.map(|intent| intent.proposed())
+            }
+            _ => None,
+        };
+        by_intent.or_else(|| self.attempts.get(&(order.id, attempt)).copied())
     }
 
     /// Hands committed attempts of this machine to the driver; forgets what is over.
     pub(super) fn run(&mut self, view: &View<'_>, outputs: &mut Vec<Output>, wake: &mut Wake) {
         self.forget(view);
+        let mut strays = std::mem::take(&mut self.strays);
+        strays.note(view, wake, |order, attempt| {
+            self.mine_since(order, attempt).is_some()
+        });
+        self.strays = strays;
         for order in view.state.orders.values() {
             let OrderPhase::Running {
                 attempt,
@@ -161,21 +188,15 @@ impl Fencing {
             else {
                 continue;
             };
-            if executor != view.own || !self.is_mine(order, attempt) {
-                let until = view.now + lengthened(deadline) + ANSWER_GRACE;
-                let node = order.node;
-                let stray = self
-                    .strays
-                    .entry((order.id, attempt))
-                    .or_insert(Stray { node, until });
-                wake.at(stray.until.max(view.now));
-                continue;
-            }
+            let mine = self.mine_since(order, attempt);
+            let Some(proposed) = mine.filter(|_| executor == view.own) else {
+                continue; // A stray.
+            };
             let running = self.runs.get(&order.id).map(|run| run.attempt);
             if running == Some(attempt) {
                 continue;
             }
-            let deadline = view.now + deadline;
+            let deadline = proposed + deadline;
             self.runs.insert(order.id, Run { attempt, deadline });
             wake.at(deadline + ANSWER_GRACE);
             let fresh = attempt == 1 && order.attempts == 1;
@@ -192,6 +213,11 @@ impl Fencing {
                 attempt,
                 node: order.node,
                 incarnation: order.incarnation,
+                boot: view
+                    .state
+                    .nodes
+                    .get(&order.node)
+                    .map_or_else(BootId::default, |node| node.boot),
                 action: order.action,
                 devices: level.map_or_else(Vec::new, |level| level.devices),
                 delay,
@@ -209,15 +235,12 @@ impl Fencing {
         let orders = &view.state.orders;
         let open = |id: &OrderId| orders.get(id).is_some_and(|order| order.phase.is_open());
         let coming = |id: &OrderId| id.0 > view.state.applied.0;
-        self.attempts.retain(|(id, _)| open(id) || coming(id));
+        self.attempts.retain(|(id, _), _| open(id) || coming(id));
         self.runs.retain(|id, _| open(id));
         self.answers.retain(|id, _| open(id));
         self.retries.retain(|id, _| open(id));
         self.seen.retain(|id, _| open(id));
-        self.strays.retain(|(id, attempt), stray| {
-            stray.until > view.now || is_running(view.state, *id, *attempt)
-        });
-        self.intents.retain(|(node, incarnation)| {
+        self.intents.retain(|(node, incarnation), _| {
             view.state
                 .nodes
                 .get(node)
@@ -276,13 +299,11 @@ impl Fencing {
             });
         }
         // Also when this machine may not try itself: else the target would stand at the door for ever.
-        for ((id, attempt), stray) in &self.strays {
-            if view.now >= stray.until {
-                self.answers.entry(*id).or_insert_with(|| {
-                    let detail = "its executor no longer leads and has not answered";
-                    Answer::new(*attempt, Verdict::Unknown, detail)
-                });
-            }
+        for (id, attempt) in self.strays.overdue(view, draft) {
+            self.answers.entry(id).or_insert_with(|| {
+                let detail = "its executor no longer leads and has not answered";
+                Answer::new(attempt, Verdict::Unknown, detail)
+            });
         }
         for run in self.runs.values() {
             if view.now < run.deadline + ANSWER_GRACE {
@@ -298,6 +319,39 @@ impl Fencing {
                 attempt: answer.attempt,
                 verdict: answer.verdict,
                 detail: answer.detail.clone(),
+                lie: answer.lie.clone(),
+            });
+        }
+        self.testify(view, draft);
+    }
+
+    /// Commits what machines have said that the log holds for proven off. Of others it says nothing: a challenge of
+    /// this machine's own try is answered with that try.
+    fn testify(&mut self, view: &View<'_>, draft: &mut Draft<'_>) {
+        let state = view.state;
+        // One that comes while the verdict is on its way to the log waits for it.
+        let judged = |node: NodeId, life: Incarnation| {
+            let mut orders = state.orders.values();
+            orders.any(|order| {
+                (order.node, order.incarnation) == (node, life) && order.phase.is_open()
+            })
+        };
+        self.witnesses.retain(|(node, life), _| {
+            let over = Session::Ended {
+                incarnation: *life,
+                ending: Ending::Fenced,
+            };
+            match state.nodes.get(node) {
+                Some(found) if found.session == over => may_testify(state, *node, *life),
+                Some(_) => judged(*node, *life),
+                None => false,
+            }
+        });
+        for ((node, incarnation), witness) in &self.witnesses {
+            draft.propose(Command::Witnessed {
+                node: *node,
+                incarnation: *incarnation,
+                witness: *witness,
             });
         }
     }
@@ -327,7 +381,7 @@ impl Fencing {
                 level,
                 ..
             } => {
-                if executor == view.own && self.is_mine(order, attempt) {
+                if executor == view.own && self.mine_since(order, attempt).is_some() {
                     return;
                 }
                 same_level(draft.state(), order.node, Purpose::of(order), level)
@@ -343,6 +397,14 @@ impl Fencing {
             }
             OrderPhase::Confirmed | OrderPhase::Cancelled(_) => return,
         };
+        // A late off would leave it dark for good: nobody is switched on twice.
+        if order.action == FenceAction::On
+            && let Some(until) = self.strays.off_until(order.node)
+            && view.now < until
+        {
+            wake.at(until);
+            return;
+        }
         match plan_attempt(view, draft.state(), order.node, order.action, level, live) {
             // An order against the leader's own machine is left to another leader for a while.
             Ok(_) if spares_itself(view, order, seen, wake) => {}
@@ -412,62 +474,6 @@ fn is_running(state: &ClusterState, id: OrderId, answered: u32) -> bool {
         })
 }
 
-/// Why an order has no purpose any more.
-fn void_reason(
-    view: &View<'_>,
-    state: &ClusterState,
-    order: &FenceOrder,
-    seen: Moment,
-) -> Option<&'static str> {
-    // One order a node at a time: a power on that cannot be carried out would keep waiting the off that a live
-    // node needs once it is lost.
-    let opens = order.cause == FenceCause::Unfence;
-    if order.action == FenceAction::On && !opens && state.live_incarnation(order.node).is_some() {
-        return Some("its target is running");
-    }
-    match &order.cause {
-        FenceCause::Orphans if !leaves_orphans(state, order.node) => {
-            Some("nothing is left that needs proof of isolation")
-        }
-        FenceCause::Orphans => None,
-        // The target may have been lost meanwhile: the order then serves its orphans.
-        FenceCause::StopFailed { .. }
-            if state.unstoppable(order.node).is_none() && !leaves_orphans(state, order.node) =>
-        {
-            Some("its target has stopped after all")
-        }
-        FenceCause::StopFailed { .. } => None,
-        FenceCause::AfterFence if !stays_off(state, order.node) => {
-            Some("it is back, quarantined or to stay off")
-        }
-        FenceCause::Unfence
-            if !state
-                .nodes
-                .get(&order.node)
-                .is_some_and(|node| awaits_unfencing(state, node)) =>
-        {
-            Some("it is not online, or nothing waits to be opened")
-        }
-        // What it cannot stop comes first.
-        FenceCause::Unfence if state.unstoppable(order.node).is_some() => {
-            Some("an order to power off takes its place")
-        }
-        FenceCause::Unfence => None,
-        FenceCause::AfterFence | FenceCause::Administrator { .. } => (view.now.since(seen)
-            >= ADMINISTRATOR_ORDER_LIFE)
-            .then_some("it could not be carried out in time"),
-    }
-}
-
-/// Whether a power on after a fence still has a purpose.
-fn stays_off(state: &ClusterState, node: NodeId) -> bool {
-    state.nodes.get(&node).is_some_and(|node| {
-        node.spec.after_fence == AfterFence::PowerOn
-            && !node.quarantined
-            && matches!(node.session, Session::Ended { .. })
-    })
-}
-
 /// Gives steering the time to hand leadership to another executor first.
 fn spares_itself(view: &View<'_>, order: &FenceOrder, seen: Moment, wake: &mut Wake) -> bool {
     let until = seen + view.timing.election_max * 3;
@@ -484,6 +490,7 @@ fn is_own_cause(cause: &FenceCause) -> bool {
         FenceCause::Orphans
         | FenceCause::StopFailed { .. }
         | FenceCause::AfterFence
+        | FenceCause::Witnessed
         | FenceCause::Unfence => true,
         FenceCause::Administrator { .. } => false,
     }
@@ -528,6 +535,9 @@ fn charge(state: &ClusterState, node: &Node) -> Option<(FenceAction, Incarnation
         Session::Ended { incarnation, .. } => {
             if leaves_orphans(state, node.id) {
                 return Some((FenceAction::Off, incarnation, FenceCause::Orphans));
+            }
+            if node.witnessed.is_some() {
+                return Some((FenceAction::Off, incarnation, FenceCause::Witnessed));
             }
             // Without a device of power the order could only wait; nothing depends on it.
             let can = first_level(state, node.id, Purpose::PowerOn).is_some();

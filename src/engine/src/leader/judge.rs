@@ -20,6 +20,7 @@ use crate::clock::{Moment, Timing, lengthened};
 use crate::command::{Command, Probe, StatedAge};
 use crate::evidence;
 use crate::ids::{BootId, Incarnation, LogIndex, NodeId};
+use crate::place::Place;
 use crate::state::{ClusterState, Node, Session};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -50,12 +51,31 @@ struct Inquiry {
 
 /// An agent that asks to be admitted.
 #[derive(Clone, Copy, Debug)]
-struct Attach {
+pub(super) struct Attach {
     boot: BootId,
+    place: Place,
     probe: Probe,
     /// The newest life when it first asked: it is served once another stands.
     replaces: Incarnation,
     asked: Moment,
+}
+
+impl Attach {
+    /// As its agent said at this moment.
+    pub(super) fn new(
+        asked: Moment,
+        (boot, place): (BootId, Place),
+        probe: Probe,
+        replaces: Incarnation,
+    ) -> Attach {
+        Attach {
+            boot,
+            place,
+            probe,
+            replaces,
+            asked,
+        }
+    }
 }
 
 /// A node that a majority hears and this coordinator does not.
@@ -93,26 +113,11 @@ impl Judge {
     }
 
     /// An agent asks to be admitted.
-    pub(super) fn on_attach(
-        &mut self,
-        now: Moment,
-        state: &ClusterState,
-        id: NodeId,
-        (boot, probe, replaces): (BootId, Probe, Incarnation),
-    ) {
-        let Some(node) = state.nodes.get(&id) else {
-            return;
-        };
-        if node.newest() != replaces {
-            return;
+    pub(super) fn on_attach(&mut self, state: &ClusterState, id: NodeId, attach: Attach) {
+        let stands = state.nodes.get(&id);
+        if stands.is_some_and(|node| node.newest() == attach.replaces) {
+            self.attaches.insert(id, attach);
         }
-        let attach = Attach {
-            boot,
-            probe,
-            replaces,
-            asked: now,
-        };
-        self.attaches.insert(id, attach);
     }
 
     /// Coordinators that have lately stated an age.
@@ -245,6 +250,7 @@ impl Judge {
                 boot: attach.boot,
                 previous: attach.replaces,
                 probe: attach.probe,
+                place: attach.place,
             });
         }
     }

@@ -11,6 +11,7 @@ use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
     ResourceId,
 };
+use crate::place::Place;
 use crate::spec::{
     Domains, Failback, FenceDeviceSpec, Isolation, ObjectSpec, Observes, ResourceSpec, Unfenced,
     VirtualIpSpec,
@@ -19,6 +20,8 @@ use crate::state::{ClusterState, OrderPhase, Ownership};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
+
+mod superseded;
 
 const MS: Duration = Duration::from_millis(1);
 const TIMING: Timing = Timing::FAST;
@@ -88,6 +91,7 @@ impl Stage {
                 boot: BootId([1; 16]),
                 previous: Incarnation(0),
                 probe: Probe::Clean,
+                place: Place::default(),
             };
             commit(&mut state, admit);
         }
@@ -388,6 +392,7 @@ fn an_executor_that_says_nothing_has_proved_nothing() {
         attempt: 1,
         verdict: Verdict::Confirmed,
         detail: String::new(),
+        lie: None,
     });
     assert!(proposed(&late).is_empty());
 }
@@ -450,6 +455,7 @@ fn a_late_request_for_admission_speaks_for_no_newer_life() {
         boot: BootId([1; 16]),
         probe: Probe::Clean,
         replaces,
+        place: Place::default(),
     };
     let late = stage.step(attach(Incarnation(0)));
     assert!(late.is_empty(), "{late:?}");

@@ -32,7 +32,8 @@ pub(super) fn explain(state: &ClusterState, node: &Node, lines: &mut Lines) {
             ending: Ending::Expired,
         } => {
             lines.state(format!(
-                "lost: the session of incarnation {incarnation} expired"
+                "lost: the session of incarnation {incarnation} expired (boot {})",
+                node.boot
             ));
             away(state, node, lines);
         }
@@ -45,6 +46,14 @@ pub(super) fn explain(state: &ClusterState, node: &Node, lines: &mut Lines) {
             ));
             away(state, node, lines);
         }
+    }
+    if let Some(witness) = &node.witnessed {
+        lines.evidence(format!(
+            "it was proven off, and its {} has answered {} since: what it held may be owned twice",
+            witness.speaker,
+            super::name_of(state, witness.by)
+        ));
+        lines.remedy(format!("switch {} off by hand, now", node.name));
     }
     flags(node, lines);
     if awaits_unfencing(state, node) {
@@ -60,14 +69,17 @@ pub(super) fn explain(state: &ClusterState, node: &Node, lines: &mut Lines) {
         lines.waits(format!("fence order {}", open.id));
         order::progress(state, open, lines);
     }
+    let closed = state.orders.values();
+    for order in closed.filter(|order| order.node == node.id && !order.phase.is_open()) {
+        order::may_still_act(state, order, lines);
+    }
 }
 
 fn away(state: &ClusterState, node: &Node, lines: &mut Lines) {
     let name = &node.name;
-    let fenced_now = state
-        .orders
-        .values()
-        .any(|order| order.node == node.id && order.phase.is_open());
+    let fenced_now = state.orders.values().any(|order| {
+        order.node == node.id && (order.phase.is_open() || !order.superseded.is_empty())
+    });
     if fenced_now {
         lines.rule("it is admitted anew once the executor has answered or its deadline has passed");
     }

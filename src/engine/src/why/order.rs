@@ -38,6 +38,11 @@ pub(super) fn explain(state: &ClusterState, order: &FenceOrder, lines: &mut Line
                 "{node} is proven off and its spec says afterFence: power-on"
             ));
         }
+        FenceCause::Witnessed => {
+            lines.rule(format!(
+                "{node} was proven off, and something of it has answered since"
+            ));
+        }
         FenceCause::Unfence => {
             lines.rule(format!(
                 "{node} has joined, and is granted nothing before the ports of its storage are open"
@@ -50,12 +55,26 @@ pub(super) fn explain(state: &ClusterState, order: &FenceOrder, lines: &mut Line
     progress(state, order, lines);
 }
 
+/// The tries that others have taken the place of.
+pub(super) fn may_still_act(state: &ClusterState, order: &FenceOrder, lines: &mut Lines) {
+    for kept in &order.superseded {
+        lines.rule(format!(
+            "attempt {} of {} may still act, for at most {} ms: {} is not admitted before that",
+            kept.attempt,
+            name_of(state, kept.executor),
+            kept.deadline.as_millis(),
+            name_of(state, order.node)
+        ));
+    }
+}
+
 /// What the order has come to, without naming it.
 pub(super) fn progress(state: &ClusterState, order: &FenceOrder, lines: &mut Lines) {
     let node = name_of(state, order.node);
     if !order.detail.is_empty() {
         lines.evidence(format!("last attempt: {}", order.detail));
     }
+    may_still_act(state, order, lines);
     match &order.phase {
         OrderPhase::Intended => lines.waits("the leader to start an attempt"),
         OrderPhase::Held(HoldReason::Quorum) => {

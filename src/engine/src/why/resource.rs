@@ -5,7 +5,7 @@ use crate::command::{Attestation, Difficulty, RelinquishCause};
 use crate::evidence;
 use crate::leader::placement::{Ineligible, eligible, is_covered};
 use crate::spec::{Isolation, ResourceSpec, Unfenced};
-use crate::state::{ClusterState, Holding, Ownership, Resource, Session};
+use crate::state::{ClusterState, Evidence, Holding, Ownership, Resource, Session};
 
 /// Explains one resource.
 pub(super) fn explain(state: &ClusterState, resource: &Resource, lines: &mut Lines) {
@@ -65,9 +65,30 @@ fn owner(state: &ClusterState, verb: &str, holding: &Holding, lines: &mut Lines)
 
 fn opened_by(state: &ClusterState, resource: &Resource, lines: &mut Lines) {
     match &resource.evidence {
-        Some(evidence) => lines.evidence(told(state, evidence)),
+        Some(evidence) => {
+            lines.evidence(told(state, evidence));
+            contradicted(state, evidence, lines);
+        }
         None => lines.evidence("it had no owner before"),
     }
+}
+
+/// Both machines, where the one before has answered since it was proven off.
+fn contradicted(state: &ClusterState, evidence: &Evidence, lines: &mut Lines) {
+    let before = state.nodes.get(&evidence.node);
+    let witness = before
+        .filter(|node| node.newest() == evidence.incarnation)
+        .and_then(|node| Some((node, node.witnessed?)));
+    let Some((node, witness)) = witness else {
+        return;
+    };
+    lines.evidence(format!(
+        "{} was proven off, and its {} has answered {} since: both may own it",
+        node.name,
+        witness.speaker,
+        name_of(state, witness.by)
+    ));
+    lines.remedy(format!("switch {} off by hand, now", node.name));
 }
 
 fn isolation(state: &ClusterState, resource: &Resource, holding: &Holding, lines: &mut Lines) {
@@ -263,11 +284,14 @@ fn fenced_first(state: &ClusterState, holding: &Holding, lines: &mut Lines) {
         }
         None => lines.waits(format!("the leader to open a fence order against {node}")),
     }
+    let boot = state.nodes.get(&holding.node).map(|node| node.boot);
     lines.remedy(format!(
-        "once you have made sure that {node} is off: haftctl confirm-off {node} --reason '...'"
+        "once you have made sure that {node} is off: haftctl confirm-off {node} --incarnation {} --boot {} --reason '...'",
+        holding.incarnation,
+        boot.unwrap_or_default()
     ));
     lines.remedy(format!(
-        "or bring {node} back: its agent proves what has become of it"
+        "or let the agent of {node} look for itself, on the boot that it was lost on; a reboot proves nothing"
     ));
 }
 

@@ -12,11 +12,13 @@ use haft_engine::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
     OrderId, RequestId, ResourceId, Token, TopologyName,
 };
+use haft_engine::place::{Namespace, Place};
 use haft_engine::spec::{
     AfterFence, Domains, Failback, FenceDeviceSpec, FenceLevel, FenceTopologySpec, Isolation,
     NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
 };
 use haft_engine::state::{ClusterState, Session};
+use haft_engine::witness::{Lie, Speaker, Witness};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -251,6 +253,13 @@ impl Maker<'_> {
                         0 => Probe::Unclean,
                         _ => Probe::Clean,
                     },
+                    place: Place {
+                        network: Some(Namespace {
+                            device: 4,
+                            inode: u64::from(self.field(4) % 2),
+                        }),
+                        ..Place::default()
+                    },
                 }
             }
             2 | 3 => Command::Closing { node, incarnation },
@@ -362,10 +371,16 @@ impl Maker<'_> {
                 verdict: [Verdict::Confirmed, Verdict::Refused, Verdict::Unknown]
                     [usize::from(self.field(6)) % 3],
                 detail: "words".to_owned(),
+                lie: self.lie(),
             },
             16 => Command::FenceHeld {
                 order: self.order(),
                 reason: HoldReason::Quorum,
+            },
+            17 if self.field(7).is_multiple_of(2) => Command::FenceTryOver {
+                order: self.order(),
+                attempt: self.attempts().saturating_sub(1),
+                waited: Duration::from_secs(u64::from(self.field(6))),
             },
             17 => Command::FenceCancelled {
                 order: self.order(),
@@ -374,11 +389,29 @@ impl Maker<'_> {
             _ => Command::ConfirmOff {
                 node,
                 incarnation,
+                boot: (self.field(6).is_multiple_of(2)).then(|| self.state.nodes[&node].boot),
                 by,
                 reason,
+                witnesses: Vec::new(),
+                overruled: Vec::new(),
                 request: self.request(),
             },
         }
+    }
+
+    /// Now and then the target has answered, from this boot or another.
+    fn lie(&self) -> Option<Lie> {
+        let target = self.state.orders.get(&self.order())?.node;
+        let boot = self.state.nodes.get(&target)?.boot.0[0];
+        let witness = Witness {
+            by: self.node(),
+            speaker: Speaker::Agent,
+            boot: BootId([boot.wrapping_add(self.field(3) % 2); 16]),
+        };
+        self.field(5).is_multiple_of(3).then(|| Lie {
+            witness,
+            devices: self.state.devices.keys().take(1).cloned().collect(),
+        })
     }
 
     fn of_objects(&self, number: u8) -> Command {

@@ -59,6 +59,8 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
             };
             world.answer(verdict)
         }
+        ["executor", "answers", "confirmed", "against", by] => world.answer_against(by),
+        ["answers", name, "to", by] => world.testify(name, by),
         ["expect", rest @ ..] => expect(world, rest, line),
         _ => administer(world, &words),
     }

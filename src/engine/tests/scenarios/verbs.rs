@@ -1,6 +1,7 @@
 //! What an administrator does in a story. Nothing here steps the clock or the network.
 
 use super::*;
+use haft_engine::witness::{Lie, Speaker, Witness};
 
 impl World {
     fn put(&mut self, object: ObjectSpec) -> Result<(), String> {
@@ -216,13 +217,54 @@ impl World {
 
     pub(crate) fn confirm_off(&mut self, name: &str) -> Result<(), String> {
         let (node, incarnation) = self.newest(name)?;
+        let boot = Some(self.state.nodes[&node].boot);
         let request = self.request();
         self.ask(Command::ConfirmOff {
             node,
             incarnation,
+            boot,
             by: "alice".to_owned(),
             reason: "I pulled both plugs".to_owned(),
+            witnesses: Vec::new(),
+            overruled: Vec::new(),
             request,
         })
+    }
+
+    /// `executor answers confirmed against n1`: the devices have said so, and the machine has answered that coordinator.
+    pub(crate) fn answer_against(&mut self, by: &str) -> Result<(), String> {
+        let run = self.runs.pop_front().ok_or("nothing is being executed")?;
+        let witness = Witness {
+            by: self.node(by)?.id,
+            speaker: Speaker::Coordinator,
+            boot: run.boot,
+        };
+        self.step_leader(Input::FenceAnswered {
+            order: run.order,
+            attempt: run.attempt,
+            verdict: Verdict::Confirmed,
+            detail: "as the story says".to_owned(),
+            lie: Some(Lie {
+                witness,
+                devices: run.devices,
+            }),
+        });
+        Ok(())
+    }
+
+    /// `answers n2 to n1`: long after, the agent of a machine answers a challenge of that coordinator.
+    pub(crate) fn testify(&mut self, name: &str, by: &str) -> Result<(), String> {
+        let (node, incarnation) = self.newest(name)?;
+        let witness = Witness {
+            by: self.node(by)?.id,
+            speaker: Speaker::Agent,
+            boot: BootId([self.machines[&node].boot; 16]),
+        };
+        self.step_leader(Input::Witnessed {
+            node,
+            incarnation,
+            witness,
+        });
+        Ok(())
     }
 }

@@ -201,6 +201,7 @@ impl World {
             boot,
             probe,
             replaces,
+            place: haft_engine::place::Place::default(),
         });
     }
 
@@ -504,6 +505,7 @@ impl World {
             attempt: run.attempt,
             verdict,
             detail: "as the story says".to_owned(),
+            lie: None,
         });
         Ok(())
     }

@@ -15,6 +15,7 @@ use haft_engine::clock::Moment;
 use haft_engine::command::{FenceAction, Verdict};
 use haft_engine::leader::{FenceRun, Input, StatusFirst};
 use haft_engine::plant::{self, Bug};
+use haft_engine::witness::Challenge;
 use std::time::Duration;
 
 /// Between two reads of a BMC, and before an unanswered question is asked again.
@@ -291,15 +292,20 @@ impl Coordinator {
 
     /// Reports what all devices together have proved; none, if some were not reached.
     fn finish(&mut self, context: &mut Context<'_>, id: u64) {
-        let Some(task) = self.tasks.remove(&id) else {
+        let Some(mut task) = self.tasks.remove(&id) else {
             return;
         };
+        if task.attempt.to_challenge() {
+            // Nothing of the machine is asked here yet (docs/simulator.md).
+            task.attempt.challenged(Challenge(id));
+        }
         let run = task.attempt.run();
         let answer = Input::FenceAnswered {
             order: run.order,
             attempt: run.attempt,
             verdict: task.attempt.verdict().unwrap_or(Verdict::Unknown),
             detail: "the devices have been gone through".to_owned(),
+            lie: task.attempt.lie(),
         };
         self.step_lead(context, answer);
     }

@@ -316,6 +316,7 @@ impl Coordinator {
             boot,
             probe,
             replaces,
+            place: haft_engine::place::Place::default(),
         };
         self.step_lead(context, attach);
     }

@@ -164,3 +164,32 @@ fn an_unanswering_coordinator_is_tried_at_its_next_address() {
     }
     assert_eq!(heard(&second).0.beat.sequence, 3);
 }
+
+#[test]
+fn a_machine_that_is_asked_whether_it_lives_answers_at_once_with_its_boot() {
+    let (mut port, coordinator) = pair();
+    port.send(&beat(1), &[COORDINATOR]);
+    let (_, from) = heard(&coordinator);
+    let question = challenge::Question {
+        node: NODE,
+        incarnation: LIFE,
+        challenge: haft_engine::witness::Challenge(77),
+        from: COORDINATOR,
+    };
+    // Under another life's key: it is not for this one.
+    let other = challenge::seal_question(&key(Incarnation(19)), &question);
+    coordinator.send_to(&other, from).unwrap();
+    let asked = challenge::seal_question(&key(LIFE), &question);
+    coordinator.send_to(&asked, from).unwrap();
+    receive_until(&mut port, |port, _| port.counts().witnessed == 1);
+    assert_eq!(port.counts().unauthentic, 1);
+    let mut buffer = [0; 512];
+    let (length, _) = coordinator.recv_from(&mut buffer).unwrap();
+    let said = challenge::open(&key(LIFE), &buffer[..length]);
+    let expected = challenge::Answer {
+        question,
+        speaker: Speaker::Agent,
+        boot: BootId(boot_id().unwrap().0),
+    };
+    assert_eq!(said, Ok(challenge::Opened::Answer(expected)));
+}

@@ -20,6 +20,7 @@ use haft_engine::command::{Command, Probe, VoterSets};
 use haft_engine::ids::{BootId, Generation, Incarnation, LogIndex, NodeId};
 use haft_engine::keeper::AssignedItem;
 use haft_engine::leader::{Input, Report};
+use haft_engine::place::{Namespace, Place};
 use haft_engine::state::Session;
 use haft_engine::timing::ClusterTiming;
 use std::sync::Arc;
@@ -137,6 +138,7 @@ async fn admitted(
         boot,
         probe,
         replaces,
+        place: place_of(hello),
     };
     context.tell_leader(input).await;
     // Long enough for an earlier life's session to run out and a few commits.
@@ -152,6 +154,19 @@ async fn admitted(
         }
     });
     Ok(waited.await.ok().flatten())
+}
+
+/// Where the agent says that it runs.
+fn place_of(hello: &v1::Hello) -> Place {
+    let namespace = |form: &v1::Namespace| Namespace {
+        device: form.device,
+        inode: form.inode,
+    };
+    Place {
+        machine: hello.machine.as_slice().try_into().ok(),
+        network: hello.network.as_ref().map(namespace),
+        mounts: hello.mounts.as_ref().map(namespace),
+    }
 }
 
 /// Tells the agent its newest life and hears what it says of it. The agent answers on the stream that asked,

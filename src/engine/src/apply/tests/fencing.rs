@@ -63,10 +63,14 @@ fn a_new_life_waits_until_the_executor_has_answered() {
     let command = cluster.admission(1, 2, Probe::Clean);
     cluster.refused(command, "FenceRunning");
     cluster.verdict(order, 1, Verdict::Unknown);
-    let life = cluster.admit(1, 2, Probe::Clean);
+    // Nothing proves that it was this machine that has rebooted (R3b).
+    let command = cluster.admission(1, 2, Probe::Clean);
+    cluster.refused(command, "RebootProvesTooLittle");
+    // The same boot, having looked: that is proof of what leaves its traces in the kernel.
+    let life = cluster.admit(1, 1, Probe::Clean);
     assert!(matches!(life, Outcome::Admitted(_)));
     assert!(!cluster.state.orders[&order].phase.is_open());
-    assert!(matches!(cluster.proof(&id), Some(Proof::Rebooted { .. })));
+    assert!(matches!(cluster.proof(&id), Some(Proof::ProbedClean)));
     let late = cluster.verdict(order, 1, Verdict::Confirmed);
     assert!(matches!(late, Outcome::Refused(_)), "the order is closed");
 }
@@ -91,6 +95,7 @@ fn an_unclean_probe_with_holdings_and_a_live_session_elsewhere_are_kept_out() {
         boot: BootId([2; 16]),
         previous: Incarnation(1),
         probe: Probe::Clean,
+        place: Place::default(),
     };
     cluster.refused(stale, "OtherIncarnation");
 }
@@ -101,8 +106,11 @@ fn a_human_vouches_only_for_a_session_that_has_ended() {
     let confirm = |cluster: &Cluster, reason: &str| Command::ConfirmOff {
         node: cluster.ids[1],
         incarnation: cluster.newest(1),
+        boot: Some(BootId([1; 16])),
         by: "alice".to_owned(),
         reason: reason.to_owned(),
+        witnesses: Vec::new(),
+        overruled: Vec::new(),
         request: RequestId::default(),
     };
     let early = confirm(&cluster, "unplugged");
@@ -148,6 +156,7 @@ fn what_is_kept_for_people_is_bounded() {
         attempt: 1,
         verdict: Verdict::Unknown,
         detail,
+        lie: None,
     });
     assert!(cluster.state.orders[&order].detail.len() <= 1_024);
 }

@@ -135,6 +135,7 @@ fn without_a_timing_in_the_log_nobody_is_admitted_and_who_was_is_judged_by_the_l
         boot: BootId([9; 16]),
         previous: cluster.newest(1),
         probe: Probe::Clean,
+        place: crate::place::Place::default(),
     };
     cluster.refused(admit.clone(), "NoTiming");
     cluster.set(Timing::FAST);

@@ -30,6 +30,7 @@ impl Purpose {
                 FenceCause::Orphans
                 | FenceCause::StopFailed { .. }
                 | FenceCause::AfterFence
+                | FenceCause::Witnessed
                 | FenceCause::Administrator { .. },
             ) => Purpose::PowerOn,
         }
@@ -75,11 +76,14 @@ pub(super) fn serves(state: &ClusterState, level: &Level, purpose: Purpose) -> b
         let device = state.devices.get(name);
         device.is_some_and(|device| device.spec.observes == Observes::Poison)
     };
-    let isolates = level.number != UNFENCING && level.isolates(&state.devices);
+    let real = level.number != UNFENCING;
     match purpose {
         Purpose::Unfence => level.number == UNFENCING,
-        Purpose::Isolate => isolates,
-        Purpose::PowerOn => isolates && !level.devices.iter().any(poisons),
+        Purpose::Isolate => real && level.isolates(&state.devices),
+        // Opens nothing, so that its word need not be trusted.
+        Purpose::PowerOn => {
+            real && level.stops(&state.devices) && !level.devices.iter().any(poisons)
+        }
     }
 }
 

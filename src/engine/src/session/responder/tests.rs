@@ -44,6 +44,9 @@ fn state(applied: u64, session: Session) -> ClusterState {
         session,
         terms: Some(terms(T)),
         boot: BootId::default(),
+        boot_epoch: Default::default(),
+        place: Default::default(),
+        witnessed: None,
         fenced_at_ms: Vec::new(),
         quarantined: false,
         unfenced: Incarnation::default(),
@@ -140,6 +143,7 @@ fn an_appended_admission_is_known_before_it_is_applied_and_forgotten_when_trunca
             boot: BootId::default(),
             previous: LIFE,
             probe: Probe::Clean,
+            place: crate::place::Place::default(),
         }],
     };
     r.on_appended(ms(1_010), LogIndex(33), &admit);
@@ -387,6 +391,7 @@ fn an_admission_that_is_not_applied_has_the_shortest_ttl_that_it_may_copy() {
         boot: BootId::default(),
         previous: Incarnation(0),
         probe: Probe::Clean,
+        place: crate::place::Place::default(),
     };
     let entry = |command| Entry {
         stamp_unix_ms: 0,

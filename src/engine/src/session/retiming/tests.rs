@@ -87,6 +87,7 @@ impl Scene {
                 boot: BootId([1; 16]),
                 previous: Incarnation(0),
                 probe: Probe::Clean,
+                place: crate::place::Place::default(),
             },
         );
         let Outcome::Admitted(life) = admitted else {
