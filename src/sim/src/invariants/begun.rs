@@ -83,7 +83,11 @@ impl Begun {
         };
         match cause {
             FenceCause::Orphans | FenceCause::StopFailed { .. } => {}
-            FenceCause::AfterFence | FenceCause::Unfence | FenceCause::Administrator { .. } => {
+            // A witness speaks against a verdict; what its machine held was orphaned before that.
+            FenceCause::Witnessed
+            | FenceCause::AfterFence
+            | FenceCause::Unfence
+            | FenceCause::Administrator { .. } => {
                 return None;
             }
         }
