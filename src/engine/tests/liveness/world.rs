@@ -11,6 +11,7 @@ use haft_engine::ids::{
     ResourceId, Token,
 };
 use haft_engine::leader::{Fate, Input, Leader, Output, Proposal, Silence};
+use haft_engine::place::Place;
 use haft_engine::spec::{
     Domains, Failback, FenceDeviceSpec, HostArgument, Isolation, ObjectSpec, Observes,
     ResourceSpec, Unfenced, VirtualIpSpec,
@@ -129,6 +130,7 @@ impl World {
             boot,
             previous,
             probe,
+            place: Place::default(),
         }) {
             Outcome::Admitted(incarnation) => incarnation,
             other => panic!("{other:?}"),
@@ -241,6 +243,7 @@ impl World {
             attempt: 1,
             verdict: Verdict::Confirmed,
             detail: "off, off".to_owned(),
+            lie: None,
         });
     }
 
