@@ -62,7 +62,7 @@ impl World {
                     token,
                     incarnation,
                     guard: machine.guards,
-                    address_life: Timing::FAST.address_life,
+                    address_life: self.timing.address_life,
                 })),
                 Ownership::Releasing(..) => reports.push(Report::Released(Command::Released {
                     resource: id,

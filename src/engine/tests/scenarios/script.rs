@@ -3,6 +3,7 @@
 //! A failure names the line, what was expected and what was found, and the newest events.
 
 use super::world::World;
+use haft_engine::clock::Timing;
 use haft_engine::command::{FenceAction, HoldReason, Probe, Verdict};
 use haft_engine::spec::{Isolation, Observes, Scheduling};
 use haft_engine::state::{OrderPhase, Ownership, Proof, Session};
@@ -26,6 +27,10 @@ pub(crate) fn run(text: &str) -> Result<(), String> {
 fn step(world: &mut World, line: &str) -> Result<(), String> {
     let words: Vec<&str> = line.split_whitespace().collect();
     match words.as_slice() {
+        ["preset", "relaxed"] => {
+            world.count_by(Timing::RELAXED);
+            Ok(())
+        }
         ["cluster", names @ ..] => world.form(names),
         ["lead", name] => world.lead(name),
         ["run", span] => world.run(span_of(span)?),

@@ -58,6 +58,7 @@ struct Machine {
 /// The whole of it.
 pub(crate) struct World {
     pub(crate) state: ClusterState,
+    timing: Timing,
     now: Moment,
     index: u64,
     leader: Option<(NodeId, Leader)>,
@@ -86,6 +87,7 @@ impl World {
     pub(crate) fn new() -> World {
         World {
             state: ClusterState::default(),
+            timing: Timing::FAST,
             now: Moment(1_000_000_000),
             index: 0,
             leader: None,
@@ -104,6 +106,11 @@ impl World {
             addresses: 0,
             requests: 0,
         }
+    }
+
+    /// What the clusters formed from now on count by; preset `fast` without this.
+    pub(crate) fn count_by(&mut self, timing: Timing) {
+        self.timing = timing;
     }
 
     fn commit(&mut self, commands: Vec<Command>) -> Vec<Outcome> {
@@ -153,7 +160,7 @@ impl World {
                         generation: 1,
                         secret: [9; 32],
                     },
-                    timing: Some(Timing::FAST),
+                    timing: Some(self.timing),
                 }])
             } else {
                 let request = self.request();
@@ -208,7 +215,7 @@ impl World {
 
     pub(crate) fn lead(&mut self, name: &str) -> Result<(), String> {
         let id = self.node(name)?.id;
-        let leader = Leader::new(id, Timing::FAST, self.now, &self.state);
+        let leader = Leader::new(id, self.timing, self.now, &self.state);
         self.leader = Some((id, leader));
         self.step_leader(Input::Tick);
         Ok(())
@@ -233,7 +240,7 @@ impl World {
 
     /// Every agent beats to every coordinator that it can reach.
     fn beat(&mut self) {
-        let interval = u64::try_from(Timing::FAST.beat.as_nanos()).expect("a beat is short");
+        let interval = u64::try_from(self.timing.beat.as_nanos()).expect("a beat is short");
         if !self.now.0.is_multiple_of(interval) {
             return;
         }
