@@ -91,9 +91,13 @@ impl Begun<'_> {
 
 impl Drop for Begun<'_> {
     fn drop(&mut self) {
-        if !crate::plant::is("handover") {
-            self.0.0.store(NONE, Ordering::SeqCst);
-        }
+        // Planted: what a mark that nobody takes back does to every later term.
+        let left = if crate::plant::is("handover") {
+            ANY
+        } else {
+            NONE
+        };
+        self.0.0.store(left, Ordering::SeqCst);
     }
 }
 
