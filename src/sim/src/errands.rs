@@ -41,7 +41,8 @@ pub(crate) fn run(world: &mut World) {
     world.after(gap, Event::Errand);
 }
 
-/// Once faults have stopped: every node may own again, and every deleted resource is back.
+/// Once faults have stopped: every node may own again, every deleted resource is back, and a device that was caught
+/// lying is looked at and applied again, as `why` asks for.
 pub(crate) fn settle(world: &mut World) {
     let closed: Vec<(NodeName, NodeSpec)> = world
         .oracle
@@ -54,6 +55,17 @@ pub(crate) fn settle(world: &mut World) {
     for (name, mut spec) in closed {
         spec.scheduling = Scheduling::Open;
         let object = ObjectSpec::Node(name, spec);
+        put(world, object);
+    }
+    let caught: Vec<ObjectSpec> = world
+        .oracle
+        .state()
+        .devices
+        .iter()
+        .filter(|(_, device)| device.distrusted.is_some())
+        .map(|(name, device)| ObjectSpec::Device(name.clone(), device.spec.clone()))
+        .collect();
+    for object in caught {
         put(world, object);
     }
     world.after(200 * MS, Event::Errand);
