@@ -46,3 +46,16 @@ fn a_wrong_expectation_fails_its_story() {
     let failure = script::run(story).unwrap_err();
     assert!(failure.starts_with("4: "), "{failure}");
 }
+
+/// Two orders against voters at once are rare in simulated histories since nobody is fenced for what never began, so
+/// this bug is shown here.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_leader_that_escapes_to_a_victim_fails_its_story() {
+    use haft_engine::plant::{Bug, set};
+    let told = include_str!("scenarios/44_no_leader_is_left_to_escape_to.txt");
+    set(Some(Bug::EscapeToVictim));
+    let failure = script::run(told);
+    set(None);
+    assert!(failure.is_err(), "the bug goes unseen");
+}

@@ -55,6 +55,11 @@ impl Retiming {
                 self.said = None;
                 holder.retime(told.timing);
             }
+            // An older word came late and was taken for the log's; the log does not hold it yet.
+            Some(told) if told.generation == self.told.generation && self.word == Word::Known => {
+                self.word = Word::Owed;
+                self.said = None;
+            }
             None | Some(_) => {}
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A leader pauses between tries and adopts each try once; tries that come faster mean that leaders hand an order round
 //! without end, and every try fills the log.
-//! Seen to fail with: EscapeToVictim; and before the fix with orders against two voters, whose machines kept offering
+//! Seen to fail before the fix with orders against two voters, whose machines kept offering
 //! each other leadership.
 
 use super::Violation;

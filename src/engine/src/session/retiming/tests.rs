@@ -346,3 +346,25 @@ fn an_older_word_and_one_for_another_generation_change_nothing() {
         "nothing is followed yet"
     );
 }
+
+/// Words of the leader may pass each other on the way: one from before the change came after the change was followed,
+/// was taken for "the log knows", and the log never heard (found by the simulator).
+#[test]
+fn a_late_word_from_before_the_change_does_not_silence_what_the_log_has_to_hear() {
+    let mut scene = Scene::new(Timing::NORMAL);
+    let told = Some(ClusterTiming {
+        generation: Generation(9),
+        timing: Timing::NORMAL,
+    });
+    scene.retiming.on_told(&mut scene.holder, told);
+    while scene
+        .retiming
+        .follow(scene.now, &mut scene.holder, &scene.keeper)
+        .is_some()
+    {}
+    assert_eq!(scene.retiming.say(scene.now), Some(Generation(9)));
+    scene.retiming.on_told(&mut scene.holder, None);
+    assert_eq!(scene.retiming.say(scene.now), None);
+    scene.retiming.on_told(&mut scene.holder, told);
+    assert_eq!(scene.retiming.say(scene.now), Some(Generation(9)));
+}
