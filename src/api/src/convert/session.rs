@@ -4,14 +4,15 @@ use super::timing::{versioned_from, versioned_into};
 use super::{FieldError, resource_from, token_of, vip_spec_from, vip_spec_into, wrong};
 use crate::pb::v1;
 use haft_engine::command::{Attestation, Command, Difficulty, StatedAge, VoterSets};
-use haft_engine::ids::{Incarnation, LogIndex, NodeId, ResourceId, Token};
+use haft_engine::ids::{EntryId, Epoch, Incarnation, LogIndex, NodeId, ResourceId, Term, Token};
 use haft_engine::keeper::{AssignedItem, Assignment, Want};
+use haft_engine::session::authority::Origin;
 use haft_engine::spec::ResourceSpec;
 use haft_engine::state::ClusterState;
 use std::time::Duration;
 
-/// The whole assignment of an incarnation.
-pub fn assignment_into(assignment: &Assignment) -> v1::Assignment {
+/// The whole assignment of an incarnation, handed out by a leader that stood at `origin`.
+pub fn assignment_into(assignment: &Assignment, origin: Origin) -> v1::Assignment {
     let item = |item: &AssignedItem| {
         let ResourceSpec::VirtualIp(vip) = &item.spec;
         let want = match item.want {
@@ -32,6 +33,8 @@ pub fn assignment_into(assignment: &Assignment) -> v1::Assignment {
         incarnation: assignment.incarnation.0,
         items: assignment.items.iter().map(item).collect(),
         timing: assignment.timing.as_ref().map(versioned_into),
+        epoch: origin.epoch.0,
+        term: origin.term.0,
     }
 }
 
@@ -63,6 +66,24 @@ pub fn assignment_from(form: v1::Assignment) -> Result<Assignment, FieldError> {
     })
 }
 
+/// Where the leader stood that handed out this assignment.
+pub fn assigned_by(form: &v1::Assignment) -> Origin {
+    Origin {
+        epoch: Epoch(form.epoch),
+        term: Term(form.term),
+        index: LogIndex(form.revision),
+    }
+}
+
+/// Where the leader stood that said so.
+pub fn admitted_by(form: &v1::Admitted) -> Origin {
+    Origin {
+        epoch: Epoch(form.epoch),
+        term: Term(form.term),
+        index: LogIndex(form.index),
+    }
+}
+
 /// Voters with the hosts of their beat ports, for the agent.
 pub fn membership_into(state: &ClusterState, effective: &VoterSets) -> v1::Membership {
     let set = |set: &std::collections::BTreeSet<NodeId>| v1::VoterSet {
@@ -77,7 +98,8 @@ pub fn membership_into(state: &ClusterState, effective: &VoterSets) -> v1::Membe
         })
     };
     v1::Membership {
-        index: effective.index.0,
+        index: effective.at.index.0,
+        term: effective.at.term.0,
         sets: effective.sets.iter().map(set).collect(),
         voters: effective.all().into_iter().filter_map(voter).collect(),
     }
@@ -87,7 +109,7 @@ pub fn membership_into(state: &ClusterState, effective: &VoterSets) -> v1::Membe
 pub fn membership_from(form: &v1::Membership) -> VoterSets {
     let set = |set: &v1::VoterSet| set.node_ids.iter().copied().map(NodeId).collect();
     VoterSets {
-        index: LogIndex(form.index),
+        at: EntryId::new(form.term, form.index),
         sets: form.sets.iter().map(set).collect(),
     }
 }
@@ -199,7 +221,9 @@ pub fn age_into(age: &StatedAge) -> v1::StateAgeResponse {
     let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     v1::StateAgeResponse {
         by: age.by.0,
-        membership: age.membership.0,
+        membership: age.membership.index.0,
+        membership_term: age.membership.term.0,
+        sequence: age.sequence,
         age_ns: nanos(age.age),
         heard_ns: nanos(age.heard),
         guards: match age.guards {
@@ -214,7 +238,8 @@ pub fn age_into(age: &StatedAge) -> v1::StateAgeResponse {
 pub fn age_from(form: &v1::StateAgeResponse) -> StatedAge {
     StatedAge {
         by: NodeId(form.by),
-        membership: LogIndex(form.membership),
+        membership: EntryId::new(form.membership_term, form.membership),
+        sequence: form.sequence,
         age: Duration::from_nanos(form.age_ns),
         heard: Duration::from_nanos(form.heard_ns),
         guards: match form.guards {

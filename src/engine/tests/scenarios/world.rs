@@ -10,8 +10,8 @@ use haft_engine::command::{
     PathFault, PathHealth, Probe, Registration, StatedAge, Verdict, VoterSets,
 };
 use haft_engine::ids::{
-    BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
-    ResourceId, TopologyName,
+    BootId, ClusterId, DeviceName, EntryId, Epoch, Incarnation, LogIndex, NodeId, NodeName,
+    RequestId, ResourceId, TopologyName,
 };
 use haft_engine::leader::{FenceRun, Input, Leader, Output, Report, Silence};
 use haft_engine::spec::{
@@ -178,7 +178,7 @@ impl World {
             self.machines.insert(*id, machine);
         }
         let sets = VoterSets {
-            index: LogIndex(self.index + 1),
+            at: EntryId::new(1, self.index + 1),
             sets: vec![self.machines.keys().copied().collect()],
         };
         self.commit(vec![Command::Membership(sets)]);
@@ -396,9 +396,10 @@ impl World {
             };
             StatedAge {
                 by: *by,
-                membership: self.state.membership.index,
+                membership: self.state.membership.at,
                 age: at(&self.acknowledged),
                 heard: at(&self.heard),
+                sequence: 1,
                 guards: self.machines[&node].guards,
             }
         })
