@@ -8,6 +8,7 @@ mod round;
 
 pub use round::{Round, late_witnesses, listen_for_human};
 
+use crate::beats::BeatPorts;
 use crate::clock::boot_now;
 use crate::replica::Replica;
 use haft_api::beat::{BeatKey, Dropped};
@@ -44,7 +45,8 @@ pub struct Late {
 
 /// Asks and answers.
 pub struct Challenger {
-    socket: UdpSocket,
+    /// One for each of this machine's addresses; a question goes out of all of them.
+    sockets: Vec<UdpSocket>,
     own: NodeId,
     boot: BootId,
     replica: Replica,
@@ -85,12 +87,12 @@ enum Purpose {
 }
 
 impl Challenger {
-    /// Asks over a copy of the beat socket. Answers of ended lives come out of the returned end.
+    /// Asks over copies of the beat sockets. Answers of ended lives come out of the returned end.
     ///
     /// # Errors
-    /// When the socket cannot be copied.
+    /// When a socket cannot be copied.
     pub fn new(
-        socket: &UdpSocket,
+        ports: &BeatPorts,
         own: NodeId,
         boot: BootId,
         replica: Replica,
@@ -98,7 +100,7 @@ impl Challenger {
     ) -> io::Result<(Challenger, mpsc::Receiver<Late>)> {
         let (late, told) = mpsc::channel(LATE_MAX);
         let challenger = Challenger {
-            socket: socket.try_clone()?,
+            sockets: ports.copies()?,
             own,
             boot,
             replica,
@@ -155,10 +157,7 @@ impl Challenger {
                     speaker: Speaker::Coordinator,
                     boot: self.boot,
                 };
-                // A lost answer is one witness less; others are asked, too.
-                let _ = self
-                    .socket
-                    .send_to(&challenge::seal_answer(&key, &answer), from);
+                self.send(&challenge::seal_answer(&key, &answer), from);
                 Ok(())
             }
             Opened::Question(_) => Err(Dropped::Field),
@@ -264,8 +263,14 @@ impl Challenger {
         };
         let datagram = challenge::seal_question(&key, &question);
         for address in source.into_iter().chain(haftd) {
-            // What cannot be sent is not answered.
-            let _ = self.socket.send_to(&datagram, address);
+            self.send(&datagram, address);
+        }
+    }
+
+    /// What cannot be sent is one witness less; others are asked, too.
+    fn send(&self, datagram: &[u8], to: SocketAddr) {
+        for socket in &self.sockets {
+            let _ = socket.send_to(datagram, to);
         }
     }
 
