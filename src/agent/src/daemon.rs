@@ -6,9 +6,11 @@
 mod disks;
 
 use crate::attach::{Attach, AttachTask};
+use crate::census::{self, CensusError};
 use crate::chain;
 use crate::executor::Enforcement;
 use crate::kennel::Kennel;
+use crate::kernel::capability::{self, CapabilityError};
 use crate::kernel::clock::{ReadBootIdError, boot_id};
 use crate::lease::{Lease, StartLeaseError};
 use crate::order::{Notice, Order, OrderInbox, Orders, orders};
@@ -107,6 +109,12 @@ pub enum RunError {
     /// The shared disks and the watchdog beside them.
     #[error(transparent)]
     Sbd(#[from] SbdError),
+    /// A capability is missing.
+    #[error(transparent)]
+    Capability(#[from] CapabilityError),
+    /// What this machine has.
+    #[error("cannot see what this machine has")]
+    Census(#[from] CensusError),
     /// The lease thread ended by itself.
     #[error("the lease thread has ended")]
     LeaseEnded,
@@ -137,7 +145,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let (notices, noticed) = mpsc::channel(NOTICES_MAX);
     let cluster = identity.cluster;
     // Before anything may arm the watchdog: a start that fails after that resets the machine.
-    let credentials = credentials(&config, identity)?;
+    let (credentials, sight) = (credentials(&config, identity)?, census::start()?);
     let (kennel, mut disks) = disks::begin(&config, &node)?;
     let (thread, ready) = start_lease(kennel, inbox, notices)?;
     ready.await.map_err(|_| RunError::LeaseEnded)??;
@@ -153,6 +161,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         boot,
         config,
         credentials,
+        sight,
     };
     let (end_at, ending) = watch::channel(None);
     let grace = GRACE.max(attach.config.timing.ttl * 2);
@@ -190,7 +199,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     }
 }
 
-/// The config, and this machine's name in it.
+/// The config, and this machine's name in it; a machine on which nothing could be held is refused.
 fn configured(options: &Options) -> Result<(Config, NodeName), RunError> {
     let config = Config::load(&options.config).map_err(RunError::Config)?;
     let node = config
@@ -201,6 +210,8 @@ fn configured(options: &Options) -> Result<(Config, NodeName), RunError> {
     if config.coordinators().next().is_none() {
         return Err(RunError::NoCoordinator);
     }
+    // Before anything is waited for, and long before a watchdog may be armed.
+    capability::require()?;
     Ok((config, node))
 }
 

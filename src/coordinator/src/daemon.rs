@@ -259,6 +259,7 @@ fn context(
         inputs,
         pulse: Pulse::default(),
         peers: Peers::new(credentials),
+        sights: crate::sights::Sights::default(),
         devices: crate::fencing::DeviceLocks::default(),
         files: crate::timing::FileTimings::default(),
         beats: Arc::new(BeatCounters::default()),

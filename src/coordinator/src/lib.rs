@@ -19,6 +19,7 @@ pub mod replica;
 pub mod seals;
 pub mod secret_file;
 pub mod services;
+pub mod sights;
 pub mod timing;
 
 /// Why a lock is never found poisoned: a panic ends the process (`haft_config::abort_on_panic`), so

@@ -25,7 +25,7 @@ use haft_engine::session::responder::{Responder, Restart};
 use haft_engine::spec::{Failback, Isolation, NodeSpec, ResourceSpec, Unfenced, VirtualIpSpec};
 use haft_engine::state::{ClusterState, Node, Session};
 use haft_engine::timing::{ClusterTiming, Terms};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -84,14 +84,22 @@ fn state(timing: Timing) -> ClusterState {
     }
 }
 
-fn token() -> Token {
+pub(crate) fn token() -> Token {
     Token {
         epoch: Epoch(1),
         index: LogIndex(30),
     }
 }
 
-fn assignment(revision: u64, wants: &[Want]) -> Order {
+pub(crate) fn assignment(revision: u64, wants: &[Want]) -> Order {
+    assignment_of((VIP4, "own0"), revision, wants)
+}
+
+pub(crate) fn assignment_of(
+    (address, interface): (IpAddr, &str),
+    revision: u64,
+    wants: &[Want],
+) -> Order {
     Order::Assigned(Assignment {
         revision: LogIndex(revision),
         incarnation: LIFE,
@@ -101,8 +109,8 @@ fn assignment(revision: u64, wants: &[Want]) -> Order {
                 resource: ResourceId::vip("web"),
                 token: token(),
                 spec: ResourceSpec::VirtualIp(VirtualIpSpec {
-                    address: VIP4,
-                    interface: "own0".to_owned(),
+                    address,
+                    interface: interface.to_owned(),
                     isolation: Isolation::Lease,
                     unfenced: Unfenced::Refused,
                     preference: Vec::new(),
@@ -117,15 +125,15 @@ fn assignment(revision: u64, wants: &[Want]) -> Order {
 }
 
 /// What goes on beside the lease thread.
-struct World {
+pub(crate) struct World {
     orders: Orders,
-    notices: mpsc::Receiver<Notice>,
+    pub(crate) notices: mpsc::Receiver<Notice>,
     addresses: BeatAddresses,
     timing: Timing,
 }
 
 impl World {
-    fn admit(&self) {
+    pub(crate) fn admit(&self) {
         let admission = Admission {
             node: NODE,
             incarnation: LIFE,
@@ -137,12 +145,12 @@ impl World {
         self.orders.send(Order::Begin(admission)).unwrap();
     }
 
-    fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: Order) {
         self.orders.send(order).unwrap();
     }
 
     /// Waits for this notice; others may come before it.
-    fn await_notice(&mut self, what: &str, wanted: &Notice) {
+    pub(crate) fn await_notice(&mut self, what: &str, wanted: &Notice) {
         eventually(what, || {
             self.notices
                 .try_recv()
@@ -150,7 +158,7 @@ impl World {
         });
     }
 
-    fn await_active(&mut self) {
+    pub(crate) fn await_active(&mut self) {
         let active = Output::ReportActive {
             resource: ResourceId::vip("web"),
             token: token(),
@@ -160,7 +168,7 @@ impl World {
         self.await_notice("the owner acts", &Notice::Report(LIFE, active));
     }
 
-    fn await_release(&mut self) {
+    pub(crate) fn await_release(&mut self) {
         let released = Output::ReportReleased {
             resource: ResourceId::vip("web"),
             token: token(),
@@ -171,7 +179,11 @@ impl World {
 
 /// Runs `story` beside a lease thread in the owner's namespace, whose three coordinators answer while
 /// `answering` says so. Ends both, whatever the story left behind.
-fn beside_a_lease(wire: &Wire, timing: Timing, story: impl FnOnce(&mut World, &AtomicBool)) {
+pub(crate) fn beside_a_lease(
+    wire: &Wire,
+    timing: Timing,
+    story: impl FnOnce(&mut World, &AtomicBool),
+) {
     let kennel = Kennel::alone(Watchdog::at(Path::new("/dev/null")));
     beside_a_lease_with(wire, timing, kennel, story);
 }
