@@ -139,7 +139,10 @@ impl BeatSocket {
 
     fn one(&self, datagram: Datagram, which: usize, bytes: &[u8], newest: &mut Newest) {
         if challenge::is_one(bytes) {
-            if let Err(why) = self.challenger.on_datagram(datagram.received.moment(), bytes, datagram.from) {
+            if let Err(why) =
+                self.challenger
+                    .on_datagram(datagram.received.moment(), bytes, datagram.from)
+            {
                 self.counters.drop_one(why);
             }
             return;
