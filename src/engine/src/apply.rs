@@ -14,11 +14,14 @@ mod event;
 mod fence;
 mod joining;
 mod object;
+mod obstacle;
 mod ownership;
 mod probe;
 mod session;
 mod topology;
 mod victims;
+
+pub use obstacle::CHANGES_MAX as OBSTACLE_CHANGES_MAX;
 
 pub(crate) use fence::{ATTEMPT_MAX, leaves_orphans, wants_power};
 pub(crate) use ownership::proof_word;
@@ -214,6 +217,8 @@ fn request_of(command: &Command) -> Option<RequestId> {
         | Command::FenceVerdict { .. }
         | Command::FenceHeld { .. }
         | Command::FenceCancelled { .. }
+        | Command::Obstructed { .. }
+        | Command::RivalHeard { .. }
         | Command::DeviceProbed { .. } => None,
     }
 }
@@ -243,6 +248,12 @@ fn apply_command(state: &mut ClusterState, at: At, command: &Command) -> Result<
         | Command::FenceHeld { .. }
         | Command::FenceCancelled { .. }
         | Command::ConfirmOff { .. } => fence::apply(state, at, command),
+        Command::Obstructed { node, changes } => obstacle::obstructed(state, at, *node, changes),
+        Command::RivalHeard {
+            resource,
+            node,
+            rival,
+        } => obstacle::rival_heard(state, at, resource, *node, rival.as_ref()),
         Command::DeviceProbed {
             device,
             generation,

@@ -10,6 +10,7 @@
 //! the draft shows it done; a proposal that came to nothing leaves the draft and is planned anew.
 //!
 //! - `judge`: silence, closings, ages (R2); who may join anew (R5, R10).
+//! - `machines`: what stands in the way of an address on a node.
 //! - `placement`: who should own what, and who should let go.
 //! - `fencing`: orders, attempts, adoption (R5).
 //! - `probing`: whether the fence devices answer.
@@ -18,15 +19,22 @@
 mod draft;
 mod fencing;
 mod judge;
+mod machines;
 pub mod placement;
 mod probing;
 mod reports;
+mod rivals;
 mod steering;
+
+pub use machines::Stream;
 
 use crate::apply::Outcome;
 use crate::clock::{Moment, Timing};
 use crate::command::{Entry, FenceAction, PathHealth, Probe, StatedAge, Verdict, VoterSets};
-use crate::ids::{BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, OrderId};
+use crate::ids::{
+    BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, OrderId, ResourceId,
+};
+use crate::machine::{Claim, Machine};
 use crate::state::{ClusterState, Session};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -78,6 +86,24 @@ pub enum Input {
         verdict: Verdict,
         /// The devices' words.
         detail: String,
+    },
+    /// An agent reports its machine.
+    MachineSeen {
+        /// Whose.
+        node: NodeId,
+        /// What it has.
+        machine: Box<Machine>,
+        /// Where on its stream.
+        stream: Stream,
+    },
+    /// An agent hears another machine claim an address, or no longer does.
+    RivalReported {
+        /// Who hears it.
+        node: NodeId,
+        /// Whose address.
+        resource: ResourceId,
+        /// The claimant.
+        rival: Option<Claim>,
     },
     /// A probe is over.
     Probed {
@@ -202,6 +228,8 @@ pub struct Leader {
     fencing: fencing::Fencing,
     steering: steering::Steering,
     reports: reports::Reports,
+    machines: machines::Machines,
+    rivals: rivals::Rivals,
     probing: probing::Probing,
     next_wake: Moment,
 }
@@ -267,6 +295,8 @@ impl Leader {
             fencing: fencing::Fencing::default(),
             steering: steering::Steering::default(),
             reports: reports::Reports::default(),
+            machines: machines::Machines::default(),
+            rivals: rivals::Rivals::default(),
             probing: probing::Probing::default(),
             next_wake: now,
         }
@@ -338,6 +368,8 @@ impl Leader {
             .plan(view, &mut draft, busy, &mut self.placement);
         self.judge.plan(view, &mut draft, &self.fencing, wake);
         self.fencing.plan(view, &mut draft, &self.judge, wake);
+        self.machines.plan(view, &mut draft, wake);
+        self.rivals.plan(view, &mut draft, wake);
         self.placement.plan(view, &mut draft, wake);
         self.probing.plan(&mut draft);
         let entry = draft.into_entry();
@@ -385,6 +417,16 @@ impl Leader {
             } => self
                 .fencing
                 .on_answer(order, fencing::Answer::new(attempt, verdict, detail)),
+            Input::MachineSeen {
+                node,
+                machine,
+                stream,
+            } => self.machines.on_report(node, *machine, stream),
+            Input::RivalReported {
+                node,
+                resource,
+                rival,
+            } => self.rivals.on_report(now, node, resource, rival),
             Input::Probed {
                 device,
                 generation,

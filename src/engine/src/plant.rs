@@ -48,11 +48,13 @@ pub enum Bug {
     CountVictimsApart,
     /// Leadership is offered to a machine that is to be powered off itself.
     EscapeToVictim,
+    /// A copy of the address that somebody else has put there is taken for our own, and let go of with it (R13).
+    AdoptForeign,
 }
 
 impl Bug {
     /// Every bug, for suites that go through all of them.
-    pub const ALL: [Bug; 21] = [
+    pub const ALL: [Bug; 22] = [
         Bug::SkipEvidenceCheck,
         Bug::CountLeaseFromReceipt,
         Bug::UnknownAsOff,
@@ -74,6 +76,7 @@ impl Bug {
         Bug::CallStaleOrder,
         Bug::CountVictimsApart,
         Bug::EscapeToVictim,
+        Bug::AdoptForeign,
     ];
 }
 

@@ -11,6 +11,7 @@ use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
     OrderId, RequestId, Reserved, ResourceId, Token, TopologyName,
 };
+use crate::machine::{Claim, Foreign, Obstacle};
 use crate::spec::{FenceDeviceSpec, FenceTopologySpec, Isolation, NodeSpec, ResourceSpec};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -55,6 +56,21 @@ pub struct ClusterState {
     pub requests: VecDeque<RememberedRequest>,
     /// What happened, for people.
     pub events: VecDeque<Event>,
+    /// What stands in the way of each resource, by node.
+    pub obstacles: BTreeMap<ResourceId, BTreeMap<NodeId, Obstacle>>,
+    /// Who else claims a resource's address on the wire.
+    pub rivals: BTreeMap<ResourceId, Rival>,
+}
+
+/// Another machine that claims a resource's address.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rival {
+    /// The node that heard it.
+    pub by: NodeId,
+    /// What it heard.
+    pub claim: Claim,
+    /// Stamp of the entry, for people.
+    pub since_unix_ms: u64,
 }
 
 /// A registered node.
@@ -450,6 +466,19 @@ impl ClusterState {
                 Some(incarnation)
             }
             Session::Never | Session::Ended { .. } => None,
+        }
+    }
+
+    /// What stands in the way of this resource on this node, if anything does.
+    pub fn obstacle(&self, resource: &ResourceId, node: NodeId) -> Option<&Obstacle> {
+        self.obstacles.get(resource)?.get(&node)
+    }
+
+    /// Where somebody else has put this resource's address on this node, if so.
+    pub fn foreign(&self, resource: &ResourceId, node: NodeId) -> Option<&Foreign> {
+        match self.obstacle(resource, node)? {
+            Obstacle::Foreign(found) => Some(found),
+            Obstacle::NoInterface | Obstacle::NoCarrier | Obstacle::Refused(_) => None,
         }
     }
 

@@ -1,6 +1,5 @@
 //! The engine's state to its persisted form.
 
-use super::command_into;
 use super::field::{
     action_into, cause_into, difficulty_into, guard_into, health_into, hold_into, isolation_into,
     nanos, token_into, verdict_into, voters_into,
@@ -8,6 +7,7 @@ use super::field::{
 use super::spec::{
     age_into, device_into, fence_cause_into, key_into, node_into, resource_into, topology_into,
 };
+use super::{command_into, machine};
 use crate::pb::log as pb;
 use haft_engine::apply::{Outcome, Refusal, RefusalKind};
 use haft_engine::state::{
@@ -41,6 +41,8 @@ pub(super) fn state(state: &ClusterState) -> pb::State {
                     .map_or(0, |probed| probed.since_unix_ms),
             })
             .collect(),
+        obstacles: machine::obstacles_into(state),
+        rivals: machine::rivals_into(state),
         topologies: state
             .topologies
             .iter()

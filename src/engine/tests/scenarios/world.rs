@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+mod kernels;
 mod verbs;
 
 const STEP: Duration = Duration::from_millis(5);
@@ -77,6 +78,7 @@ pub(crate) struct World {
     commits: bool,
     addresses: u8,
     requests: u8,
+    kernels: kernels::Kernels,
 }
 
 impl World {
@@ -100,6 +102,7 @@ impl World {
             commits: true,
             addresses: 0,
             requests: 0,
+            kernels: kernels::Kernels::default(),
         }
     }
 
@@ -206,6 +209,7 @@ impl World {
         let leader = Leader::new(id, Timing::FAST, self.now, &self.state);
         self.leader = Some((id, leader));
         self.step_leader(Input::Tick);
+        self.report_machines();
         Ok(())
     }
 
@@ -280,6 +284,14 @@ impl World {
                 continue;
             }
             let (token, incarnation) = (holding.token, holding.incarnation);
+            if !self.kernels.carries(holding.node) {
+                reports.push(Report::Released(Command::Released {
+                    resource: id,
+                    token,
+                    incarnation,
+                }));
+                continue;
+            }
             match &resource.ownership {
                 Ownership::Granted(holding)
                     if holding.isolation == Isolation::Watchdog && holding.watchdog.is_none() =>
