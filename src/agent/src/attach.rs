@@ -5,6 +5,7 @@
 //! attached under the same incarnation. Releases that no stream could carry are handed to any coordinator
 //! that answers, which relays them (R6). Decides nothing about resources.
 
+use crate::census::Sight;
 use crate::chain;
 use crate::lease::probe_form;
 use crate::order::{Admission, BeatAddresses, Notice, Order, OrderError, Orders, subject};
@@ -12,6 +13,7 @@ use haft_api::beat::BeatKey;
 use haft_api::client::{Credentials, dial};
 use haft_api::convert::{
     assignment_from, membership_from, report_active, report_armed, report_failed, report_released,
+    rival_into,
 };
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
@@ -32,9 +34,11 @@ use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
 mod endpoints;
+mod hello;
 mod pulse;
 
 use endpoints::endpoints;
+use hello::hello;
 use pulse::Pulse;
 
 /// Reports that may wait for the network; a full queue breaks the stream, and the next one repeats them.
@@ -59,6 +63,8 @@ pub struct Attach {
     pub config: Config,
     /// Mutual TLS.
     pub credentials: Credentials,
+    /// What this machine has that is not ours.
+    pub sight: Sight,
 }
 
 /// The task.
@@ -229,9 +235,14 @@ impl AttachTask {
             })?;
         let mut client = SessionServiceClient::new(channel);
         self.hand_over(&mut client, Owed::Past).await;
+        let sight = self.attach.sight.borrow_and_update().clone();
         let hello = match self.standing {
-            Standing::Living(incarnation) => self.hello(incarnation, Probe::Unclean),
-            Standing::Idle(probe) if !self.is_ending() => self.hello(Incarnation(0), probe),
+            Standing::Living(incarnation) => {
+                hello(self.attach.boot, incarnation, Probe::Unclean, sight)
+            }
+            Standing::Idle(probe) if !self.is_ending() => {
+                hello(self.attach.boot, Incarnation(0), probe, sight)
+            }
             Standing::Idle(_) | Standing::Busy => return Ok(Next::Onward),
         };
         let (up, outbound) = mpsc::channel(UP_QUEUE);
@@ -259,6 +270,8 @@ impl AttachTask {
         up: mpsc::Sender<v1::AttachRequest>,
     ) -> Result<Next, StreamError> {
         let mut pulse = Pulse::new(&self.attach.config.timing);
+        // Before it is admitted, the coordinator awaits other words.
+        let mut looks = false;
         loop {
             tokio::select! {
                 message = down.message() => {
@@ -279,6 +292,7 @@ impl AttachTask {
                     }
                     if welcome {
                         pulse.start();
+                        looks = true;
                         self.say_owed(&up)?;
                     }
                 }
@@ -299,6 +313,16 @@ impl AttachTask {
                     }
                     up.try_send(pulse.ping()).map_err(|_| StreamError::Stalled)?;
                 }
+                changed = self.attach.sight.changed(), if looks => match changed {
+                    Ok(()) => {
+                        let sight = self.attach.sight.borrow_and_update().clone();
+                        let message = Some(Up::Machine(sight));
+                        up.try_send(v1::AttachRequest { message })
+                            .map_err(|_| StreamError::Stalled)?;
+                    }
+                    // Nobody looks any more; what was said stands.
+                    Err(_) => looks = false,
+                },
                 changed = self.ending.changed() => if changed.is_err() {
                     return Ok(Next::End);
                 },
@@ -408,6 +432,12 @@ impl AttachTask {
             Notice::Idle(probe) => {
                 self.standing = Standing::Idle(probe);
                 None
+            }
+            Notice::Rival(resource, claim) => {
+                let report = rival_into(&resource, claim.as_ref());
+                Some(v1::AttachRequest {
+                    message: Some(Up::Rival(report)),
+                })
             }
             Notice::Report(incarnation, output) => {
                 let (resource, token) = subject(&output)?;
@@ -524,16 +554,6 @@ impl AttachTask {
         let message = Some(Up::Settled(settled));
         up.try_send(v1::AttachRequest { message })
             .map_err(|_| StreamError::Stalled)
-    }
-
-    fn hello(&self, incarnation: Incarnation, probe: Probe) -> v1::AttachRequest {
-        v1::AttachRequest {
-            message: Some(Up::Hello(v1::Hello {
-                boot_id: self.attach.boot.0.to_vec(),
-                incarnation: incarnation.0,
-                probe: probe_form(probe).into(),
-            })),
-        }
     }
 
     /// Where to beat to: the config's addresses of a node of that name, else the host that the log knows.

@@ -6,9 +6,11 @@
 mod disks;
 
 use crate::attach::{Attach, AttachTask};
+use crate::census::{self, CensusError};
 use crate::chain;
 use crate::executor::Enforcement;
 use crate::kennel::Kennel;
+use crate::kernel::capability::{self, CapabilityError};
 use crate::kernel::clock::{ReadBootIdError, boot_id};
 use crate::lease::{Lease, StartLeaseError};
 use crate::order::{Notice, Order, OrderInbox, Orders, orders};
@@ -107,6 +109,12 @@ pub enum RunError {
     /// The shared disks and the watchdog beside them.
     #[error(transparent)]
     Sbd(#[from] SbdError),
+    /// A capability is missing.
+    #[error(transparent)]
+    Capability(#[from] CapabilityError),
+    /// What this machine has.
+    #[error("cannot see what this machine has")]
+    Census(#[from] CensusError),
     /// The lease thread ended by itself.
     #[error("the lease thread has ended")]
     LeaseEnded,
@@ -118,6 +126,8 @@ pub enum RunError {
 /// When the config, the identity or the machine do not allow it.
 pub async fn run(options: Options) -> Result<(), RunError> {
     let (config, node) = configured(&options)?;
+    // Before anything is waited for, and long before a watchdog may be armed.
+    capability::require()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let identity = tokio::select! {
@@ -138,6 +148,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let cluster = identity.cluster;
     // Before anything may arm the watchdog: a start that fails after that resets the machine.
     let credentials = credentials(&config, identity)?;
+    let sight = census::start()?;
     let (kennel, mut disks) = disks::begin(&config, &node)?;
     let (thread, ready) = start_lease(&config, kennel, inbox, notices)?;
     ready.await.map_err(|_| RunError::LeaseEnded)??;
@@ -153,6 +164,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         boot,
         config,
         credentials,
+        sight,
     };
     let (end_at, ending) = watch::channel(None);
     let grace = GRACE.max(attach.config.timing.ttl * 2);

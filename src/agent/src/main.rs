@@ -59,6 +59,8 @@ fn main() -> ExitCode {
                 | RunError::AlreadyRuns { .. }
                 | RunError::Boot(_)
                 | RunError::Lease(_)
+                | RunError::Capability(_)
+                | RunError::Census(_)
                 | RunError::System(_)
                 | RunError::Sbd(_)
                 | RunError::LeaseEnded => ExitCode::from(1),

@@ -9,6 +9,7 @@ use haft_api::beat::BeatKey;
 use haft_engine::command::{Probe, VoterSets};
 use haft_engine::ids::{Incarnation, NodeId, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Output};
+use haft_engine::machine::Claim;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::BTreeMap;
 use std::io;
@@ -58,6 +59,8 @@ pub enum Order {
 pub enum Notice {
     /// It acts under this token, released it, or fails to act: an output of the keeper's.
     Report(Incarnation, Output),
+    /// Another machine claims the address of a resource, or no longer does.
+    Rival(ResourceId, Option<Claim>),
     /// No life goes on and nothing is held: it may ask to be admitted.
     Idle(Probe),
 }

@@ -248,6 +248,7 @@ fn context(
         responder,
         inputs,
         peers: Peers::new(credentials),
+        sights: crate::sights::Sights::default(),
         devices: crate::fencing::DeviceLocks::default(),
         beats: Arc::new(BeatCounters::default()),
         authority,

@@ -17,3 +17,4 @@ pub mod replica;
 pub mod seals;
 pub mod secret_file;
 pub mod services;
+pub mod sights;

@@ -150,7 +150,7 @@ impl Service {
                     let _ = down.try_send(down_message(Down::Pong(ping)));
                 }
             }
-            Up::Active(_) | Up::Failed(_) | Up::Settled(_) => {}
+            Up::Active(_) | Up::Failed(_) | Up::Settled(_) | Up::Machine(_) | Up::Rival(_) => {}
         }
     }
 }

@@ -75,6 +75,7 @@ impl Agent {
             boot: BootId([7; 16]),
             config,
             credentials: authority.credentials("node/n9"),
+            sight: watch::channel(v1::Machine::default()).1,
         };
         let (orders, inbox) = orders().unwrap();
         let (notices, noticed) = mpsc::channel(64);

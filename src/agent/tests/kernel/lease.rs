@@ -23,7 +23,7 @@ use haft_engine::keeper::{AssignedItem, Assignment, Output, Want};
 use haft_engine::session::responder::{Responder, Restart};
 use haft_engine::spec::{Failback, Isolation, NodeSpec, ResourceSpec, Unfenced, VirtualIpSpec};
 use haft_engine::state::{ClusterState, Node, Session};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -71,14 +71,22 @@ fn state() -> ClusterState {
     }
 }
 
-fn token() -> Token {
+pub(crate) fn token() -> Token {
     Token {
         epoch: Epoch(1),
         index: LogIndex(30),
     }
 }
 
-fn assignment(revision: u64, wants: &[Want]) -> Order {
+pub(crate) fn assignment(revision: u64, wants: &[Want]) -> Order {
+    assignment_of((VIP4, "own0"), revision, wants)
+}
+
+pub(crate) fn assignment_of(
+    (address, interface): (IpAddr, &str),
+    revision: u64,
+    wants: &[Want],
+) -> Order {
     Order::Assigned(Assignment {
         revision: LogIndex(revision),
         incarnation: LIFE,
@@ -88,8 +96,8 @@ fn assignment(revision: u64, wants: &[Want]) -> Order {
                 resource: ResourceId::vip("web"),
                 token: token(),
                 spec: ResourceSpec::VirtualIp(VirtualIpSpec {
-                    address: VIP4,
-                    interface: "own0".to_owned(),
+                    address,
+                    interface: interface.to_owned(),
                     isolation: Isolation::Lease,
                     unfenced: Unfenced::Refused,
                     preference: Vec::new(),
@@ -103,14 +111,14 @@ fn assignment(revision: u64, wants: &[Want]) -> Order {
 }
 
 /// What goes on beside the lease thread.
-struct World {
+pub(crate) struct World {
     orders: Orders,
-    notices: mpsc::Receiver<Notice>,
+    pub(crate) notices: mpsc::Receiver<Notice>,
     addresses: BeatAddresses,
 }
 
 impl World {
-    fn admit(&self) {
+    pub(crate) fn admit(&self) {
         let admission = Admission {
             node: NODE,
             incarnation: LIFE,
@@ -121,12 +129,12 @@ impl World {
         self.orders.send(Order::Begin(admission)).unwrap();
     }
 
-    fn order(&self, order: Order) {
+    pub(crate) fn order(&self, order: Order) {
         self.orders.send(order).unwrap();
     }
 
     /// Waits for this notice; others may come before it.
-    fn await_notice(&mut self, what: &str, wanted: &Notice) {
+    pub(crate) fn await_notice(&mut self, what: &str, wanted: &Notice) {
         eventually(what, || {
             self.notices
                 .try_recv()
@@ -134,7 +142,7 @@ impl World {
         });
     }
 
-    fn await_active(&mut self) {
+    pub(crate) fn await_active(&mut self) {
         let active = Output::ReportActive {
             resource: ResourceId::vip("web"),
             token: token(),
@@ -143,7 +151,7 @@ impl World {
         self.await_notice("the owner acts", &Notice::Report(LIFE, active));
     }
 
-    fn await_release(&mut self) {
+    pub(crate) fn await_release(&mut self) {
         let released = Output::ReportReleased {
             resource: ResourceId::vip("web"),
             token: token(),
@@ -154,7 +162,11 @@ impl World {
 
 /// Runs `story` beside a lease thread in the owner's namespace, whose three coordinators answer while
 /// `answering` says so. Ends both, whatever the story left behind.
-fn beside_a_lease(wire: &Wire, timing: Timing, story: impl FnOnce(&mut World, &AtomicBool)) {
+pub(crate) fn beside_a_lease(
+    wire: &Wire,
+    timing: Timing,
+    story: impl FnOnce(&mut World, &AtomicBool),
+) {
     let kennel = Kennel::alone(Watchdog::at(Path::new("/dev/null")));
     beside_a_lease_with(wire, timing, kennel, story);
 }

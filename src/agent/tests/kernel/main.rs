@@ -9,7 +9,10 @@
 
 mod address;
 mod announce;
+mod capability;
+mod census;
 mod fixture;
+mod foreign;
 mod guard;
 mod lease;
 mod netns;

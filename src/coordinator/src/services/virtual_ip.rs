@@ -47,6 +47,33 @@ fn require_room(timing: &Timing, spec: &ResourceSpec) -> Result<(), Status> {
     ))
 }
 
+/// An address that some machine has for itself is nobody's to give away. Checked where the reports are, on the
+/// leader, and again by each grant. An address that the resource has already may be edited otherwise.
+fn require_free(context: &Context, id: &ResourceId, spec: &ResourceSpec) -> Result<(), Status> {
+    let ResourceSpec::VirtualIp(vip) = spec;
+    let address = vip.address;
+    let state = context.replica.state();
+    let kept = state.resources.get(id).is_some_and(|resource| {
+        let ResourceSpec::VirtualIp(present) = &resource.spec;
+        present.address == address
+    });
+    let Some((node, found)) = context.sights.foreign(address).filter(|_| !kept) else {
+        return Ok(());
+    };
+    let Some(node) = state.nodes.get(&node) else {
+        return Ok(());
+    };
+    let (name, link, prefix) = (&node.name, &found.link, found.prefix);
+    Err(status(
+        Code::InvalidArgument,
+        "AddressIsNode",
+        format!("{name} has {address}/{prefix} on its {link}"),
+        &format!(
+            "choose an address that no machine owns for itself, or on {name}: ip addr del {address}/{prefix} dev {link}"
+        ),
+    ))
+}
+
 #[tonic::async_trait]
 impl v1::virtual_ip_service_server::VirtualIpService for VirtualIps {
     async fn get_virtual_ip(
@@ -99,6 +126,7 @@ impl v1::virtual_ip_service_server::VirtualIpService for VirtualIps {
         let echo = object.clone();
         let (id, spec) = vip_from(object).map_err(field_status)?;
         require_room(&self.0.timing, &spec)?;
+        require_free(&self.0, &id, &spec)?;
         let effect = effect(request.options.as_ref());
         let options = request.options.unwrap_or_default();
         let command = Command::Put {
