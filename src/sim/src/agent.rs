@@ -4,7 +4,7 @@
 //! read anew and the keeper is asked whether it may still be sent. What happens between that answer and
 //! the kernel (a pause, for instance) is the world's business, and the guard's rules must bear it.
 
-use crate::kernel::{Reply, Request};
+use crate::kernel::Reply;
 use crate::wire::{Act, Context, Hook, Life, Local, Stream, Wire};
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Attestation, Command, Difficulty, Probe};
@@ -14,7 +14,10 @@ use haft_engine::session::holder::{Holder, Learned};
 use haft_engine::spec::ResourceSpec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
+
+mod kernel;
 
 /// Between repetitions of an unanswered request or an unconfirmed report.
 const REPEAT: Duration = Duration::from_millis(100);
@@ -40,6 +43,10 @@ pub(crate) struct Agent {
     repeat_at: Moment,
     ending: Ending,
     carrier: Carrier,
+    /// Addresses that an administrator has put on the machine.
+    foreign: BTreeSet<IpAddr>,
+    /// Reports of the machine so far.
+    looks: u32,
     /// Coordinators, in the order in which they are tried.
     doors: Vec<NodeId>,
     stream: u64,
@@ -111,6 +118,8 @@ impl Agent {
             repeat_at: now,
             ending: Ending::No,
             carrier: Carrier::Up,
+            foreign: BTreeSet::new(),
+            looks: 0,
             doors,
             stream: 0,
             watch,
@@ -206,6 +215,7 @@ impl Agent {
                 self.carrier = carrier;
                 self.tell_carrier(context);
             }
+            Local::Foreign(foreign) => self.foreign = foreign,
             Local::Watched => self.watch = Watch::Watched,
             Local::Shutdown => {
                 self.ending = Ending::Asked;
@@ -295,6 +305,7 @@ impl Agent {
             | Wire::Beat(_)
             | Wire::Attach { .. }
             | Wire::Hello { .. }
+            | Wire::Machine { .. }
             | Wire::Report(_) => {}
         }
     }
@@ -343,6 +354,7 @@ impl Agent {
     fn repeat(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         self.repeat_at = now + REPEAT;
+        self.looks += 1;
         let (node, life) = (self.node, self.life);
         match &self.phase {
             Phase::Probing => {}
@@ -370,6 +382,11 @@ impl Agent {
                     incarnation: live.incarnation,
                 };
                 context.acts.push(Act::ToCoordinators(hello));
+                if let Some(machine) = self.machine() {
+                    let machine = Rc::new(machine);
+                    let seen = Wire::Machine { node, machine };
+                    context.acts.push(Act::ToCoordinators(seen));
+                }
                 let incarnation = live.incarnation;
                 for output in live.keeper.standing_reports() {
                     self.report(context, incarnation, output);
@@ -510,6 +527,11 @@ impl Agent {
                 self.step_done(context, operation, result);
                 continue;
             }
+            if matches!(operation, Operation::Arm(..)) && self.carrier == Carrier::Down {
+                let result = OperationResult::Failed("eth0 has no carrier".to_owned());
+                self.step_done(context, operation, result);
+                continue;
+            }
             let Some(request) = self.request(&operation) else {
                 let result = OperationResult::Failed("unknown address".to_owned());
                 self.step_done(context, operation, result);
@@ -535,33 +557,6 @@ impl Agent {
         self.step(context, Input::Done { operation, result });
     }
 
-    fn request(&self, operation: &Operation) -> Option<Request> {
-        let address = |resource: &ResourceId, token: &Token| {
-            self.addresses.get(&(resource.clone(), *token)).copied()
-        };
-        Some(match operation {
-            Operation::Arm(resource, token) => Request::Arm(address(resource, token)?),
-            Operation::Install(resource, token) => {
-                Request::Install(address(resource, token)?, *token)
-            }
-            Operation::AddAddress(resource, token) | Operation::RefreshAddress(resource, token) => {
-                Request::PutAddress(address(resource, token)?, *token)
-            }
-            Operation::Renew(items) => {
-                let known = items.iter().map(|(resource, token)| {
-                    let address = address(resource, token)?;
-                    Some((address, *token))
-                });
-                Request::Renew(known.collect::<Option<Vec<_>>>()?)
-            }
-            Operation::Remove(resource, token) => Request::Remove(address(resource, token)?),
-            Operation::Announce(..) => Request::Announce,
-            Operation::ArmWatchdog(wanted) => Request::ArmDog(*wanted),
-            Operation::PetWatchdog => Request::PetDog,
-            Operation::DisarmWatchdog => Request::DisarmDog,
-        })
-    }
-
     /// Splits a renewal of which some elements had lapsed: the rest is sent again at once.
     fn on_kernel(&mut self, context: &mut Context<'_>, operation: Operation, reply: Reply) {
         let lapsed = match reply {
@@ -575,6 +570,11 @@ impl Agent {
             }
             Reply::Busy => {
                 let why = "device or resource busy".to_owned();
+                self.step_done(context, operation, OperationResult::Failed(why));
+                return;
+            }
+            Reply::Taken => {
+                let why = "somebody else has put it there".to_owned();
                 self.step_done(context, operation, OperationResult::Failed(why));
                 return;
             }

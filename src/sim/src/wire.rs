@@ -14,6 +14,7 @@ use haft_engine::ids::{
     BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, ResourceId, Token,
 };
 use haft_engine::keeper::{Assignment, Carrier, Operation};
+use haft_engine::machine::Machine;
 use haft_engine::session::{Answer, Beat};
 use std::rc::Rc;
 
@@ -84,6 +85,8 @@ pub(crate) enum Wire {
     Assigned(Rc<Assignment>),
     /// The owner's word, as the command it is to become.
     Report(Command),
+    /// What an agent's kernel has, and the state of its link.
+    Machine { node: NodeId, machine: Rc<Machine> },
 }
 
 /// What an executor asks a fence device.
@@ -198,6 +201,8 @@ pub(crate) enum Local {
     GuardRebuilt,
     /// The link that carries the addresses lost or regained its carrier.
     Carrier(Carrier),
+    /// An administrator has put copies of these addresses on the machine, and no others.
+    Foreign(std::collections::BTreeSet<std::net::IpAddr>),
     /// The process is asked to end.
     Shutdown,
 }

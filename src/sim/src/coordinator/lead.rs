@@ -8,7 +8,8 @@ use haft_engine::clock::Moment;
 use haft_engine::command::{Command, Entry, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId};
 use haft_engine::keeper::Assignment;
-use haft_engine::leader::{Input, Leader, Output, Report, Silence};
+use haft_engine::leader::{Input, Leader, Output, Report, Silence, Stream};
+use haft_engine::machine::Machine;
 use haft_engine::state::{ClusterState, Ownership, Session};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -32,6 +33,8 @@ pub(super) struct Lead {
     admitted: BTreeMap<NodeId, (wire::Stream, Incarnation)>,
     /// Connected agents and the assignment last sent to each.
     connected: BTreeMap<NodeId, Connected>,
+    /// What each machine was last reported to have.
+    seen: BTreeMap<NodeId, Machine>,
 }
 
 struct Proposal {
@@ -74,6 +77,7 @@ impl Coordinator {
             attached: BTreeMap::new(),
             admitted: BTreeMap::new(),
             connected: BTreeMap::new(),
+            seen: BTreeMap::new(),
         });
         let effective = self.raft.effective().clone();
         self.step_lead(context, Input::Membership(effective));
@@ -328,6 +332,31 @@ impl Coordinator {
             _ => return,
         };
         self.step_lead(context, Input::Reported(Box::new(report)));
+    }
+
+    pub(super) fn on_machine(
+        &mut self,
+        context: &mut Context<'_>,
+        node: NodeId,
+        machine: &Machine,
+    ) {
+        // Most say what the one before said, and the leader has it already.
+        let Some(lead) = &mut self.lead else { return };
+        let known = lead.seen.get(&node);
+        if known.is_some_and(|known| known.says_like(machine) || known.taken_ns > machine.taken_ns)
+        {
+            return;
+        }
+        lead.seen.insert(node, machine.clone());
+        let machine = Box::new(machine.clone());
+        self.step_lead(
+            context,
+            Input::MachineSeen {
+                node,
+                machine,
+                stream: Stream::Goes,
+            },
+        );
     }
 
     /// Sends each connected agent its assignment if it differs from what was sent.

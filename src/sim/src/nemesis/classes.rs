@@ -126,6 +126,8 @@ pub enum Fault {
     GuardFlush,
     /// The link that carries the addresses loses its carrier.
     CarrierLoss,
+    /// An administrator puts an address of ours on a machine, and takes it away later.
+    ForeignCopy,
     /// A kernel removes no address for a while: stops fail.
     StopSticks,
     /// A watchdog has reset a machine. Not struck: it follows from other faults, and is counted when it happens.
@@ -140,7 +142,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every class.
-    pub const ALL: [Fault; 65] = [
+    pub const ALL: [Fault; 66] = [
         Fault::CoordinatorCrash,
         Fault::CoordinatorPause,
         Fault::AgentKill,
@@ -201,6 +203,7 @@ impl Fault {
         Fault::AddressDeleted,
         Fault::GuardFlush,
         Fault::CarrierLoss,
+        Fault::ForeignCopy,
         Fault::StopSticks,
         Fault::WatchdogReset,
         Fault::Transfer,
@@ -254,6 +257,7 @@ impl Bias {
                 F::AddressDeleted,
                 F::GuardFlush,
                 F::CarrierLoss,
+                F::ForeignCopy,
                 F::StopSticks,
                 F::Isolation,
                 F::DiskStall,
