@@ -52,9 +52,13 @@ fn a_leader_whose_step_hangs_ends() {
 #[test]
 fn a_leader_that_may_not_act_ends_and_another_leads() {
     let mut cluster = Coordinators::prepare();
-    // What a transfer leaves behind that its caller has given up.
+    cluster.init();
+    // What a transfer leaves behind that its caller has given up: on n1 alone, for n2 hands over
+    // as well, and whoever is elected in the end has to be able to lead.
     cluster.plant = Some("handover");
-    cluster.form();
+    cluster.start("n1");
+    cluster.plant = None;
+    cluster.grow();
     cluster.wait_for("three voters", |status| {
         status["voters"]
             .as_array()

@@ -221,10 +221,16 @@ impl Coordinators {
     /// # Panics
     /// When any step fails.
     pub fn form(&mut self) {
-        let config = self.config("n1");
-        let config = config.to_str().unwrap();
-        succeeded(&self.ctl(&["cluster", "init", "--config", config, "--node", "n1"]));
+        self.init();
         self.start("n1");
+        self.grow();
+    }
+
+    /// The others join n1, which has been started, and are started.
+    ///
+    /// # Panics
+    /// When any step fails.
+    pub fn grow(&mut self) {
         for node in ["n2", "n3"] {
             let token = self.token(node);
             self.join(node, &token);
