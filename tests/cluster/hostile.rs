@@ -7,7 +7,7 @@
 use haft_api::beat::{BeatKey, OpenedAnswer, open_answer, seal_beat};
 use haft_api::challenge;
 use haft_engine::command::{Attestation, HeartbeatKey};
-use haft_engine::ids::{Incarnation, LogIndex, NodeId};
+use haft_engine::ids::{EntryId, Incarnation, NodeId};
 use haft_engine::session::Beat;
 use haft_tests::coordinators::Coordinators;
 use haft_tests::seed::Seed;
@@ -93,7 +93,7 @@ fn beat(sequence: u64) -> Beat {
         node: NodeId(1),
         incarnation: Incarnation(7),
         sequence,
-        membership: LogIndex(1),
+        membership: EntryId::new(1, 1),
         ttl: Duration::from_millis(250),
         guards: Attestation::Intact,
     }

@@ -10,6 +10,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("src/api", &["haft-engine"]),
     ("src/config", &["haft-engine"]),
     ("src/store", &[]),
+    ("src/realtime", &[]),
     (
         "src/coordinator",
         &[
@@ -17,12 +18,19 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "haft-api",
             "haft-config",
             "haft-store",
+            "haft-realtime",
             "haft-fence-protocol",
         ],
     ),
     (
         "src/agent",
-        &["haft-engine", "haft-api", "haft-config", "haft-fence-sbd"],
+        &[
+            "haft-engine",
+            "haft-api",
+            "haft-config",
+            "haft-realtime",
+            "haft-fence-sbd",
+        ],
     ),
     ("src/ctl", &["haft-engine", "haft-api", "haft-config"]),
     ("src/sim", &["haft-engine"]),

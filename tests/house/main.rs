@@ -13,5 +13,6 @@ mod licences;
 mod packaging;
 mod presets;
 mod programs;
+mod receipts;
 mod text;
 mod tree;

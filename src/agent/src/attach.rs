@@ -11,8 +11,8 @@ use crate::order::{Admission, BeatAddresses, Notice, Order, OrderError, Orders, 
 use haft_api::beat::BeatKey;
 use haft_api::client::{Credentials, dial};
 use haft_api::convert::{
-    assignment_from, membership_from, report_active, report_armed, report_begun, report_failed,
-    report_released, report_retimed, timing_into,
+    admitted_by, assigned_by, assignment_from, membership_from, report_active, report_armed,
+    report_begun, report_failed, report_released, report_retimed, timing_into,
 };
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
@@ -342,6 +342,7 @@ impl AttachTask {
             }
             Down::NotAdmitted(refusal) => self.not_admitted(&refusal).map(Some),
             Down::Assignment(form) => {
+                let origin = assigned_by(&form);
                 let assignment = assignment_from(form).map_err(|source| StreamError::Strange {
                     endpoint: endpoint.to_owned(),
                     source,
@@ -355,7 +356,7 @@ impl AttachTask {
                 self.owed.retain(|resource, (incarnation, token)| {
                     *incarnation != of || named.contains(&(resource.clone(), *token))
                 });
-                self.orders.send(Order::Assigned(assignment))?;
+                self.orders.send(Order::Assigned(origin, assignment))?;
                 Ok(None)
             }
             Down::Membership(membership) => {
@@ -370,6 +371,7 @@ impl AttachTask {
     fn admitted(&mut self, endpoint: &str, admitted: v1::Admitted) -> Result<(), StreamError> {
         let incarnation = Incarnation(admitted.incarnation);
         let timing = self.timing_of(endpoint, admitted.timing.as_ref())?;
+        let origin = admitted_by(&admitted);
         let membership = admitted.membership.unwrap_or_default();
         let keys = admitted
             .keys
@@ -387,6 +389,7 @@ impl AttachTask {
             addresses: self.addresses(&membership),
             keys,
             timing,
+            origin,
         };
         self.standing = Standing::Living(incarnation);
         self.orders.send(Order::Begin(admission))?;

@@ -12,9 +12,9 @@ use crate::kennel::Kennel;
 use crate::kernel::clock::{ReadBootIdError, boot_id};
 use crate::kernel::place::place;
 use crate::lease::{Lease, StartLeaseError};
+use crate::notify;
 use crate::order::{Notice, Order, OrderInbox, Orders, orders};
 use crate::sbd::SbdError;
-use crate::{notify, realtime};
 use haft_api::client::Credentials;
 use haft_config::identity::{Identity, ReadIdentityError};
 use haft_config::{Config, NodeLookupError, Problems};
@@ -311,8 +311,8 @@ fn start_lease(
                 }
             };
             for (what, asked) in [
-                ("realtime priority", realtime::prefer_this_thread()),
-                ("memory lock", realtime::lock_memory()),
+                ("realtime priority", haft_realtime::prefer_this_thread()),
+                ("memory lock", haft_realtime::lock_memory()),
             ] {
                 if let Err(error) = asked {
                     tracing::info!(what, err = chain(&error), "not granted; going on without");

@@ -17,9 +17,10 @@ use haft_engine::clock::Moment;
 use haft_engine::command::{Attestation, Difficulty, Probe};
 use haft_engine::ids::{Incarnation, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Input, Keeper, Output};
-use haft_engine::session::Beat;
+use haft_engine::session::authority::{Agreement, Authority, Heed, Origin};
 use haft_engine::session::holder::{Holder, Learned};
 use haft_engine::session::retiming::Retiming;
+use haft_engine::session::{AnswerKind, Beat};
 use haft_engine::timing::ClusterTiming;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::{BTreeMap, VecDeque};
@@ -55,7 +56,7 @@ pub struct Lease {
     /// Admitted while an earlier life is still letting go.
     next: Option<Admission>,
     /// Came before the shared disks had vouched for this node; nothing is held before.
-    unwatched: Option<Assignment>,
+    unwatched: Option<(Origin, Assignment)>,
     repeat: Repeat,
     stop: Stop,
     counted: Moment,
@@ -70,6 +71,8 @@ struct Life {
     keeper: Keeper,
     /// How it follows the cluster's timing.
     retiming: Retiming,
+    /// Whose assignments it obeys.
+    authority: Authority,
     /// The last release of each resource that was logged; as many as the keeper remembers.
     said: BTreeMap<ResourceId, Token>,
 }
@@ -170,9 +173,9 @@ impl Lease {
         let now = boot_now();
         self.executor.kennel().tend(now);
         if self.executor.kennel().is_watched()
-            && let Some(assignment) = self.unwatched.take()
+            && let Some((origin, assignment)) = self.unwatched.take()
         {
-            self.obey(Order::Assigned(assignment));
+            self.obey(Order::Assigned(origin, assignment));
         }
         let wake = self.executor.kennel().next_wake(now);
         wake.unwrap_or(now + IDLE_WAKE)
@@ -182,21 +185,10 @@ impl Lease {
         match order {
             Order::Begin(admission) => self.begin(admission),
             Order::Addresses(addresses) => self.beats.set_addresses(&addresses),
-            Order::Assigned(assignment) if !self.executor.kennel().is_watched() => {
-                self.unwatched = Some(assignment);
+            Order::Assigned(origin, assignment) if !self.executor.kennel().is_watched() => {
+                self.unwatched = Some((origin, assignment));
             }
-            Order::Assigned(assignment) => {
-                let Some(life) = &mut self.life else {
-                    return;
-                };
-                if assignment.incarnation == life.incarnation {
-                    life.retiming
-                        .on_told(&mut life.holder, assignment.timing.filter(told_of));
-                    self.executor
-                        .learn(&assignment.items, &life.keeper.holdings());
-                    self.drive(Input::Assigned(assignment));
-                }
-            }
+            Order::Assigned(origin, assignment) => self.assigned(origin, assignment),
             Order::Over(incarnation) => {
                 if self
                     .life
@@ -215,6 +207,40 @@ impl Lease {
                     None => self.idle(),
                 }
             }
+        }
+    }
+
+    /// Obeys the greatest leader (R2c); what any other says is dropped and told.
+    fn assigned(&mut self, origin: Origin, assignment: Assignment) {
+        let Some(life) = &mut self.life else {
+            return;
+        };
+        if assignment.incarnation != life.incarnation {
+            return;
+        }
+        let obeyed = life.authority.told();
+        match life.authority.hear(origin) {
+            Heed::Obey => {
+                life.retiming
+                    .on_told(&mut life.holder, assignment.timing.filter(told_of));
+                self.executor
+                    .learn(&assignment.items, &life.keeper.holdings());
+                self.drive(Input::Assigned(assignment));
+            }
+            Heed::Older => tracing::debug!(?origin, %obeyed, "an older assignment is dropped"),
+            Heed::WentBack => tracing::error!(
+                ?origin,
+                %obeyed,
+                "a leader's log went back behind what was obeyed; nothing is taken up and nothing dropped for it"
+            ),
+            Heed::EarlierEpoch => {
+                tracing::error!(?origin, %obeyed, "an assignment of an earlier epoch is dropped");
+            }
+            Heed::LaterEpoch => tracing::error!(
+                ?origin,
+                %obeyed,
+                "an assignment of a later epoch is dropped; this life ends with its lease"
+            ),
         }
     }
 
@@ -239,13 +265,17 @@ impl Lease {
                     membership,
                     keys,
                     timing,
+                    origin,
                     ..
                 } = admission;
                 tracing::info!(%node, %incarnation, "admitted");
                 self.executor.kennel().admitted();
                 self.beats.begin(incarnation, keys);
+                let mut authority = Authority::default();
+                authority.hear(origin);
                 self.life = Some(Life {
                     incarnation,
+                    authority,
                     holder: Holder::new(node, incarnation, membership, timing.timing),
                     keeper: Keeper::new(incarnation, timing.timing)
                         .behind(self.executor.gate_kind()),
@@ -284,6 +314,21 @@ impl Lease {
             let Some(life) = &mut self.life else {
                 return;
             };
+            if life.authority.is_foreign(&answer) {
+                self.beats.count_foreign();
+                continue;
+            }
+            if answer.kind == AnswerKind::Acknowledged
+                && life
+                    .authority
+                    .on_acknowledged(&answer, life.holder.membership())
+                    == Agreement::WentBack
+            {
+                let obeyed = life.authority.told();
+                tracing::error!(%obeyed, "a majority says that the log went back; everything is released");
+                self.drive(Input::SessionOver);
+                continue;
+            }
             match life.holder.on_answer(boot_now(), &answer) {
                 Learned::Nothing => {}
                 Learned::Extended(end) => self.drive(Input::LeaseEnds(end)),

@@ -21,7 +21,6 @@ pub mod log;
 pub mod notify;
 pub mod order;
 mod plant;
-pub mod realtime;
 pub mod sbd;
 pub mod watchdog;
 

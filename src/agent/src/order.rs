@@ -9,6 +9,7 @@ use haft_api::beat::BeatKey;
 use haft_engine::command::{Probe, VoterSets};
 use haft_engine::ids::{Generation, Incarnation, NodeId, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Output};
+use haft_engine::session::authority::Origin;
 use haft_engine::timing::ClusterTiming;
 use rustix::event::{EventfdFlags, eventfd};
 use std::collections::BTreeMap;
@@ -39,6 +40,8 @@ pub struct Admission {
     pub keys: Vec<BeatKey>,
     /// What this life counts by.
     pub timing: ClusterTiming,
+    /// Where the leader stood that admitted it.
+    pub origin: Origin,
 }
 
 /// What the stream's task tells the lease thread.
@@ -48,8 +51,8 @@ pub enum Order {
     Begin(Admission),
     /// Coordinators have moved.
     Addresses(BeatAddresses),
-    /// The leader's whole assignment.
-    Assigned(Assignment),
+    /// A leader's whole assignment, and where that leader stood.
+    Assigned(Origin, Assignment),
     /// The leader says that this life is over.
     Over(Incarnation),
     /// Release everything; the process ends.

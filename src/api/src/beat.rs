@@ -1,9 +1,10 @@
 //! The beat datagram: at most [`DATAGRAM_MAX`] bytes, keyed per incarnation, replay-proof.
 //!
-//! Layout (big-endian; docs/beats.md draws it):
-//! `magic "hF" | version 2 | kind | key generation | code | count | flags 0 | node u64 | incarnation u64 |
-//! sequence u64 | membership u64 | nonce u64 | ttl u64, or in what comes back from u64 | (answers) `count` voters of
-//! 5 bytes | tag 16`. The ttl is the one by which the node counts this beat, in nanoseconds.
+//! Layout (big-endian; docs/beats.md draws it): `magic "hF" | version 2 | kind | key generation | code | count u16 |
+//! node u64 | incarnation u64 | sequence u64 | membership term u64, index u64 | nonce u64 | ttl u64, or in what
+//! comes back from u64`, then only in an answer `epoch u64 | last entry's term u64, index u64 | count voters of 9`,
+//! and always `tag 16`. Every number has the width of the type that it carries; nothing is left out for its size but
+//! the voters of a membership with more than [`VOTERS_MAX`] of them, which its entry names as well.
 //!
 //! The tag is HMAC-SHA256 truncated to 16 bytes (RFC 2104 section 5) under the incarnation's key. The nonce
 //! is chosen by each coordinator at its start and must come back in every beat to it, so that a beat
@@ -11,23 +12,29 @@
 //! Reads no clock and opens no socket. Decides nothing about sessions: haft-engine does.
 
 use haft_engine::command::{Attestation, VoterSets};
-use haft_engine::ids::{Incarnation, LogIndex, NodeId};
+use haft_engine::ids::{EntryId, Epoch, Incarnation, NodeId};
 use haft_engine::session::{Answer, AnswerKind, Beat};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-/// No datagram of ours is longer (issue's bound, and far below any path MTU).
-pub const DATAGRAM_MAX: usize = 150;
+/// No datagram of ours is longer: IPv6's least MTU (1,280, RFC 8200 section 5) without its headers and UDP's, so that
+/// none is ever cut in pieces.
+pub const DATAGRAM_MAX: usize = 1_280 - 40 - 8;
 const MAGIC: [u8; 2] = *b"hF";
 const VERSION: u8 = 2;
 const TAG: usize = 16;
-const HEAD: usize = 48;
-const FROM: usize = 8;
-const VOTER: usize = 5;
-/// Most voters that an answer can carry: (150 − 48 − 8 − 16) / 5.
-pub const VOTERS_MAX: usize = (DATAGRAM_MAX - HEAD - FROM - TAG) / VOTER;
+/// What every kind begins with.
+const HEAD: usize = 64;
+/// Epoch, and term and index of the last entry.
+const LOG: usize = 24;
+const VOTER: usize = 9;
+/// Most voters that an answer carries: (1,232 − 64 − 24 − 16) / 9 = 125, far beyond two sets of seven.
+pub const VOTERS_MAX: usize = (DATAGRAM_MAX - HEAD - LOG - TAG) / VOTER;
+const KIND_BEAT: u8 = 1;
+const KIND_ANSWER: u8 = 2;
+const KIND_CHALLENGE: u8 = 3;
 
 /// Key of one incarnation's beats. Shows no bytes.
 #[derive(Clone, PartialEq, Eq)]
@@ -147,7 +154,7 @@ pub fn claim(bytes: &[u8]) -> Result<Claim, Dropped> {
     if bytes.len() < HEAD + TAG || bytes.len() > DATAGRAM_MAX {
         return Err(Dropped::Length);
     }
-    if bytes[0..2] != MAGIC || bytes[2] != VERSION || bytes[7] != 0 {
+    if bytes[0..2] != MAGIC || bytes[2] != VERSION {
         return Err(Dropped::Foreign);
     }
     Ok(Claim {
@@ -165,27 +172,33 @@ pub fn seal_beat(key: &BeatKey, beat: &Beat, nonce: u64) -> Vec<u8> {
         Attestation::Intact => 2,
         Attestation::Watched => 3,
     };
-    let mut bytes = head(key, 1, code, 0);
-    for value in [
-        beat.node.0,
-        beat.incarnation.0,
-        beat.sequence,
-        beat.membership.0,
-        nonce,
-        u64::try_from(beat.ttl.as_nanos()).unwrap_or(u64::MAX),
-    ] {
-        bytes.extend(value.to_be_bytes());
-    }
+    let ttl = u64::try_from(beat.ttl.as_nanos()).unwrap_or(u64::MAX);
+    let mut bytes = head(key, KIND_BEAT, code, 0);
+    words(
+        &mut bytes,
+        [
+            beat.node.0,
+            beat.incarnation.0,
+            beat.sequence,
+            beat.membership.term.0,
+            beat.membership.index.0,
+            nonce,
+            ttl,
+        ],
+    );
     tagged(key, bytes)
 }
 
 /// The beat in a datagram, if the key made it.
 pub fn open_beat(key: &BeatKey, bytes: &[u8]) -> Result<OpenedBeat, Dropped> {
     let claim = claim(bytes)?;
-    if bytes[3] != 1 || bytes.len() != HEAD + FROM + TAG {
+    if bytes[3] != KIND_BEAT || bytes.len() != HEAD + TAG {
         return Err(Dropped::Length);
     }
     verify(key, bytes)?;
+    if count(bytes) != 0 {
+        return Err(Dropped::Field);
+    }
     let guards = match bytes[5] {
         0 => Attestation::Unknown,
         1 => Attestation::Broken,
@@ -197,18 +210,18 @@ pub fn open_beat(key: &BeatKey, bytes: &[u8]) -> Result<OpenedBeat, Dropped> {
         node: claim.node,
         incarnation: claim.incarnation,
         sequence: word(bytes, 24),
-        membership: LogIndex(word(bytes, 32)),
-        ttl: Duration::from_nanos(word(bytes, HEAD)),
+        membership: entry(bytes, 32),
+        ttl: Duration::from_nanos(word(bytes, 56)),
         guards,
     };
     Ok(OpenedBeat {
         beat,
-        nonce: word(bytes, 40),
+        nonce: word(bytes, 48),
     })
 }
 
-/// Bytes of an answer. The voters travel with every one, if they fit: two leaders' uncommitted membership
-/// entries may share an index, so a node counts an acknowledgement only under the very sets it named.
+/// Bytes of an answer. The membership's entry travels with every one, and its voters if they fit: a node
+/// counts an acknowledgement only under the very entry that it named.
 pub fn seal_answer(key: &BeatKey, to: NodeId, answer: &Answer) -> Vec<u8> {
     let code = match answer.kind {
         AnswerKind::Acknowledged => 1,
@@ -220,80 +233,91 @@ pub fn seal_answer(key: &BeatKey, to: NodeId, answer: &Answer) -> Vec<u8> {
         AnswerKind::OtherTtl => 7,
     };
     let voters = voters_into(&answer.membership);
-    let mut bytes = head(
-        key,
-        2,
-        code,
-        u8::try_from(voters.len() / VOTER).unwrap_or(0),
+    let count = u16::try_from(voters.len() / VOTER).unwrap_or(0);
+    let mut bytes = head(key, KIND_ANSWER, code, count);
+    words(
+        &mut bytes,
+        [
+            to.0,
+            answer.incarnation.0,
+            answer.sequence,
+            answer.membership.at.term.0,
+            answer.membership.at.index.0,
+            0,
+            answer.from.0,
+            u64::from(answer.epoch.0),
+            answer.log.term.0,
+            answer.log.index.0,
+        ],
     );
-    for value in [
-        to.0,
-        answer.incarnation.0,
-        answer.sequence,
-        answer.membership.index.0,
-        0,
-        answer.from.0,
-    ] {
-        bytes.extend(value.to_be_bytes());
-    }
     bytes.extend(voters);
     tagged(key, bytes)
 }
 
 /// Bytes of a challenge: beat again with this nonce.
 pub fn seal_challenge(key: &BeatKey, beat: &Beat, from: NodeId, nonce: u64) -> Vec<u8> {
-    let mut bytes = head(key, 3, 0, 0);
-    for value in [
-        beat.node.0,
-        beat.incarnation.0,
-        beat.sequence,
-        beat.membership.0,
-        nonce,
-        from.0,
-    ] {
-        bytes.extend(value.to_be_bytes());
-    }
+    let mut bytes = head(key, KIND_CHALLENGE, 0, 0);
+    words(
+        &mut bytes,
+        [
+            beat.node.0,
+            beat.incarnation.0,
+            beat.sequence,
+            beat.membership.term.0,
+            beat.membership.index.0,
+            nonce,
+            from.0,
+        ],
+    );
     tagged(key, bytes)
 }
 
 /// The answer in a datagram, if the key made it.
 pub fn open_answer(key: &BeatKey, bytes: &[u8]) -> Result<OpenedAnswer, Dropped> {
     let claim = claim(bytes)?;
-    let count = usize::from(bytes[6]);
-    if bytes.len() != HEAD + FROM + count * VOTER + TAG {
+    let whole = match bytes[3] {
+        KIND_CHALLENGE => HEAD + TAG,
+        _ => HEAD + LOG + usize::from(count(bytes)) * VOTER + TAG,
+    };
+    if bytes.len() != whole {
         return Err(Dropped::Length);
     }
     verify(key, bytes)?;
-    let from = NodeId(word(bytes, HEAD));
+    let from = NodeId(word(bytes, 56));
     let kind = match (bytes[3], bytes[5]) {
-        (3, 0) => {
+        (KIND_CHALLENGE, 0) if count(bytes) == 0 => {
             return Ok(OpenedAnswer::Challenge {
                 from,
-                nonce: word(bytes, 40),
+                nonce: word(bytes, 48),
             });
         }
-        (2, 1) => AnswerKind::Acknowledged,
-        (2, 2) => AnswerKind::Sealed,
-        (2, 3) => AnswerKind::NotAdmitted,
-        (2, 4) => AnswerKind::Ended,
-        (2, 5) => AnswerKind::OtherMembership,
-        (2, 6) => AnswerKind::NotReady,
-        (2, 7) => AnswerKind::OtherTtl,
+        (KIND_ANSWER, 1) => AnswerKind::Acknowledged,
+        (KIND_ANSWER, 2) => AnswerKind::Sealed,
+        (KIND_ANSWER, 3) => AnswerKind::NotAdmitted,
+        (KIND_ANSWER, 4) => AnswerKind::Ended,
+        (KIND_ANSWER, 5) => AnswerKind::OtherMembership,
+        (KIND_ANSWER, 6) => AnswerKind::NotReady,
+        (KIND_ANSWER, 7) => AnswerKind::OtherTtl,
         _ => return Err(Dropped::Field),
     };
-    let index = LogIndex(word(bytes, 32));
-    let sets = voters_from(&bytes[HEAD + FROM..HEAD + FROM + count * VOTER])?;
+    let epoch = u32::try_from(word(bytes, 64)).map_err(|_| Dropped::Field)?;
+    let sets = voters_from(&bytes[HEAD + LOG..whole - TAG])?;
     Ok(OpenedAnswer::Answer(Answer {
         from,
         incarnation: claim.incarnation,
         sequence: word(bytes, 24),
-        membership: VoterSets { index, sets },
+        membership: VoterSets {
+            at: entry(bytes, 32),
+            sets,
+        },
+        epoch: Epoch(epoch),
+        log: entry(bytes, 72),
         kind,
     }))
 }
 
-/// Each voter: which sets hold it (bit 0 the first, bit 1 the second), then its id in 4 bytes. Nothing if
-/// they do not fit; the agent then learns them from its stream.
+/// Each voter: which sets hold it (bit 0 the first, bit 1 the second), then its id in 8 bytes. Nothing if
+/// they do not fit; the agent then learns them from its stream, and the membership's entry names them.
 fn voters_into(membership: &VoterSets) -> Vec<u8> {
     let mut masks: BTreeMap<NodeId, u8> = BTreeMap::new();
     for (bit, set) in membership.sets.iter().enumerate().take(2) {
@@ -306,11 +330,8 @@ fn voters_into(membership: &VoterSets) -> Vec<u8> {
         return bytes;
     }
     for (node, mask) in masks {
-        let Ok(id) = u32::try_from(node.0) else {
-            return Vec::new();
-        };
         bytes.push(mask);
-        bytes.extend(id.to_be_bytes());
+        bytes.extend(node.0.to_be_bytes());
     }
     bytes
 }
@@ -318,13 +339,13 @@ fn voters_into(membership: &VoterSets) -> Vec<u8> {
 fn voters_from(bytes: &[u8]) -> Result<Vec<BTreeSet<NodeId>>, Dropped> {
     let mut sets = vec![BTreeSet::new(), BTreeSet::new()];
     for voter in bytes.chunks_exact(VOTER) {
-        let id = u32::from_be_bytes([voter[1], voter[2], voter[3], voter[4]]);
+        let id = NodeId(word(voter, 1));
         if voter[0] == 0 || voter[0] > 3 {
             return Err(Dropped::Field);
         }
         for (bit, set) in sets.iter_mut().enumerate() {
             if voter[0] & (1 << bit) != 0 {
-                set.insert(NodeId(u64::from(id)));
+                set.insert(id);
             }
         }
     }
@@ -332,11 +353,26 @@ fn voters_from(bytes: &[u8]) -> Result<Vec<BTreeSet<NodeId>>, Dropped> {
     Ok(sets)
 }
 
-fn head(key: &BeatKey, kind: u8, code: u8, count: u8) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(DATAGRAM_MAX);
+fn head(key: &BeatKey, kind: u8, code: u8, count: u16) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(HEAD + LOG + TAG + usize::from(count) * VOTER);
     bytes.extend(MAGIC);
-    bytes.extend([VERSION, kind, key.generation, code, count, 0]);
+    bytes.extend([VERSION, kind, key.generation, code]);
+    bytes.extend(count.to_be_bytes());
     bytes
+}
+
+fn words<const N: usize>(bytes: &mut Vec<u8>, values: [u64; N]) {
+    for value in values {
+        bytes.extend(value.to_be_bytes());
+    }
+}
+
+fn count(bytes: &[u8]) -> u16 {
+    u16::from_be_bytes([bytes[6], bytes[7]])
+}
+
+fn entry(bytes: &[u8], at: usize) -> EntryId {
+    EntryId::new(word(bytes, at), word(bytes, at + 8))
 }
 
 fn tagged(key: &BeatKey, mut bytes: Vec<u8>) -> Vec<u8> {

@@ -23,6 +23,7 @@ mod handle;
 mod links;
 mod log;
 mod machine;
+mod mark;
 mod members;
 mod mute;
 mod network;

@@ -1,17 +1,21 @@
 //! What every task of haftd shares.
 
 use crate::beats::BeatCounters;
-use crate::consensus::Consensus;
+use crate::clock::boot_now;
+use crate::consensus::{Consensus, Leadership};
 use crate::peers::Peers;
 use crate::pulse::Pulse;
 use crate::replica::Replica;
-use crate::seals::{SharedResponder, voter_sets};
+use crate::seals::{SharedResponder, entry_id, voter_sets};
 use crate::witness::Challenger;
 use haft_config::Config;
 use haft_engine::clock::Timing;
-use haft_engine::command::VoterSets;
-use haft_engine::ids::{LogIndex, NodeId};
+use haft_engine::command::{StatedAge, VoterSets};
+use haft_engine::ids::{Incarnation, LogIndex, NodeId, Term};
 use haft_engine::leader::Input;
+use haft_engine::session::authority::Origin;
+use haft_engine::session::responder::NoAge;
+use haft_engine::state::ClusterState;
 use haft_fence_protocol::caller::AgentDirs;
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -63,8 +67,39 @@ impl Context {
     pub fn effective_membership(&self) -> VoterSets {
         let memberships = self.consensus.membership();
         let memberships = memberships.borrow();
-        let index = memberships.effective.at.map_or(0, |at| at.index);
-        voter_sets(LogIndex(index), &memberships.effective.configs)
+        let at = memberships.effective.at.map(entry_id).unwrap_or_default();
+        voter_sets(at, &memberships.effective.configs)
+    }
+
+    /// Where this coordinator stands as a leader that may hand something out (R2c): it has applied the first entry
+    /// of its own term, so that everything which was committed before is in `state`. `None`: it may not.
+    pub fn origin(&self, state: &ClusterState) -> Option<Origin> {
+        let Leadership::Leader { term, .. } = *self.consensus.leadership().borrow() else {
+            return None;
+        };
+        let applied = self.replica.applied_entry(state);
+        (applied.term == Term(term)).then_some(Origin {
+            epoch: state.epoch,
+            term: applied.term,
+            index: applied.index,
+        })
+    }
+
+    /// States the silence of a life whose closing is applied here and on this disk.
+    pub fn state_age(
+        &self,
+        node: NodeId,
+        incarnation: Incarnation,
+        closing: LogIndex,
+    ) -> Result<StatedAge, NoAge> {
+        let stated = self
+            .responder
+            .with(|responder| responder.state_age(boot_now(), node, incarnation, closing))?;
+        if self.consensus.is_durable(closing.0) {
+            Ok(stated)
+        } else {
+            Err(NoAge::NotDurable)
+        }
     }
 
     /// Voters other than this one that answered lately and hold nearly the whole log.
@@ -99,7 +134,6 @@ impl Context {
 
     /// The leader's id, if a leader is known.
     pub fn leader(&self) -> Option<NodeId> {
-        use crate::consensus::Leadership;
         match &*self.consensus.leadership().borrow() {
             Leadership::Leader { .. } => Some(self.own),
             Leadership::Follower { leader, .. } => Some(NodeId(leader.0)),

@@ -9,7 +9,7 @@ mod tasks;
 
 pub use error::DaemonError;
 
-use crate::beats::{BeatCounters, BeatSocket};
+use crate::beats::{BeatCounters, BeatPorts, BeatSocket};
 use crate::clock::boot_now;
 use crate::consensus::{Compaction, Consensus, OpenLinks, Options, PeerTls, Timings};
 use crate::context::Context;
@@ -24,12 +24,11 @@ use crate::{leading, members};
 use haft_api::client::Credentials;
 use haft_config::identity::{Identity, ReadIdentityError};
 use haft_config::{Config, NodeConfig};
-use haft_engine::ids::NodeId;
 use haft_engine::leader::Input;
 use haft_engine::session::responder::{Responder, Restart};
 use haft_fence_protocol::caller::AgentDirs;
 use haft_store::{LogStore, OpenOptions, PeerId, RocksStore, StoreIdentity};
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -51,10 +50,10 @@ pub fn run(config: Config, node: Option<&str>) -> Result<(), DaemonError> {
         .local(node)
         .map_err(|error| DaemonError::Node(error.to_string()))?
         .clone();
-    plant();
+    plant_bug();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
-        .on_thread_start(plant)
+        .on_thread_start(plant_bug)
         .enable_all()
         .build()
         .map_err(DaemonError::Runtime)?;
@@ -65,10 +64,17 @@ pub fn run(config: Config, node: Option<&str>) -> Result<(), DaemonError> {
 }
 
 /// With the feature `planted-bugs` only: plants the bug that HAFT_PLANT names, for the demo's broken runs.
-fn plant() {
+fn plant_bug() {
     #[cfg(feature = "planted-bugs")]
-    if std::env::var_os("HAFT_PLANT").is_some_and(|bug| bug == "evidence") {
-        haft_engine::plant::set(Some(haft_engine::plant::Bug::SkipEvidenceCheck));
+    if let Some(bug) = std::env::var_os("HAFT_PLANT") {
+        use haft_engine::plant::Bug;
+        let bug = match bug.to_str() {
+            Some("evidence") => Some(Bug::SkipEvidenceCheck),
+            Some("restart") => Some(Bug::NoRestartSilence),
+            Some("answer") => Some(Bug::AnswerBlocking),
+            Some(_) | None => None,
+        };
+        haft_engine::plant::set(bug);
     }
 }
 
@@ -84,8 +90,11 @@ async fn serve(config: Config, local: NodeConfig) -> Result<(), DaemonError> {
     let sockets = Sockets::bind(&config, &local)?;
     let replica = Replica::default();
     let raft_dir = config.data_dir.join("raft");
-    let responder = responder(&config, own, &raft_dir);
+    // Silent until the store itself says that there is nothing to be silent about (R8a).
+    let responder = Responder::new(own, config.timing, boot_now(), Restart::Returned);
+    let responder = SharedResponder::new(responder);
     let store: Arc<dyn LogStore> = Arc::new(open_store(&raft_dir, &identity, &responder)?);
+    end_silence_if_fresh(store.as_ref(), &responder);
     let consensus = start(
         &config,
         &identity,
@@ -98,7 +107,7 @@ async fn serve(config: Config, local: NodeConfig) -> Result<(), DaemonError> {
     let (inputs, receiver) = mpsc::channel(leading::INPUTS_MAX);
     let boot = witness::own_boot().map_err(DaemonError::Runtime)?;
     let port = config.ports.beat;
-    let (challenger, late) = Challenger::new(&sockets.beat, own, boot, replica.clone(), port)
+    let (challenger, late) = Challenger::new(&sockets.beat, own, boot, replica.beat_keys(), port)
         .map_err(DaemonError::Runtime)?;
     let driven = Driven {
         consensus,
@@ -179,13 +188,17 @@ async fn identity(data_dir: &Path) -> Result<Identity, DaemonError> {
     }
 }
 
-fn responder(config: &Config, own: NodeId, raft_dir: &Path) -> SharedResponder {
-    let restart = if raft_dir.join("CURRENT").exists() {
-        Restart::Returned
-    } else {
-        Restart::Fresh
-    };
-    SharedResponder::new(Responder::new(own, config.timing, boot_now(), restart))
+/// A store that counts its first start has answered no beat and stated no age before.
+fn end_silence_if_fresh(store: &dyn LogStore, responder: &SharedResponder) {
+    if store.is_first_start() {
+        responder.with(Responder::on_fresh);
+        return;
+    }
+    let silent = responder.with(|responder| responder.silent_until().since(boot_now()));
+    tracing::info!(
+        ?silent,
+        "returned: no beat is acknowledged and no age stated before that, nor of a session before its ttl is over"
+    );
 }
 
 fn open_store(
@@ -282,13 +295,13 @@ fn context(config: Config, identity: &Identity, driven: Driven) -> Result<Contex
     })
 }
 
-fn beat_thread(context: &Arc<Context>, socket: UdpSocket) -> Result<(), DaemonError> {
+fn beat_thread(context: &Arc<Context>, ports: BeatPorts) -> Result<(), DaemonError> {
     let mut nonce = [0; 8];
     getrandom::fill(&mut nonce).map_err(|error| DaemonError::Random(error.to_string()))?;
     let beats = BeatSocket {
-        socket,
+        ports,
         own: context.own,
-        replica: context.replica.clone(),
+        keys: context.replica.beat_keys(),
         responder: context.responder.clone(),
         // 0 is "not known yet" in a beat.
         nonce: u64::from_be_bytes(nonce).max(1),
@@ -299,7 +312,8 @@ fn beat_thread(context: &Arc<Context>, socket: UdpSocket) -> Result<(), DaemonEr
     let thread = std::thread::Builder::new()
         .name("beats".to_owned())
         .spawn(move || {
-            plant();
+            plant_bug();
+            prefer();
             if let Err(error) = beats.serve() {
                 // Without beats every session would end; a restart is the better failure.
                 tracing::error!(%error, "the beat socket failed");
@@ -309,11 +323,24 @@ fn beat_thread(context: &Arc<Context>, socket: UdpSocket) -> Result<(), DaemonEr
     thread.map(drop).map_err(DaemonError::Runtime)
 }
 
+/// This thread first, and what the process uses kept in memory: an answer that is late by a page from the disk or
+/// by a busy processor is a lost beat.
+fn prefer() {
+    for (what, asked) in [
+        ("realtime priority", haft_realtime::prefer_this_thread()),
+        ("memory lock", haft_realtime::lock_memory()),
+    ] {
+        if let Err(error) = asked {
+            tracing::warn!(%error, what, "the system refuses it; beats may be answered late when it is busy");
+        }
+    }
+}
+
 /// Bound before anything is changed, so that a taken port is said at once.
 struct Sockets {
     api: TcpListener,
     peer: TcpListener,
-    beat: UdpSocket,
+    beat: BeatPorts,
 }
 
 impl Sockets {
@@ -328,12 +355,16 @@ impl Sockets {
             let address = SocketAddr::new(host, port);
             services::bind(address).map_err(|source| DaemonError::Bind { address, source })
         };
-        let address = SocketAddr::new(host, config.ports.beat);
+        let beats: Vec<SocketAddr> = local
+            .addresses
+            .iter()
+            .map(|host| SocketAddr::new(*host, config.ports.beat))
+            .collect();
         Ok(Self {
             api: tcp(config.ports.api)?,
             peer: tcp(config.ports.peer)?,
-            beat: UdpSocket::bind(address)
-                .map_err(|source| DaemonError::Bind { address, source })?,
+            beat: BeatPorts::bind(&beats)
+                .map_err(|(address, source)| DaemonError::Bind { address, source })?,
         })
     }
 }

@@ -227,10 +227,7 @@ fn ask_ages(context: &Arc<Context>, node: NodeId, incarnation: Incarnation, clos
     for voter in context.effective_membership().all() {
         let context = Arc::clone(context);
         if voter == context.own {
-            let stated = context
-                .responder
-                .with(|responder| responder.state_age(boot_now(), node, incarnation, closing));
-            if let Ok(age) = stated {
+            if let Ok(age) = context.state_age(node, incarnation, closing) {
                 tokio::spawn(async move {
                     context.tell_leader(Input::AgeStated { closing, age }).await;
                 });

@@ -4,15 +4,17 @@
 //! nothing: `haft_engine::apply` does.
 
 use crate::POISON;
+use crate::beats::BeatKeys;
 use crate::clock::boot_now;
 use crate::consensus::{MembershipView, RestoreError, StateMachine};
-use crate::seals::{SharedResponder, voter_sets};
+use crate::seals::{SharedResponder, entry_id, voter_sets};
 use haft_api::persisted;
 use haft_engine::apply::{Outcome, apply};
 use haft_engine::command::{Command, Entry};
-use haft_engine::ids::LogIndex;
+use haft_engine::ids::{EntryId, LogIndex, Term};
 use haft_engine::state::ClusterState;
 use haft_store::{LogPosition, RowChange};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 use tokio::sync::{broadcast, watch};
 
@@ -32,7 +34,10 @@ pub struct AppliedEntry {
 #[derive(Clone, Debug)]
 pub struct Replica {
     state: Arc<RwLock<ClusterState>>,
+    keys: BeatKeys,
     applied: watch::Sender<LogIndex>,
+    /// Term of the last applied entry; written while the state is locked for writing.
+    term: Arc<AtomicU64>,
     entries: broadcast::Sender<AppliedEntry>,
 }
 
@@ -40,6 +45,8 @@ impl Default for Replica {
     fn default() -> Self {
         Self {
             state: Arc::default(),
+            keys: BeatKeys::default(),
+            term: Arc::default(),
             applied: watch::Sender::new(LogIndex(0)),
             entries: broadcast::Sender::new(APPLIED_QUEUE),
         }
@@ -50,6 +57,19 @@ impl Replica {
     /// The state; hold it briefly and never across an await.
     pub fn state(&self) -> RwLockReadGuard<'_, ClusterState> {
         self.state.read().expect(POISON)
+    }
+
+    /// The last applied entry, of a state that is locked for reading.
+    pub fn applied_entry(&self, state: &ClusterState) -> EntryId {
+        EntryId {
+            term: Term(self.term.load(Ordering::Relaxed)),
+            index: state.applied,
+        }
+    }
+
+    /// Who may beat, as of the last applied entry.
+    pub fn beat_keys(&self) -> BeatKeys {
+        self.keys.clone()
     }
 
     /// Index of the last applied entry, and its changes.
@@ -69,6 +89,7 @@ impl Replica {
     ) -> T {
         let mut state = self.state.write().expect(POISON);
         let result = change(&mut state);
+        self.keys.learn(&state);
         responder.with(|responder| responder.on_applied(boot_now(), &state));
         self.applied.send_replace(state.applied);
         result
@@ -133,7 +154,10 @@ impl StateMachine for Machine {
         let index = LogIndex(at.index);
         let entry = Entry {
             stamp_unix_ms: 0,
-            commands: vec![Command::Membership(voter_sets(index, &membership.configs))],
+            commands: vec![Command::Membership(voter_sets(
+                entry_id(at),
+                &membership.configs,
+            ))],
         };
         let outcomes = self.replica.change(&self.responder, |state| {
             // A snapshot's membership is older than its state.
@@ -146,8 +170,10 @@ impl StateMachine for Machine {
     }
 
     fn passed(&mut self, at: LogPosition) {
+        let term = Arc::clone(&self.replica.term);
         self.replica.change(&self.responder, |state| {
             state.applied = state.applied.max(LogIndex(at.index));
+            term.store(at.term, Ordering::Relaxed);
         });
     }
 }

@@ -6,9 +6,9 @@
 use crate::clock::boot_now;
 use haft_api::persisted;
 use haft_engine::command::VoterSets;
-use haft_engine::ids::{LogIndex, NodeId};
+use haft_engine::ids::{EntryId, NodeId};
 use haft_engine::session::responder::Responder;
-use haft_store::{AppendObserver, LogPosition, Membership, PeerId, Snapshot};
+use haft_store::{AppendObserver, LogPosition, Membership, MembershipAt, PeerId, Snapshot};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
@@ -33,9 +33,10 @@ pub struct SealObserver(pub SharedResponder);
 
 impl AppendObserver for SealObserver {
     fn on_snapshot(&mut self, snapshot: &Snapshot) {
-        if let Some(at) = snapshot.membership.at {
-            self.on_membership(at, &snapshot.membership.membership);
-        }
+        let last = snapshot.last.map(entry_id).unwrap_or_default();
+        let sets = sets_of(&snapshot.membership);
+        self.0
+            .with(|responder| responder.on_ground(boot_now(), last, sets));
         if snapshot.last.is_none() {
             return;
         }
@@ -53,7 +54,7 @@ impl AppendObserver for SealObserver {
     fn on_append(&mut self, at: LogPosition, payload: &[u8]) {
         match persisted::decode_entry(payload) {
             Ok(entry) => self.0.with(|responder| {
-                responder.on_appended(boot_now(), LogIndex(at.index), &entry);
+                responder.on_appended(boot_now(), entry_id(at), &entry);
             }),
             Err(error) => {
                 // It could be a Closing: stay silent rather than acknowledge past it.
@@ -63,26 +64,41 @@ impl AppendObserver for SealObserver {
         }
     }
 
-    fn on_truncate(&mut self, last_kept: Option<u64>) {
-        let from = LogIndex(last_kept.map_or(0, |kept| kept + 1));
+    fn on_blank(&mut self, at: LogPosition) {
+        self.0.with(|responder| responder.on_blank(entry_id(at)));
+    }
+
+    fn on_truncate(&mut self, kept: Option<LogPosition>, in_force: &MembershipAt) {
+        let kept = kept.map(entry_id).unwrap_or_default();
+        let sets = sets_of(in_force);
         self.0
-            .with(|responder| responder.on_truncated(boot_now(), from));
+            .with(|responder| responder.on_truncated(boot_now(), kept, sets));
     }
 
     fn on_membership(&mut self, at: LogPosition, membership: &Membership) {
-        let sets = voter_sets(LogIndex(at.index), &membership.configs);
+        let sets = voter_sets(entry_id(at), &membership.configs);
         self.0
             .with(|responder| responder.on_membership(boot_now(), sets));
     }
 }
 
+fn sets_of(membership: &MembershipAt) -> VoterSets {
+    let at = membership.at.map(entry_id).unwrap_or_default();
+    voter_sets(at, &membership.membership.configs)
+}
+
+/// A position in the log, as the engine names it.
+pub fn entry_id(at: LogPosition) -> EntryId {
+    EntryId::new(at.term, at.index)
+}
+
 /// Raft's voters as the engine names them.
-pub fn voter_sets(index: LogIndex, configs: &[BTreeSet<PeerId>]) -> VoterSets {
+pub fn voter_sets(at: EntryId, configs: &[BTreeSet<PeerId>]) -> VoterSets {
     let sets = configs
         .iter()
         .map(|set| set.iter().map(|peer| NodeId(peer.0)).collect());
     VoterSets {
-        index,
+        at,
         sets: sets.collect(),
     }
 }

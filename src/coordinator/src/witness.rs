@@ -8,16 +8,16 @@ mod round;
 
 pub use round::{Round, late_witnesses, listen_for_human};
 
+use crate::beats::{BeatKeys, BeatPorts};
 use crate::clock::boot_now;
-use crate::replica::Replica;
-use haft_api::beat::{BeatKey, Dropped};
+use haft_api::beat::Dropped;
 use haft_api::challenge::{self, Answer, Opened, Question};
 use haft_engine::clock::Moment;
 use haft_engine::ids::{BootId, Incarnation, NodeId};
 use haft_engine::witness::{Challenge, Heard, LISTEN_MAX, Speaker, Witness};
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -44,10 +44,11 @@ pub struct Late {
 
 /// Asks and answers.
 pub struct Challenger {
-    socket: UdpSocket,
+    /// One for each of this machine's addresses; a question goes out of all of them.
+    sockets: Vec<UdpSocket>,
     own: NodeId,
     boot: BootId,
-    replica: Replica,
+    keys: BeatKeys,
     /// Port of every haftd's beats.
     port: u16,
     known: Mutex<Known>,
@@ -85,23 +86,23 @@ enum Purpose {
 }
 
 impl Challenger {
-    /// Asks over a copy of the beat socket. Answers of ended lives come out of the returned end.
+    /// Asks over copies of the beat sockets. Answers of ended lives come out of the returned end.
     ///
     /// # Errors
-    /// When the socket cannot be copied.
+    /// When a socket cannot be copied.
     pub fn new(
-        socket: &UdpSocket,
+        ports: &BeatPorts,
         own: NodeId,
         boot: BootId,
-        replica: Replica,
+        keys: BeatKeys,
         port: u16,
     ) -> io::Result<(Challenger, mpsc::Receiver<Late>)> {
         let (late, told) = mpsc::channel(LATE_MAX);
         let challenger = Challenger {
-            socket: socket.try_clone()?,
+            sockets: ports.copies()?,
             own,
             boot,
-            replica,
+            keys,
             port,
             known: Mutex::default(),
             late,
@@ -145,9 +146,7 @@ impl Challenger {
     /// Why it was dropped.
     pub fn on_datagram(&self, now: Moment, bytes: &[u8], from: SocketAddr) -> Result<(), Dropped> {
         let claim = challenge::claim(bytes)?;
-        let key = self
-            .key(claim.node, claim.incarnation, Some(claim.generation))
-            .ok_or(Dropped::NoKey)?;
+        let key = self.keys.key(claim).ok_or(Dropped::NoKey)?;
         match challenge::open(&key, bytes)? {
             Opened::Question(question) if question.node == self.own => {
                 let answer = Answer {
@@ -155,10 +154,7 @@ impl Challenger {
                     speaker: Speaker::Coordinator,
                     boot: self.boot,
                 };
-                // A lost answer is one witness less; others are asked, too.
-                let _ = self
-                    .socket
-                    .send_to(&challenge::seal_answer(&key, &answer), from);
+                self.put(&challenge::seal_answer(&key, &answer), from);
                 Ok(())
             }
             Opened::Question(_) => Err(Dropped::Field),
@@ -232,14 +228,10 @@ impl Challenger {
     }
 
     fn send(&self, node: NodeId, incarnation: Incarnation, challenge: Challenge, purpose: Purpose) {
-        let Some(key) = self.key(node, incarnation, None) else {
+        let Some(key) = self.keys.newest(node, incarnation) else {
             return;
         };
-        let host = {
-            let state = self.replica.state();
-            state.nodes.get(&node).map(|node| node.host.clone())
-        };
-        let haftd = host.and_then(|host| host.parse::<IpAddr>().ok());
+        let haftd = self.keys.host(node);
         let haftd = haftd.map(|host| SocketAddr::new(host, self.port));
         let now = boot_now();
         let source = {
@@ -264,24 +256,15 @@ impl Challenger {
         };
         let datagram = challenge::seal_question(&key, &question);
         for address in source.into_iter().chain(haftd) {
-            // What cannot be sent is not answered.
-            let _ = self.socket.send_to(&datagram, address);
+            self.put(&datagram, address);
         }
     }
 
-    /// Of this generation, or the newest.
-    fn key(
-        &self,
-        node: NodeId,
-        incarnation: Incarnation,
-        generation: Option<u8>,
-    ) -> Option<BeatKey> {
-        let state = self.replica.state();
-        state.nodes.get(&node)?;
-        let mut keys = state.heartbeat_keys.iter().rev();
-        let heartbeat =
-            keys.find(|key| generation.is_none_or(|wanted| key.generation == wanted))?;
-        Some(BeatKey::derive(heartbeat, node, incarnation))
+    /// What cannot be sent is one witness less; others are asked, too.
+    fn put(&self, datagram: &[u8], to: SocketAddr) {
+        for socket in &self.sockets {
+            let _ = socket.send_to(datagram, to);
+        }
     }
 
     fn known(&self) -> std::sync::MutexGuard<'_, Known> {

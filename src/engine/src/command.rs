@@ -10,8 +10,8 @@ pub use health::{PathFault, PathHealth};
 
 use crate::clock::Timing;
 use crate::ids::{
-    BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
-    OrderId, RequestId, ResourceId, Token,
+    BootId, ClusterId, DeviceName, EntryId, Epoch, Generation, Incarnation, LogIndex, NodeId,
+    NodeName, OrderId, RequestId, ResourceId, Token,
 };
 use crate::place::Place;
 use crate::spec::{ObjectRef, ObjectSpec};
@@ -66,14 +66,16 @@ pub enum Probe {
 pub struct StatedAge {
     /// The coordinator that states it.
     pub by: NodeId,
-    /// Log index of the membership entry effective at that coordinator when it stated this.
-    pub membership: LogIndex,
+    /// The membership entry effective at that coordinator when it stated this.
+    pub membership: EntryId,
     /// Since the last receipt it acknowledged, its own start, or the moment its membership took
     /// effect, whichever is latest.
     pub age: Duration,
     /// Since the last authentic beat it heard, acknowledged or not (for `Reopened` only).
     pub heard: Duration,
-    /// What the last acknowledged beat said of the guards.
+    /// The highest sequence among the beats that it heard of this incarnation; 0 if it heard none.
+    pub sequence: u64,
+    /// What that beat said of the guards.
     pub guards: Attestation,
 }
 
@@ -541,8 +543,8 @@ impl std::fmt::Debug for HeartbeatKey {
 /// Raft's voters: one set, or two while membership is joint; a majority of *each* is needed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct VoterSets {
-    /// Index of the membership entry.
-    pub index: LogIndex,
+    /// The membership entry.
+    pub at: EntryId,
     /// One or two sets.
     pub sets: Vec<BTreeSet<NodeId>>,
 }

@@ -135,14 +135,23 @@ pub fn lapse_wait(holding: &Holding) -> Duration {
     lengthened(holding.address_life.min(SPAN_MAX) * 2 + ADDRESS_LIFE_SLACK)
 }
 
-/// Whether the statements attest the guards: somebody's last acknowledged beat said intact, and
-/// nobody's said broken or merely watched. All unknown (every coordinator restarted since) attests nothing.
+/// Whether the statements attest the guards: the newest beat that any of them heard, by its sequence, said
+/// intact, and not broken or merely watched. Moments on different clocks do not say which came last, the sequence
+/// does; one that heard nothing (it restarted since) attests nothing, and outvotes nobody.
 fn guards_intact(ages: &[StatedAge]) -> bool {
-    ages.iter().any(|age| age.guards == Attestation::Intact)
-        && ages.iter().all(|age| match age.guards {
-            Attestation::Intact | Attestation::Unknown => true,
-            Attestation::Watched | Attestation::Broken => false,
-        })
+    if plant::is(Bug::AnyIntactCounts) {
+        return ages.iter().any(|age| age.guards == Attestation::Intact)
+            && ages.iter().all(|age| match age.guards {
+                Attestation::Intact | Attestation::Unknown => true,
+                Attestation::Watched | Attestation::Broken => false,
+            });
+    }
+    let newest = ages.iter().map(|age| age.sequence).max().unwrap_or(0);
+    newest > 0
+        && ages
+            .iter()
+            .filter(|age| age.sequence == newest)
+            .all(|age| age.guards == Attestation::Intact)
 }
 
 /// Whether a majority of every voter set has acknowledged nothing for `ttl·(1+ρ)` (R2), both as the session is
@@ -172,7 +181,7 @@ fn statements(
         .map(|age| age.by)
         .collect();
     ages.iter()
-        .filter(|age| age.membership == membership.index && membership.contains(age.by))
+        .filter(|age| age.membership == membership.at && membership.contains(age.by))
         .filter(|age| matches(age) && !contradicted.contains(&age.by))
         .map(|age| age.by)
         .collect()

@@ -48,6 +48,10 @@ number_id! {
     LogIndex(u64)
 }
 number_id! {
+    /// A term of Raft.
+    Term(u64)
+}
+number_id! {
     /// A node, numbered by the index of the entry that registered it; never reused. Also its Raft id.
     NodeId(u64)
 }
@@ -92,6 +96,33 @@ pub struct Token {
 impl fmt::Display for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}", self.epoch, self.index)
+    }
+}
+
+/// One entry of the log. An index alone names none: two leaders may each have written an entry there, of which
+/// at most one is ever committed. One leader at most writes in a term, so term and index name one entry.
+/// Ordered as Raft orders logs: the later term is the newer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
+pub struct EntryId {
+    /// Term of the leader that wrote it.
+    pub term: Term,
+    /// Where it stands.
+    pub index: LogIndex,
+}
+
+impl EntryId {
+    /// The entry that the leader of `term` wrote at `index`.
+    pub const fn new(term: u64, index: u64) -> Self {
+        Self {
+            term: Term(term),
+            index: LogIndex(index),
+        }
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of term {}", self.index, self.term)
     }
 }
 

@@ -72,6 +72,20 @@ pub enum Bug {
     IgnoreWitness,
     /// An answer that no challenge after the claim has caused is taken for a witness (R3a).
     LateWitness,
+    /// Every datagram of a drain is dated by one reading from before it (R2b; in the beat socket).
+    DateDrainByItsStart,
+    /// A coordinator states an age about a closing that is not committed, named by its index alone (R2c).
+    StateAgeUncommitted,
+    /// Truncation does not give the membership back that was in force before (in the responder).
+    KeepTruncatedMembership,
+    /// A guard counts as attested if anybody heard so, however long ago (R2c).
+    AnyIntactCounts,
+    /// A restarted coordinator takes its store for a new one and is not silent (R8a; in haftd).
+    NoRestartSilence,
+    /// An answer waits for room in its socket (in the beat socket).
+    AnswerBlocking,
+    /// An agent obeys whatever assignment came last (R2c).
+    ObeyTheLatest,
 }
 
 impl Bug {
@@ -106,8 +120,15 @@ impl Bug {
     ];
 
     /// Bugs that the simulator does not show: the engine's own tests do, each in a history of its own.
-    pub const BESIDE: [Bug; 7] = [
+    pub const BESIDE: [Bug; 14] = [
         Bug::EscapeToVictim,
+        Bug::DateDrainByItsStart,
+        Bug::StateAgeUncommitted,
+        Bug::KeepTruncatedMembership,
+        Bug::AnyIntactCounts,
+        Bug::NoRestartSilence,
+        Bug::AnswerBlocking,
+        Bug::ObeyTheLatest,
         Bug::ForgetSuperseded,
         Bug::VouchForNewest,
         Bug::RebootOpensStonith,

@@ -7,12 +7,16 @@
 
 use crate::clock::Moment;
 use crate::command::{Attestation, VoterSets};
-use crate::ids::{Incarnation, LogIndex, NodeId};
+use crate::ids::{EntryId, Epoch, Incarnation, NodeId};
 use std::time::Duration;
 
+pub mod authority;
 pub mod holder;
+mod received;
 pub mod responder;
 pub mod retiming;
+
+pub use received::Received;
 
 /// One beat, as the node sends the same one to every coordinator.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,8 +27,8 @@ pub struct Beat {
     pub incarnation: Incarnation,
     /// 1, 2, ... within the incarnation; never repeats.
     pub sequence: u64,
-    /// Index of the membership entry under which the node counts majorities.
-    pub membership: LogIndex,
+    /// The membership entry under which the node counts majorities.
+    pub membership: EntryId,
     /// The node counts its lease by this ttl: it ends `ttl·(1−ρ)` after this beat was sent.
     pub ttl: Duration,
     /// Whether every kernel guard is in place.
@@ -40,8 +44,14 @@ pub struct Answer {
     pub incarnation: Incarnation,
     /// To which beat.
     pub sequence: u64,
-    /// The voters' sets effective at this coordinator (latest appended).
+    /// The voters' sets effective at this coordinator (latest appended). Without sets where a datagram has no
+    /// room for them: the entry names them.
     pub membership: VoterSets,
+    /// The cluster's epoch, as applied here.
+    pub epoch: Epoch,
+    /// The last entry of this coordinator's log. What the node was told in an entry beyond it has left the
+    /// log of a coordinator whose term is later.
+    pub log: EntryId,
     /// Acknowledged or not.
     pub kind: AnswerKind,
 }

@@ -52,9 +52,7 @@ fn opens(before: &ClusterState, command: &Command, id: &ResourceId, holding: &Ho
         } => {
             let lease = holding.isolation == Isolation::Lease
                 && holding.guard == Attestation::Intact
-                && ages
-                    .iter()
-                    .all(|age| !matches!(age.guards, Attestation::Broken | Attestation::Watched));
+                && newest_says_intact(ages);
             *node == holding.node
                 && *incarnation == holding.incarnation
                 && (lease || !begun(holding))
@@ -101,10 +99,18 @@ fn opens(before: &ClusterState, command: &Command, id: &ResourceId, holding: &Ho
     }
 }
 
+/// The attestation of the beat with the highest sequence that anybody heard.
+fn newest_says_intact(ages: &[StatedAge]) -> bool {
+    let newest = ages
+        .iter()
+        .max_by_key(|age| (age.sequence, age.guards != Attestation::Intact));
+    newest.is_some_and(|age| age.sequence > 0 && age.guards == Attestation::Intact)
+}
+
 fn silent_majority(ages: &[StatedAge], membership: &VoterSets, ttl: Duration) -> bool {
     let silent: BTreeSet<NodeId> = ages
         .iter()
-        .filter(|age| age.age >= lengthened(ttl) && age.membership == membership.index)
+        .filter(|age| age.age >= lengthened(ttl) && age.membership == membership.at)
         .map(|age| age.by)
         .collect();
     membership

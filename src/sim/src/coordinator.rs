@@ -9,8 +9,9 @@ use crate::wire::{Act, Context, Hook, Local, Wire};
 use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Command, Entry};
-use haft_engine::ids::{Incarnation, LogIndex, NodeId};
+use haft_engine::ids::{EntryId, Incarnation, LogIndex, NodeId};
 use haft_engine::leader::Input;
+use haft_engine::session::Received;
 use haft_engine::session::responder::{Responder, Restart};
 use haft_engine::state::{ClusterState, Node};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,10 +66,13 @@ impl Coordinator {
         responder.on_membership(now, raft.effective().clone());
         responder.on_applied(now, &state);
         for index in raft.log().first()..=raft.log().last() {
-            if let Some(Payload::Entry(entry)) = raft.log().get(index).map(|r| &r.payload) {
-                responder.on_appended(now, LogIndex(index), entry);
+            if let Some(record) = raft.log().get(index)
+                && let Payload::Entry(entry) = &record.payload
+            {
+                responder.on_appended(now, EntryId::new(record.term, index), entry);
             }
         }
+        responder.on_blank(EntryId::new(raft.log().last_term(), raft.log().last()));
         Coordinator {
             own,
             timing,
@@ -190,7 +194,9 @@ impl Coordinator {
                 self.step_lead(context, Input::AgeStated { closing, age });
             }
             Wire::Beat(beat) => {
-                let answer = self.responder.on_beat(now, &beat);
+                // What came while this process was stopped is read from its socket now.
+                let ((), received) = Received::after(|| (), || now);
+                let answer = self.responder.on_beat(received, &beat);
                 context
                     .acts
                     .push(Act::ToAgent(beat.node, Wire::Answer(answer)));
@@ -267,7 +273,9 @@ impl Coordinator {
                     .push(Act::ToCoordinator(to, Wire::Raft(message)));
             }
             Effect::Appended(index) => self.on_appended(context, index),
-            Effect::Truncated(from) => self.responder.on_truncated(now, LogIndex(from)),
+            Effect::Truncated { kept, in_force } => {
+                self.responder.on_truncated(now, kept, in_force);
+            }
             Effect::Effective(sets) => {
                 if sets.sets.len() > 1 {
                     context.acts.push(Act::Hook(Hook::Joint));
@@ -293,11 +301,17 @@ impl Coordinator {
     }
 
     fn on_appended(&mut self, context: &mut Context<'_>, index: u64) {
-        let Some(Payload::Entry(entry)) = self.raft.log().get(index).map(|r| &r.payload) else {
+        let Some(record) = self.raft.log().get(index) else {
             return;
         };
-        self.responder
-            .on_appended(context.now, LogIndex(index), entry);
+        let at = EntryId::new(record.term, index);
+        let entry = match &record.payload {
+            Payload::Entry(entry) => entry,
+            Payload::Blank => return self.responder.on_blank(at),
+            // Comes as an effect of its own.
+            Payload::Membership(_) => return,
+        };
+        self.responder.on_appended(context.now, at, entry);
         for command in &entry.commands {
             if let Command::Closing { node, .. } = command {
                 context.acts.push(Act::Hook(Hook::ClosingAppended(*node)));

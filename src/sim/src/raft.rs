@@ -12,7 +12,7 @@ use crate::clock::TrueTime;
 use crate::rng::Rng;
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Entry, VoterSets};
-use haft_engine::ids::{LogIndex, NodeId};
+use haft_engine::ids::{EntryId, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::time::Duration;
@@ -32,7 +32,12 @@ pub(crate) enum Effect {
     /// A record was written (not durable): the append lock's moment.
     Appended(u64),
     /// Records from here on are gone.
-    Truncated(u64),
+    Truncated {
+        /// The last record that stays.
+        kept: EntryId,
+        /// The newest membership that stays.
+        in_force: VoterSets,
+    },
     /// Another membership is effective.
     Effective(VoterSets),
     /// The records up to here should be made durable; answer with `on_flushed`.
@@ -501,7 +506,7 @@ impl Raft {
             return false;
         };
         let settled = self.effective.sets.len() == 1
-            && self.effective.index.0 <= self.commit
+            && self.effective.at.index.0 <= self.commit
             && leading.blank <= self.commit
             && leading.transfer.is_none();
         let caught_up = voters.iter().all(|id| {
@@ -515,7 +520,7 @@ impl Raft {
             return false;
         }
         let joint = VoterSets {
-            index: LogIndex(self.log.last() + 1),
+            at: EntryId::new(self.term, self.log.last() + 1),
             sets: vec![self.effective.sets[0].clone(), voters],
         };
         self.write(Payload::Membership(joint));

@@ -19,7 +19,7 @@ use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::{Timing, lengthened};
 use haft_engine::command::{Command, Entry, HeartbeatKey, NodeRole, Registration, VoterSets};
 use haft_engine::ids::{
-    ClusterId, Epoch, LogIndex, NodeId, NodeName, RequestId, ResourceId, TopologyName,
+    ClusterId, EntryId, Epoch, LogIndex, NodeId, NodeName, RequestId, ResourceId, TopologyName,
 };
 use haft_engine::spec::{AfterFence, Isolation, NodeSpec, ObjectSpec, ResourceSpec};
 use haft_engine::state::ClusterState;
@@ -198,7 +198,7 @@ fn form(shape: &Shape, park: &Park, rng: &mut Rng) -> (ClusterState, VoterSets) 
         }
     }
     let sets = VoterSets {
-        index: LogIndex(day.state.applied.0 + 1),
+        at: EntryId::new(1, day.state.applied.0 + 1),
         sets: vec![voters],
     };
     day.apply(Command::Membership(sets.clone()));

@@ -13,6 +13,7 @@ mod form;
 mod log_store;
 mod memory;
 mod model;
+mod observed;
 mod peer_memory;
 pub mod record;
 mod rocks;

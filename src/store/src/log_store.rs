@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use crate::boot::Boot;
 use crate::form::FormError;
-use crate::model::{LogBounds, LogPosition, Membership, PeerId, Record, StoreIdentity, Vote};
+use crate::model::{
+    LogBounds, LogPosition, Membership, MembershipAt, PeerId, Record, StoreIdentity, Vote,
+};
 use crate::peer_memory::PeerMemory;
 use crate::snapshot::{Snapshot, SnapshotFault};
 
@@ -85,8 +87,11 @@ pub trait AppendObserver: Send {
     fn on_append(&mut self, at: LogPosition, payload: &[u8]);
     /// A membership enters the log.
     fn on_membership(&mut self, at: LogPosition, membership: &Membership);
-    /// Every entry above `last_kept` leaves the log; every entry, if that is absent.
-    fn on_truncate(&mut self, last_kept: Option<u64>);
+    /// A leader's first entry, which carries nothing, enters the log.
+    fn on_blank(&mut self, at: LogPosition);
+    /// Every entry above `kept` leaves the log; every entry, if that is absent. `in_force` is the latest
+    /// membership that stays: what an entry that leaves had changed is changed back.
+    fn on_truncate(&mut self, kept: Option<LogPosition>, in_force: &MembershipAt);
 }
 
 /// An observer that looks away.
@@ -97,7 +102,8 @@ impl AppendObserver for NoObserver {
     fn on_snapshot(&mut self, _: &Snapshot) {}
     fn on_append(&mut self, _: LogPosition, _: &[u8]) {}
     fn on_membership(&mut self, _: LogPosition, _: &Membership) {}
-    fn on_truncate(&mut self, _: Option<u64>) {}
+    fn on_blank(&mut self, _: LogPosition) {}
+    fn on_truncate(&mut self, _: Option<LogPosition>, _: &MembershipAt) {}
 }
 
 /// A coordinator's durable memory. Calls may come from any thread; none waits for the disk.
@@ -106,6 +112,11 @@ pub trait LogStore: Send + Sync + 'static {
     fn identity(&self) -> &StoreIdentity;
     /// The starts on this store, oldest first; the last is the present one.
     fn boots(&self) -> Vec<Boot>;
+    /// Whether nobody has ever started on this store before. What else it holds says less: a coordinator may have
+    /// lived, voted and acknowledged without writing an entry.
+    fn is_first_start(&self) -> bool {
+        self.boots().last().is_none_or(|boot| boot.counter <= 1)
+    }
     /// Where the log begins and ends.
     fn bounds(&self) -> LogBounds;
     /// The entries from `from` to below `below`, at least one if there is any, and no more than fit

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::boot::{Boot, after_start};
 use crate::log_store::{AppendError, AppendObserver, Done, LogStore, ReadError, Row, RowChange};
 use crate::model::{LogBounds, LogPosition, Payload, PeerId, Record, StoreIdentity, Vote};
+use crate::observed::Observed;
 use crate::peer_memory::PeerMemory;
 use crate::snapshot::Snapshot;
 
@@ -40,7 +41,7 @@ struct Inner {
     durable: Image,
     waiting: VecDeque<Done>,
     boots: Vec<Boot>,
-    observer: Box<dyn AppendObserver>,
+    observed: Observed,
 }
 
 /// A store that forgets on a crash what was not synced.
@@ -72,7 +73,7 @@ impl MemoryStore {
             durable: Image::default(),
             waiting: VecDeque::new(),
             boots: after_start(Vec::new(), nonce),
-            observer,
+            observed: Observed::new(observer),
         };
         Self {
             identity,
@@ -94,7 +95,7 @@ impl MemoryStore {
     /// The store that a new start finds after a crash now: what was only written is gone, and nobody
     /// who waited for it is told.
     #[must_use]
-    pub fn after_crash(&self, nonce: u64, mut observer: Box<dyn AppendObserver>) -> Self {
+    pub fn after_crash(&self, nonce: u64, observer: Box<dyn AppendObserver>) -> Self {
         let (image, boots) = {
             let inner = self.inner();
             (
@@ -102,17 +103,18 @@ impl MemoryStore {
                 after_start(inner.boots.clone(), nonce),
             )
         };
+        let mut observed = Observed::new(observer);
         if let Some(snapshot) = &image.snapshot {
-            observer.on_snapshot(snapshot);
+            observed.snapshot(snapshot);
         }
         let included = image.snapshot.as_ref().and_then(|snapshot| snapshot.last);
-        show_after(&image, included, observer.as_mut());
+        show_after(&image, included, &mut observed);
         let inner = Inner {
             written: image.clone(),
             durable: image,
             waiting: VecDeque::new(),
             boots,
-            observer,
+            observed,
         };
         Self {
             identity: self.identity.clone(),
@@ -142,20 +144,12 @@ impl MemoryStore {
     }
 }
 
-fn show(observer: &mut dyn AppendObserver, record: &Record) {
-    match &record.payload {
-        Payload::Blank => {}
-        Payload::Normal(bytes) => observer.on_append(record.at, bytes),
-        Payload::Membership(membership) => observer.on_membership(record.at, membership),
-    }
-}
-
-fn show_after(image: &Image, ground: Option<LogPosition>, observer: &mut dyn AppendObserver) {
+fn show_after(image: &Image, ground: Option<LogPosition>, observed: &mut Observed) {
     let from = ground.map_or(0, |at| at.index + 1);
     image
         .log
         .range(from..)
-        .for_each(|(_, record)| show(observer, record));
+        .for_each(|(_, record)| observed.entry(record.at, &record.payload));
 }
 
 fn change_rows(rows: &mut BTreeMap<Vec<u8>, Vec<u8>>, changes: &[RowChange]) {
@@ -214,7 +208,7 @@ impl LogStore for MemoryStore {
         }
         self.write(Some(done), |inner| {
             for record in records {
-                show(inner.observer.as_mut(), record);
+                inner.observed.entry(record.at, &record.payload);
                 inner.written.log.insert(record.at.index, record.clone());
             }
             inner.written.bounds.last = last;
@@ -228,13 +222,14 @@ impl LogStore for MemoryStore {
             if inner.written.log.split_off(&first_gone).is_empty() {
                 return;
             }
-            inner.observer.on_truncate(last_kept);
             let kept = inner
                 .written
                 .log
                 .last_key_value()
                 .map(|(_, record)| record.at);
-            inner.written.bounds.last = kept.or(inner.written.bounds.purged);
+            let kept = kept.or(inner.written.bounds.purged);
+            inner.observed.truncate(kept);
+            inner.written.bounds.last = kept;
         });
         Ok(())
     }
@@ -249,6 +244,7 @@ impl LogStore for MemoryStore {
             if bounds.last.map(|last| last.index) <= Some(through.index) {
                 bounds.last = Some(through);
             }
+            inner.observed.purge(through);
             inner.written.log = inner.written.log.split_off(&(through.index + 1));
         });
         Ok(())
@@ -297,8 +293,8 @@ impl LogStore for MemoryStore {
 
     fn install_snapshot(&self, snapshot: &Snapshot, rows: &[RowChange], done: Done) {
         self.write(Some(done), |inner| {
-            inner.observer.on_snapshot(snapshot);
-            show_after(&inner.written, snapshot.last, inner.observer.as_mut());
+            inner.observed.snapshot(snapshot);
+            show_after(&inner.written, snapshot.last, &mut inner.observed);
             inner.written.rows.clear();
             change_rows(&mut inner.written.rows, rows);
             inner.written.applied = snapshot.last;

@@ -27,6 +27,7 @@ use crate::log_store::{
     AppendError, AppendObserver, Done, LogStore, NoObserver, ReadError, Row, RowChange,
 };
 use crate::model::{LogBounds, LogPosition, PeerId, Record, StoreIdentity, Vote};
+use crate::observed::Observed;
 use crate::peer_memory::PeerMemory;
 use crate::record as pb;
 use crate::snapshot::Snapshot;
@@ -66,7 +67,7 @@ struct Ends {
     vote: Option<Vote>,
     committed: Option<LogPosition>,
     applied: Option<LogPosition>,
-    observer: Box<dyn AppendObserver>,
+    observed: Observed,
 }
 
 /// A coordinator's store on disk.
@@ -97,12 +98,13 @@ impl RocksStore {
         let OpenOptions {
             dir,
             identity,
-            mut observer,
+            observer,
             syncer,
         } = options;
         let lock = open::lock_directory(&dir)?;
         let db = Arc::new(open::open_database(&dir.join("db"))?);
-        let found = open::inspect(&db, &identity, observer.as_mut())?;
+        let mut observed = Observed::new(observer);
+        let found = open::inspect(&db, &identity, &mut observed)?;
         let boots = open::next_boots(found.boots)?;
         let history = pb::BootHistory {
             version: RECORD_VERSION,
@@ -139,7 +141,7 @@ impl RocksStore {
             vote: found.vote,
             committed: found.committed,
             applied: found.applied,
-            observer,
+            observed,
         };
         Ok(Self {
             flusher,
@@ -189,7 +191,7 @@ impl RocksStore {
         match self.read(from, u64::MAX, usize::MAX) {
             Ok(records) => records
                 .iter()
-                .for_each(|record| open::show(ends.observer.as_mut(), record.at, &record.payload)),
+                .for_each(|record| ends.observed.entry(record.at, &record.payload)),
             Err(error) => abort_on_lost_write("entries after a snapshot", &error.to_string()),
         }
     }
@@ -286,7 +288,7 @@ impl LogStore for RocksStore {
         }
         let mut batch = WriteBatch::default();
         for record in records {
-            open::show(ends.observer.as_mut(), record.at, &record.payload);
+            ends.observed.entry(record.at, &record.payload);
             let (bytes, chain) = encode_record(ends.tail, record);
             batch.put_cf(
                 self.family(layout::LOG),
@@ -319,7 +321,7 @@ impl LogStore for RocksStore {
         };
         let kept = kept.or(ends.bounds.purged);
         ends.tail = kept.map_or(Ok(ends.anchor), |at| self.chain_at(&ends, at.index))?;
-        ends.observer.on_truncate(last_kept);
+        ends.observed.truncate(kept);
         let mut batch = WriteBatch::default();
         batch.delete_range_cf(
             self.family(layout::LOG),
@@ -361,6 +363,7 @@ impl LogStore for RocksStore {
             form.encode_to_vec(),
         );
         self.write("purge of the log", batch);
+        ends.observed.purge(through);
         ends.anchor = anchor;
         ends.bounds.purged = Some(through);
         if emptied {
@@ -450,7 +453,7 @@ impl LogStore for RocksStore {
         }
         self.put_snapshot(&mut batch, snapshot);
         self.put_applied(&mut batch, snapshot.last, rows);
-        ends.observer.on_snapshot(snapshot);
+        ends.observed.snapshot(snapshot);
         self.show_after(&mut ends, snapshot.last);
         self.write("installed snapshot", batch);
         ends.applied = snapshot.last;

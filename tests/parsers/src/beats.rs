@@ -7,7 +7,7 @@ use haft_api::beat::{
     open_beat, seal_answer, seal_beat, seal_challenge,
 };
 use haft_engine::command::{Attestation, HeartbeatKey, VoterSets};
-use haft_engine::ids::{Incarnation, LogIndex, NodeId};
+use haft_engine::ids::{EntryId, Epoch, Incarnation, NodeId};
 use haft_engine::session::{Answer, AnswerKind, Beat};
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -78,7 +78,7 @@ fn some_beat(script: &mut Script<'_>) -> Beat {
         node: NodeId(script.long()),
         incarnation: Incarnation(script.long()),
         sequence: script.long(),
-        membership: LogIndex(script.long()),
+        membership: EntryId::new(script.long(), script.long()),
         ttl: Duration::from_nanos(script.long()),
         guards: GUARDS[usize::from(script.byte().unwrap_or(0)) % GUARDS.len()],
     }
@@ -99,8 +99,10 @@ fn answer(key: &BeatKey, script: &mut Script<'_>) {
     let from = NodeId(script.long());
     let kind = KINDS[usize::from(script.byte().unwrap_or(0)) % KINDS.len()];
     let mut sets = vec![BTreeSet::new(), BTreeSet::new()];
+    let wide = script.long();
     for voter in script.part().chunks(2) {
-        let id = NodeId(voter.iter().map(|byte| u64::from(*byte)).sum());
+        let id: u64 = voter.iter().map(|byte| u64::from(*byte)).sum();
+        let id = NodeId(id.wrapping_mul(wide));
         sets[usize::from(voter[0] & 1)].insert(id);
     }
     sets.retain(|set| !set.is_empty());
@@ -111,9 +113,11 @@ fn answer(key: &BeatKey, script: &mut Script<'_>) {
         incarnation: beat.incarnation,
         sequence: beat.sequence,
         membership: VoterSets {
-            index: beat.membership,
+            at: beat.membership,
             sets,
         },
+        epoch: Epoch(u32::from(script.byte().unwrap_or(0))),
+        log: EntryId::new(script.long(), script.long()),
         kind,
     };
     let bytes = seal_answer(key, beat.node, &answer);
@@ -122,11 +126,12 @@ fn answer(key: &BeatKey, script: &mut Script<'_>) {
     if fits {
         assert_eq!(opened, Ok(OpenedAnswer::Answer(answer)));
     } else {
-        // Voters that do not fit are left out, and an empty list acknowledges under no membership.
+        // Voters that do not fit are left out; the entry names them.
         let Ok(OpenedAnswer::Answer(opened)) = opened else {
             panic!("{opened:?}");
         };
         assert!(opened.membership.sets.is_empty());
+        assert_eq!(opened.membership.at, answer.membership.at);
     }
     spoiled(key, &bytes, script, |key, bytes| {
         open_answer(key, bytes).is_err()

@@ -4,7 +4,7 @@
 
 use haft_api::persisted::{encode_entry, encode_state};
 use haft_engine::command::{Command, Entry, PathFault, PathHealth, VoterSets};
-use haft_engine::ids::{DeviceName, Generation, Incarnation, LogIndex, NodeId, RequestId};
+use haft_engine::ids::{DeviceName, EntryId, Generation, Incarnation, NodeId, RequestId};
 use haft_engine::state::ClusterState;
 use haft_fence_pdu::oid::Oid;
 use haft_fence_pdu::wire::message::{
@@ -53,7 +53,7 @@ pub fn of(target: &str) -> Vec<Vec<u8>> {
              outlet_name_oid=1.3.4.{plug}\noutlet_status_on=-1\noutlet_status_off=0\noutlet_command_on=0\noutlet_command_off=0\n",
             "pdu=apc-rpdu2\nswitch=2\nplug=1\n",
         ]),
-        "beats" => vec![vec![0; 64], vec![1; 80], vec![2; 90], tagged_beat()],
+        "beats" => vec![vec![0; 80], vec![1; 112], vec![2; 130], tagged_beat()],
         "ipmi" => ipmi(),
         "snmp" => snmp(),
         "snmp_user" => snmp_user(),
@@ -71,7 +71,7 @@ fn texts(texts: &[&str]) -> Vec<Vec<u8>> {
 fn tagged_beat() -> Vec<u8> {
     let mut bytes = vec![3];
     bytes.extend(b"hF\x02\x01\x03\x02\x00\x00");
-    bytes.extend([0, 0, 0, 0, 0, 0, 0, 1].repeat(6));
+    bytes.extend([0, 0, 0, 0, 0, 0, 0, 1].repeat(7));
     bytes
 }
 
@@ -195,7 +195,7 @@ fn some_commands() -> Vec<Command> {
             },
         },
         Command::Membership(VoterSets {
-            index: LogIndex(3),
+            at: EntryId::new(2, 3),
             sets: vec![[NodeId(1), NodeId(4)].into()],
         }),
     ];

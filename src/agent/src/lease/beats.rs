@@ -69,6 +69,8 @@ pub(super) struct Counts {
     pub(super) malformed: u64,
     /// For another life, or sealed with a key that is not ours.
     pub(super) unauthentic: u64,
+    /// Answers of another epoch of the cluster, which count for nothing.
+    pub(super) foreign: u64,
     /// Could not be sent; the next beat tries again.
     pub(super) unsent: u64,
 }
@@ -172,6 +174,16 @@ impl BeatPort {
             }
         }
         answers
+    }
+
+    /// An answer of another epoch; the first is told.
+    pub(super) fn count_foreign(&mut self) {
+        if self.counts.foreign == 0 {
+            tracing::error!(
+                "a coordinator answers from another epoch of the cluster; its answers are dropped"
+            );
+        }
+        self.counts.foreign += 1;
     }
 
     /// What happened to datagrams so far.

@@ -277,12 +277,14 @@ impl Coordinator {
                     name: self.name.clone(),
                     host: self.host.to_string(),
                 }],
+                term: 1,
             }),
             keys: vec![v1::BeatKey {
                 generation: 1,
                 secret: vec![5; 32],
             }],
             timing: Some(haft_api::convert::versioned_into(&crate::in_force())),
+            ..v1::Admitted::default()
         }));
     }
 
@@ -305,7 +307,7 @@ impl Coordinator {
             revision,
             incarnation: crate::LIFE.0,
             items: items.collect(),
-            timing: None,
+            ..v1::Assignment::default()
         }));
     }
 

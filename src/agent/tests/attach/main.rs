@@ -120,7 +120,7 @@ impl Agent {
     async fn await_begin(&self) -> Incarnation {
         self.await_order("begin", |order| match order {
             Order::Begin(admission) => Some(admission.incarnation),
-            Order::Addresses(_) | Order::Assigned(_) | Order::Over(_) | Order::Shutdown => None,
+            Order::Addresses(_) | Order::Assigned(..) | Order::Over(_) | Order::Shutdown => None,
         })
         .await
     }
@@ -173,7 +173,7 @@ async fn an_idle_agent_says_hello_and_is_admitted() {
     assert_eq!(agent.await_begin().await, LIFE);
     let assignment = agent
         .await_order("assigned", |order| match order {
-            Order::Assigned(assignment) => Some(assignment),
+            Order::Assigned(_, assignment) => Some(assignment),
             Order::Begin(_) | Order::Addresses(_) | Order::Over(_) | Order::Shutdown => None,
         })
         .await;
@@ -239,7 +239,7 @@ async fn a_life_that_is_over_is_let_go_before_a_new_one_is_asked_for() {
     let over = agent
         .await_order("over", |order| match order {
             Order::Over(incarnation) => Some(incarnation),
-            Order::Begin(_) | Order::Addresses(_) | Order::Assigned(_) | Order::Shutdown => None,
+            Order::Begin(_) | Order::Addresses(_) | Order::Assigned(..) | Order::Shutdown => None,
         })
         .await;
     assert_eq!(over, LIFE);

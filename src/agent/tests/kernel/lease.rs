@@ -18,11 +18,13 @@ use haft_api::beat::{BeatKey, open_beat, seal_answer};
 use haft_engine::clock::Timing;
 use haft_engine::command::{Attestation, HeartbeatKey, NodeRole, Probe, VoterSets};
 use haft_engine::ids::{
-    BootId, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName, ResourceId, Token,
+    BootId, EntryId, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName, ResourceId, Term,
+    Token,
 };
 use haft_engine::keeper::{AssignedItem, Assignment, Output, Want};
-use haft_engine::session::AnswerKind;
+use haft_engine::session::authority::Origin;
 use haft_engine::session::responder::{Responder, Restart};
+use haft_engine::session::{AnswerKind, Received};
 use haft_engine::spec::{Failback, Isolation, NodeSpec, ResourceSpec, Unfenced, VirtualIpSpec};
 use haft_engine::state::{ClusterState, Node, Session};
 use haft_engine::timing::{ClusterTiming, Terms};
@@ -49,7 +51,7 @@ fn key() -> BeatKey {
 
 fn membership() -> VoterSets {
     VoterSets {
-        index: LogIndex(5),
+        at: EntryId::new(1, 5),
         sets: vec![VOTERS.into()],
     }
 }
@@ -82,6 +84,7 @@ fn state(timing: Timing) -> ClusterState {
     };
     ClusterState {
         applied: LogIndex(20),
+        epoch: Epoch(1),
         nodes: [(NODE, node)].into(),
         timing: Some(in_force(timing)),
         ..ClusterState::default()
@@ -96,7 +99,12 @@ fn token() -> Token {
 }
 
 pub(crate) fn assignment(revision: u64, wants: &[Want]) -> Order {
-    Order::Assigned(Assignment {
+    let origin = Origin {
+        epoch: Epoch(1),
+        term: Term(1),
+        index: LogIndex(revision),
+    };
+    let assignment = Assignment {
         revision: LogIndex(revision),
         incarnation: LIFE,
         items: wants
@@ -118,7 +126,8 @@ pub(crate) fn assignment(revision: u64, wants: &[Want]) -> Order {
             })
             .collect(),
         timing: None,
-    })
+    };
+    Order::Assigned(origin, assignment)
 }
 
 /// What goes on beside the lease thread.
@@ -139,6 +148,11 @@ impl World {
             addresses: self.addresses.clone(),
             keys: vec![key()],
             timing: in_force(self.timing),
+            origin: Origin {
+                epoch: Epoch(1),
+                term: Term(1),
+                index: LogIndex(20),
+            },
         };
         self.orders.send(Order::Begin(admission)).unwrap();
     }
@@ -276,14 +290,15 @@ fn respond(
     responder.on_applied(now, &state(timing));
     let mut buffer = [0; 512];
     while !ended.load(Ordering::SeqCst) {
-        let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+        let (heard, received) = Received::after(|| socket.recv_from(&mut buffer), boot_now);
+        let Ok((length, from)) = heard else {
             continue;
         };
         if !answering.load(Ordering::SeqCst) {
             continue;
         }
         let opened = open_beat(&key(), &buffer[..length]).unwrap();
-        let answer = responder.on_beat(boot_now(), &opened.beat);
+        let answer = responder.on_beat(received, &opened.beat);
         if answer.kind == AnswerKind::OtherTtl {
             REFUSED.fetch_add(1, Ordering::SeqCst);
         }

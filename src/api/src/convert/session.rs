@@ -4,15 +4,16 @@ use super::timing::{versioned_from, versioned_into};
 use super::{FieldError, resource_from, token_of, vip_spec_from, vip_spec_into, wrong};
 use crate::pb::v1;
 use haft_engine::command::{Attestation, Command, Difficulty, StatedAge, VoterSets};
-use haft_engine::ids::{Incarnation, LogIndex, NodeId, ResourceId, Token};
+use haft_engine::ids::{EntryId, Epoch, Incarnation, LogIndex, NodeId, ResourceId, Term, Token};
 use haft_engine::keeper::{AssignedItem, Assignment, Want};
+use haft_engine::session::authority::Origin;
 use haft_engine::spec::ResourceSpec;
 use haft_engine::state::{ClusterState, Progress};
 use haft_engine::text::{WHY_MAX, bounded};
 use std::time::Duration;
 
-/// The whole assignment of an incarnation.
-pub fn assignment_into(assignment: &Assignment) -> v1::Assignment {
+/// The whole assignment of an incarnation, handed out by a leader that stood at `origin`.
+pub fn assignment_into(assignment: &Assignment, origin: Origin) -> v1::Assignment {
     let item = |item: &AssignedItem| {
         let ResourceSpec::VirtualIp(vip) = &item.spec;
         let want = match item.want {
@@ -34,6 +35,8 @@ pub fn assignment_into(assignment: &Assignment) -> v1::Assignment {
         incarnation: assignment.incarnation.0,
         items: assignment.items.iter().map(item).collect(),
         timing: assignment.timing.as_ref().map(versioned_into),
+        epoch: origin.epoch.0,
+        term: origin.term.0,
     }
 }
 
@@ -70,6 +73,24 @@ pub fn assignment_from(form: v1::Assignment) -> Result<Assignment, FieldError> {
     })
 }
 
+/// Where the leader stood that handed out this assignment.
+pub fn assigned_by(form: &v1::Assignment) -> Origin {
+    Origin {
+        epoch: Epoch(form.epoch),
+        term: Term(form.term),
+        index: LogIndex(form.revision),
+    }
+}
+
+/// Where the leader stood that said so.
+pub fn admitted_by(form: &v1::Admitted) -> Origin {
+    Origin {
+        epoch: Epoch(form.epoch),
+        term: Term(form.term),
+        index: LogIndex(form.index),
+    }
+}
+
 /// Voters with the hosts of their beat ports, for the agent.
 pub fn membership_into(state: &ClusterState, effective: &VoterSets) -> v1::Membership {
     let set = |set: &std::collections::BTreeSet<NodeId>| v1::VoterSet {
@@ -84,7 +105,8 @@ pub fn membership_into(state: &ClusterState, effective: &VoterSets) -> v1::Membe
         })
     };
     v1::Membership {
-        index: effective.index.0,
+        index: effective.at.index.0,
+        term: effective.at.term.0,
         sets: effective.sets.iter().map(set).collect(),
         voters: effective.all().into_iter().filter_map(voter).collect(),
     }
@@ -94,7 +116,7 @@ pub fn membership_into(state: &ClusterState, effective: &VoterSets) -> v1::Membe
 pub fn membership_from(form: &v1::Membership) -> VoterSets {
     let set = |set: &v1::VoterSet| set.node_ids.iter().copied().map(NodeId).collect();
     VoterSets {
-        index: LogIndex(form.index),
+        at: EntryId::new(form.term, form.index),
         sets: form.sets.iter().map(set).collect(),
     }
 }
@@ -230,7 +252,9 @@ pub fn age_into(age: &StatedAge) -> v1::StateAgeResponse {
     let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
     v1::StateAgeResponse {
         by: age.by.0,
-        membership: age.membership.0,
+        membership: age.membership.index.0,
+        membership_term: age.membership.term.0,
+        sequence: age.sequence,
         age_ns: nanos(age.age),
         heard_ns: nanos(age.heard),
         guards: guards_into(age.guards),
@@ -260,7 +284,8 @@ fn guards_from(number: u32) -> Attestation {
 pub fn age_from(form: &v1::StateAgeResponse) -> StatedAge {
     StatedAge {
         by: NodeId(form.by),
-        membership: LogIndex(form.membership),
+        membership: EntryId::new(form.membership_term, form.membership),
+        sequence: form.sequence,
         age: Duration::from_nanos(form.age_ns),
         heard: Duration::from_nanos(form.heard_ns),
         guards: guards_from(form.guards),

@@ -6,7 +6,7 @@ use haft_engine::command::{
     Attestation, Difficulty, FenceAction, HoldReason, PathFault, PathHealth, RelinquishCause,
     Verdict, VoterSets,
 };
-use haft_engine::ids::{Epoch, LogIndex, NodeId, RequestId, ResourceId, Token};
+use haft_engine::ids::{EntryId, Epoch, LogIndex, NodeId, RequestId, ResourceId, Token};
 use haft_engine::spec::Isolation;
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -98,7 +98,8 @@ pub(super) fn voters_into(sets: &VoterSets) -> pb::VoterSets {
         nodes: nodes.iter().map(|n| n.0).collect(),
     };
     pb::VoterSets {
-        index: sets.index.0,
+        index: sets.at.index.0,
+        term: sets.at.term.0,
         sets: sets.sets.iter().map(set).collect(),
     }
 }
@@ -106,7 +107,7 @@ pub(super) fn voters_into(sets: &VoterSets) -> pb::VoterSets {
 pub(super) fn voters_from(form: pb::VoterSets) -> VoterSets {
     let set = |form: pb::VoterSet| form.nodes.into_iter().map(NodeId).collect();
     VoterSets {
-        index: LogIndex(form.index),
+        at: EntryId::new(form.term, form.index),
         sets: form.sets.into_iter().map(set).collect(),
     }
 }

@@ -6,7 +6,7 @@ use super::field::{
 };
 use crate::pb::log as pb;
 use haft_engine::command::{FenceCause, HeartbeatKey, NodeRole, Registration, StatedAge};
-use haft_engine::ids::{DeviceName, LogIndex, NodeId, NodeName, TopologyName};
+use haft_engine::ids::{DeviceName, EntryId, NodeId, NodeName, TopologyName};
 use haft_engine::spec::{
     AfterFence, Domains, Failback, FenceDeviceSpec, FenceLevel, FenceTopologySpec, HostArgument,
     NodeSpec, ObjectRef, ObjectSpec, Observes, ResourceSpec, Scheduling, Unfenced, VirtualIpSpec,
@@ -281,7 +281,9 @@ pub(super) fn key_from(form: pb::HeartbeatKey) -> Decoded<HeartbeatKey> {
 pub(super) fn age_into(age: &StatedAge) -> pb::StatedAge {
     pb::StatedAge {
         by: age.by.0,
-        membership: age.membership.0,
+        membership: age.membership.index.0,
+        membership_term: age.membership.term.0,
+        sequence: age.sequence,
         age_ns: nanos(age.age),
         heard_ns: nanos(age.heard),
         guards: guard_into(age.guards),
@@ -291,7 +293,8 @@ pub(super) fn age_into(age: &StatedAge) -> pb::StatedAge {
 pub(super) fn age_from(form: pb::StatedAge) -> Decoded<StatedAge> {
     Ok(StatedAge {
         by: NodeId(form.by),
-        membership: LogIndex(form.membership),
+        membership: EntryId::new(form.membership_term, form.membership),
+        sequence: form.sequence,
         age: Duration::from_nanos(form.age_ns),
         heard: Duration::from_nanos(form.heard_ns),
         guards: guard_from(form.guards)?,

@@ -340,6 +340,14 @@ impl Consensus {
         self.shared.sight.leads()
     }
 
+    /// Whether the entry at `index`, if it is applied here, is on this node's disk.
+    #[must_use]
+    pub fn is_durable(&self, index: u64) -> bool {
+        let sight = self.sight();
+        // What is purged stands in a snapshot that outlives a crash.
+        sight.durable.covers(index) || sight.store.bounds().purged.map(|at| at.index) >= Some(index)
+    }
+
     /// Age of the quorum's last acknowledgement, if this node leads.
     #[must_use]
     pub fn quorum_ack_age(&self) -> Option<Duration> {

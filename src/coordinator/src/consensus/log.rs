@@ -13,6 +13,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use tokio::sync::oneshot;
 
+use super::mark::DurableMark;
 use super::types::{
     RaftEntry, RaftLogId, RaftVote, Types, log_id, position, raft_entry, raft_vote, store_record,
     store_vote,
@@ -25,11 +26,18 @@ const READ_BYTES_MAX: usize = 1 << 20;
 #[derive(Clone)]
 pub(super) struct LogAdapter {
     store: Arc<dyn LogStore>,
+    durable: DurableMark,
 }
 
 impl LogAdapter {
     pub(super) fn new(store: Arc<dyn LogStore>) -> Self {
-        Self { store }
+        let durable = DurableMark::found(store.bounds().last);
+        Self { store, durable }
+    }
+
+    /// How far the log is on the disk.
+    pub(super) fn durable(&self) -> DurableMark {
+        self.durable.clone()
     }
 }
 
@@ -127,15 +135,22 @@ impl RaftLogStorage<Types> for LogAdapter {
         I::IntoIter: OptionalSend,
     {
         let records: Vec<Record> = entries.into_iter().map(store_record).collect();
+        let durable = self
+            .durable
+            .on_append(records.last().map(|record| record.at.index));
+        let done = move || {
+            durable();
+            callback.io_completed(Ok(()));
+        };
         self.store
-            .append(&records, Box::new(move || callback.io_completed(Ok(()))))
+            .append(&records, Box::new(done))
             .map_err(io::Error::other)
     }
 
     async fn truncate_after(&mut self, last: Option<RaftLogId>) -> Result<(), io::Error> {
-        self.store
-            .truncate_after(last.map(|id| id.index))
-            .map_err(io::Error::other)
+        let kept = last.map(|id| id.index);
+        self.durable.on_truncate(kept);
+        self.store.truncate_after(kept).map_err(io::Error::other)
     }
 
     async fn purge(&mut self, through: RaftLogId) -> Result<(), io::Error> {

@@ -148,14 +148,17 @@ impl Consensus {
         let failed = |error: &dyn std::fmt::Display| StartError::Raft {
             reason: error.to_string(),
         };
-        let has_state = store.vote().is_some() || store.bounds().last.is_some();
+        // The store says whether anybody lived on it; a log that begins with this start may have held a vote.
+        let returned =
+            !store.is_first_start() || store.vote().is_some() || store.bounds().last.is_some();
         let known = stored_membership(store.as_ref())?;
         let adapter = MachineAdapter::new(Arc::clone(&store), machine).map_err(|e| failed(&e))?;
         let log = LogAdapter::new(Arc::clone(&store));
+        let durable = log.durable();
         let raft = Raft::build(store.identity().node.0, config, network, log, adapter)
             .await
             .map_err(|error| failed(&error))?;
-        if has_state {
+        if returned {
             present_to_peers(&pool, &gate, &known, silent_until).await?;
             sleep_until(silent_until).await;
         }
@@ -172,6 +175,7 @@ impl Consensus {
         let sight = Arc::new(Sight {
             raft: raft.clone(),
             store,
+            durable,
             gate,
             timings,
             disk_abort_after,

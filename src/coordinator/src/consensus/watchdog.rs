@@ -18,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use super::config::Timings;
 use super::gate::{Gate, RefusedBy};
+use super::mark::DurableMark;
 use super::members::{MembershipView, Memberships};
 use super::mute::Mute;
 use super::transfer::HandingOver;
@@ -110,6 +111,7 @@ impl fmt::Display for StopReason {
 pub(super) struct Sight {
     pub(super) raft: Raft,
     pub(super) store: Arc<dyn LogStore>,
+    pub(super) durable: DurableMark,
     pub(super) gate: Arc<Gate>,
     pub(super) timings: Timings,
     pub(super) disk_abort_after: Duration,

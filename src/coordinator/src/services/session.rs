@@ -4,7 +4,6 @@ mod attach;
 
 use super::access::{coordinator, node};
 use super::write::{Effect, field_status, write};
-use crate::clock::boot_now;
 use crate::context::Context;
 use haft_api::convert::{
     active_from, age_into, armed_from, begun_from, failed_from, released_from, witness_from,
@@ -76,16 +75,18 @@ impl v1::session_service_server::SessionService for Sessions {
         let request = request.into_inner();
         let (node, incarnation) = (NodeId(request.node_id), Incarnation(request.incarnation));
         let closing = LogIndex(request.closing);
-        let stated = self
-            .0
-            .responder
-            .with(|responder| responder.state_age(boot_now(), node, incarnation, closing));
-        match stated {
+        match self.0.state_age(node, incarnation, closing) {
             Ok(age) => Ok(Response::new(age_into(&age))),
             Err(NoAge::ClosingNotHeld) => Err(status(
                 Code::FailedPrecondition,
                 "ClosingNotHeld",
-                "the closing is not in this coordinator's log",
+                "the closing is not applied at this coordinator, or not in force",
+                "",
+            )),
+            Err(NoAge::NotDurable) => Err(status(
+                Code::Unavailable,
+                "ClosingNotDurable",
+                "the closing is not on this coordinator's disk yet",
                 "",
             )),
             Err(NoAge::NotReady) => Err(status(

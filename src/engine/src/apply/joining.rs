@@ -285,10 +285,10 @@ fn check_token(
 }
 
 fn membership(state: &mut ClusterState, sets: &VoterSets) -> Result<Outcome, Refusal> {
-    if sets.index < state.membership.index {
+    if sets.at.index < state.membership.at.index {
         return Err(Refusal::stale(
             "OlderMembership",
-            format!("membership {} is in force", state.membership.index),
+            format!("membership {} is in force", state.membership.at),
         ));
     }
     state.membership = sets.clone();

@@ -275,7 +275,7 @@ fn expired(
             "NoMajorityOfAges",
             format!(
                 "the statements are not a majority of membership {} with ages of {} ms or more",
-                state.membership.index,
+                state.membership.at,
                 judged.ttl.as_millis()
             ),
         ));

@@ -22,8 +22,8 @@ use crate::command::{
     Probe, Registration, StatedAge, Verdict, VoterSets,
 };
 use crate::ids::{
-    BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
-    OrderId, RequestId, ResourceId, Token, TopologyName,
+    BootId, ClusterId, DeviceName, EntryId, Epoch, Generation, Incarnation, LogIndex, NodeId,
+    NodeName, OrderId, RequestId, ResourceId, Token, TopologyName,
 };
 use crate::place::Place;
 use crate::spec::{
@@ -135,8 +135,8 @@ impl Cluster {
             .iter()
             .map(|set| set.iter().map(|place| self.ids[*place]).collect())
             .collect();
-        let index = LogIndex(self.index + 1);
-        self.apply(Command::Membership(VoterSets { index, sets }));
+        let at = EntryId::new(1, self.index + 1);
+        self.apply(Command::Membership(VoterSets { at, sets }));
     }
 
     fn newest(&self, place: usize) -> Incarnation {
@@ -203,7 +203,8 @@ impl Cluster {
     fn age(&self, by: usize, age: Duration) -> StatedAge {
         StatedAge {
             by: self.ids[by],
-            membership: self.state.membership.index,
+            membership: self.state.membership.at,
+            sequence: 1,
             age,
             heard: age,
             guards: Attestation::Intact,

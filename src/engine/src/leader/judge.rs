@@ -201,7 +201,7 @@ impl Judge {
                 .statements
                 .values()
                 .map(|(_, age)| *age)
-                .filter(|age| age.membership == membership.index)
+                .filter(|age| age.membership == membership.at)
                 .collect();
             let (node, incarnation) = (inquiry.node, inquiry.incarnation);
             // Its beats then say nothing: another life stands at the door, or it does not let go of what it holds.
@@ -350,7 +350,7 @@ impl Inquiry {
         let mut reaches: Vec<(Moment, NodeId)> = self
             .statements
             .values()
-            .filter(|(_, age)| age.membership == membership.index)
+            .filter(|(_, age)| age.membership == membership.at)
             .map(|(at, age)| {
                 let left = needed.saturating_sub(age.age);
                 (*at + lengthened(left), age.by)

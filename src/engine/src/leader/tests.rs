@@ -8,8 +8,8 @@ use crate::command::{
     Probe, Registration, StatedAge, Verdict, VoterSets,
 };
 use crate::ids::{
-    BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
-    ResourceId,
+    BootId, ClusterId, DeviceName, EntryId, Epoch, Incarnation, LogIndex, NodeId, NodeName,
+    RequestId, ResourceId,
 };
 use crate::place::Place;
 use crate::spec::{
@@ -81,7 +81,7 @@ impl Stage {
         }
         let ids: Vec<NodeId> = state.nodes.keys().copied().collect();
         let sets = VoterSets {
-            index: LogIndex(6),
+            at: EntryId::new(1, 6),
             sets: vec![ids.iter().copied().collect()],
         };
         commit(&mut state, Command::Membership(sets));
@@ -218,7 +218,8 @@ impl Stage {
     fn age(&self, by: usize, age: Duration) -> StatedAge {
         StatedAge {
             by: self.ids[by],
-            membership: self.state.membership.index,
+            membership: self.state.membership.at,
+            sequence: 1,
             age,
             heard: age,
             guards: Attestation::Intact,

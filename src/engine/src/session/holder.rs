@@ -2,8 +2,9 @@
 //! its lease ends. Counts from the send time, on the node's suspend-counting clock (R2).
 //!
 //! An answer counts only for the beat that it names, and only if its coordinator's effective membership
-//! is the very one that this beat was sent under: index *and* sets, because two leaders' uncommitted
-//! membership entries may share an index. Which membership to name next is a question of liveness
+//! is the very one that this beat was sent under, by term *and* index: two leaders' uncommitted membership
+//! entries may share an index. Its sets are the entry's, so an answer that is too small for them counts
+//! as well. Which membership to name next is a question of liveness
 //! only, and follows what the coordinators say of themselves.
 //!
 //! Each beat names the ttl that it is counted by (R2a). A longer timing is first tried with every second beat, since
@@ -155,7 +156,7 @@ impl Holder {
             node: self.node,
             incarnation: self.incarnation,
             sequence: self.sequence,
-            membership: self.membership.index,
+            membership: self.membership.at,
             ttl,
             guards,
         })
@@ -275,7 +276,9 @@ impl Holder {
             return Learned::Nothing;
         };
         let waiting = &mut self.outstanding[at];
-        if waiting.membership != answer.membership {
+        let (named, said) = (&waiting.membership, &answer.membership);
+        let contradicts = !said.sets.is_empty() && said.sets != named.sets;
+        if named.at != said.at || contradicts {
             return Learned::Nothing;
         }
         waiting.acknowledged.insert(answer.from);
@@ -344,9 +347,9 @@ impl Holder {
             .reported
             .values()
             .filter(|sets| sets.majority(&self.reporting(sets)))
-            .max_by_key(|sets| sets.index);
+            .max_by_key(|sets| sets.at);
         let present_is_possible = self.membership.majority(&self.not_contradicting());
-        let newest = self.reported.values().max_by_key(|sets| sets.index);
+        let newest = self.reported.values().max_by_key(|sets| sets.at);
         let choice = match (agreed, present_is_possible) {
             (Some(agreed), _) => agreed,
             (None, true) => return None,

@@ -5,15 +5,15 @@
 //! rebuilt from the retained log and the applied state, receipts are forgotten by a restart, which
 //! is why an age never reaches back before the coordinator's own start.
 //!
-//! Memory is bounded: receipts exist only for incarnations that the log admits, at most a live and a
-//! not yet applied one for each node.
+//! Memory is bounded: receipts exist only for the newest incarnation of each node that is applied here.
 
 use crate::clock::{Moment, Timing};
 use crate::command::{Attestation, Command, Entry, StatedAge, VoterSets};
-use crate::ids::{Incarnation, LogIndex, NodeId};
+use crate::ids::{EntryId, Epoch, Incarnation, LogIndex, NodeId};
 use crate::plant;
-use crate::session::{Answer, AnswerKind, Beat};
+use crate::session::{Answer, AnswerKind, Beat, Received};
 use crate::state::{ClusterState, Session};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use ttls::{Age, Ttls};
@@ -35,13 +35,17 @@ pub struct Responder {
     membership: VoterSets,
     /// When `membership` took effect here.
     membership_since: Moment,
+    /// The cluster's epoch, as applied.
+    epoch: Epoch,
+    /// The last entry of the log.
+    last: EntryId,
     applied: LogIndex,
     /// Newest incarnation of each node in the applied state.
     lives: BTreeMap<NodeId, Life>,
-    /// `Admit` entries appended and not yet applied.
-    admits: BTreeSet<(LogIndex, NodeId)>,
-    /// `Closing` entries in force here: appended and not yet applied, or applied and unanswered.
-    seals: BTreeSet<(LogIndex, NodeId, Incarnation)>,
+    /// `Closing` entries appended and not yet applied: they seal, and they may yet be truncated.
+    seals: BTreeSet<(EntryId, NodeId, Incarnation)>,
+    /// `Closing` entries applied and unanswered. They are committed, so their index names one entry.
+    closings: BTreeMap<NodeId, (Incarnation, LogIndex)>,
     receipts: BTreeMap<(NodeId, Incarnation), Receipts>,
     ttls: Ttls,
 }
@@ -126,10 +130,12 @@ enum Known {
 /// Why no age is stated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum NoAge {
-    /// The `Closing` asked about is not in this coordinator's log.
+    /// The `Closing` asked about is not applied here, or is not the one in force.
     ClosingNotHeld,
     /// Silent after a restart, or not a voter.
     NotReady,
+    /// The `Closing` is applied here and not on this disk yet; said by the driver, who knows the disk.
+    NotDurable,
 }
 
 impl Responder {
@@ -138,6 +144,11 @@ impl Responder {
     /// that session's lengthened ttl: then whatever an earlier life of it stated or acknowledged concerns beats
     /// whose leases have run out.
     pub fn new(own: NodeId, timing: Timing, now: Moment, restart: Restart) -> Responder {
+        let restart = if plant::is(plant::Bug::NoRestartSilence) {
+            Restart::Fresh
+        } else {
+            restart
+        };
         let silence = match restart {
             Restart::Fresh => Duration::ZERO,
             Restart::Returned => timing.election_max,
@@ -150,49 +161,77 @@ impl Responder {
             listening: now,
             membership: VoterSets::default(),
             membership_since: now,
+            epoch: Epoch::default(),
+            last: EntryId::default(),
             applied: LogIndex(0),
             lives: BTreeMap::new(),
-            admits: BTreeSet::new(),
             seals: BTreeSet::new(),
+            closings: BTreeMap::new(),
             receipts: BTreeMap::new(),
             ttls: Ttls::default(),
         }
     }
 
+    /// The store held nothing when this process began: it has acknowledged and stated nothing that could still
+    /// count, and need not be silent.
+    pub fn on_fresh(&mut self) {
+        self.restart = Restart::Fresh;
+        self.ready = self.started;
+    }
+
     /// Entry appended (not yet durable or committed), under the append lock; also replayed for every
     /// retained entry at start. `membership` entries come through `on_membership`.
-    pub fn on_appended(&mut self, now: Moment, index: LogIndex, entry: &Entry) {
-        if index <= self.applied {
+    pub fn on_appended(&mut self, now: Moment, at: EntryId, entry: &Entry) {
+        self.last = at;
+        if at.index <= self.applied {
             return;
         }
         let age = match self.restart {
             Restart::Returned if now < self.ready => Age::PerhapsInherited,
             Restart::Returned | Restart::Fresh => Age::New,
         };
-        self.ttls.on_appended(index, entry, age);
+        self.ttls.on_appended(entry, age);
         for command in &entry.commands {
-            if let Command::Admit { node, .. } = command {
-                self.admits.insert((index, *node));
-            } else if let Command::Closing { node, incarnation } = command {
+            if let Command::Closing { node, incarnation } = command {
                 let forgets = plant::is(plant::Bug::ForgetSealAcrossRestart)
                     && self.restart == Restart::Returned
                     && now < self.ready;
                 if !forgets {
-                    self.seals.insert((index, *node, *incarnation));
+                    self.seals.insert((at, *node, *incarnation));
                 }
             }
         }
     }
 
-    /// Entries from `from` on were truncated: what they sealed is open again.
-    pub fn on_truncated(&mut self, _now: Moment, from: LogIndex) {
-        self.admits.retain(|(index, _)| *index < from);
-        self.seals.retain(|(index, _, _)| *index < from);
-        self.ttls.on_truncated(from);
+    /// A leader's first entry, which carries nothing, was appended.
+    pub fn on_blank(&mut self, at: EntryId) {
+        self.last = at;
     }
 
-    /// The effective membership (latest appended, perhaps joint) changed, also back by truncation.
+    /// Entries above `kept` were truncated: what they sealed is open again, and the membership that the rest of
+    /// the log gives is in force.
+    pub fn on_truncated(&mut self, now: Moment, kept: EntryId, in_force: VoterSets) {
+        self.last = kept;
+        self.seals.retain(|(at, _, _)| at.index <= kept.index);
+        if !plant::is(plant::Bug::KeepTruncatedMembership) {
+            self.enforce(now, in_force);
+        }
+    }
+
+    /// A membership entry was appended: it is effective from now on.
     pub fn on_membership(&mut self, now: Moment, effective: VoterSets) {
+        self.last = effective.at;
+        self.enforce(now, effective);
+    }
+
+    /// A snapshot that ends with `last` is what the log stands on, and `effective` the membership that it holds.
+    pub fn on_ground(&mut self, now: Moment, last: EntryId, effective: VoterSets) {
+        self.last = last;
+        self.seals.clear();
+        self.enforce(now, effective);
+    }
+
+    fn enforce(&mut self, now: Moment, effective: VoterSets) {
         if self.membership != effective {
             self.membership = effective;
             self.membership_since = now;
@@ -203,11 +242,11 @@ impl Responder {
     pub fn on_applied(&mut self, now: Moment, state: &ClusterState) {
         let applied = state.applied;
         self.applied = applied;
-        self.admits.retain(|(index, _)| *index > applied);
-        self.ttls.on_applied(state);
+        self.epoch = state.epoch;
         // The state answers for every applied entry: a Closing in force is in it, one that was
         // refused, reopened or followed by the end is not.
-        self.seals.retain(|(index, _, _)| *index > applied);
+        self.seals.retain(|(at, _, _)| at.index > applied);
+        self.closings.clear();
         self.lives.retain(|node, _| state.nodes.contains_key(node));
         for (node, row) in &state.nodes {
             let (incarnation, standing) = match row.session {
@@ -220,7 +259,7 @@ impl Responder {
                     let forgets = plant::is(plant::Bug::ForgetSealAcrossRestart)
                         && self.restart == Restart::Returned;
                     if !forgets {
-                        self.seals.insert((closing, *node, incarnation));
+                        self.closings.insert(*node, (incarnation, closing));
                     }
                     (incarnation, Standing::Live)
                 }
@@ -262,7 +301,8 @@ impl Responder {
 
     /// An authentic beat. Records the receipt before it answers. A repeated sequence (a replayed
     /// datagram) leaves no trace and is answered `NotReady`.
-    pub fn on_beat(&mut self, now: Moment, beat: &Beat) -> Answer {
+    pub fn on_beat(&mut self, received: Received, beat: &Beat) -> Answer {
+        let now = received.moment();
         let kind = match self.known(beat.node, beat.incarnation) {
             Known::Ended => AnswerKind::Ended,
             Known::No => AnswerKind::NotAdmitted,
@@ -275,6 +315,8 @@ impl Responder {
             incarnation: beat.incarnation,
             sequence: beat.sequence,
             membership: self.membership.clone(),
+            epoch: self.epoch,
+            log: self.last,
             kind,
         }
     }
@@ -282,7 +324,7 @@ impl Responder {
     fn on_known_beat(&mut self, now: Moment, beat: &Beat) -> AnswerKind {
         let sealed = self.is_sealed(beat.node, beat.incarnation);
         let ready = self.is_ready(now) && now >= self.silent_about(beat.node, beat.incarnation);
-        let same_membership = beat.membership == self.membership.index;
+        let same_membership = beat.membership == self.membership.at;
         let receipts = self
             .receipts
             .entry((beat.node, beat.incarnation))
@@ -321,8 +363,9 @@ impl Responder {
             .is_some_and(|receipts| receipts.replay.novelty(beat.sequence) == Novelty::Repeated)
     }
 
-    /// States the silence of an incarnation whose `Closing` at `closing` this coordinator holds.
-    /// The caller asks only about a `Closing` that it knows to be committed.
+    /// States the silence of an incarnation whose `Closing` at `closing` is applied here, hence committed: another
+    /// leader's entry at that index is another closing, and may leave the log again. Who asks has applied it, too,
+    /// so that the index means the same entry to both. The caller sees to it that it is on this disk.
     pub fn state_age(
         &self,
         now: Moment,
@@ -337,7 +380,11 @@ impl Responder {
         if !ready {
             return Err(NoAge::NotReady);
         }
-        if !self.seals.contains(&(closing, node, incarnation)) {
+        let uncommitted = plant::is(plant::Bug::StateAgeUncommitted)
+            && self.seals.iter().any(|(at, sealed, life)| {
+                (at.index, *sealed, *life) == (closing, node, incarnation)
+            });
+        if self.closings.get(&node) != Some(&(incarnation, closing)) && !uncommitted {
             return Err(NoAge::ClosingNotHeld);
         }
         let receipts = self.receipts.get(&(node, incarnation));
@@ -352,9 +399,10 @@ impl Responder {
         let heard = receipts.map_or(self.started, |receipts| receipts.heard);
         Ok(StatedAge {
             by: self.own,
-            membership: self.membership.index,
+            membership: self.membership.at,
             age: now.since(since),
             heard: now.since(heard),
+            sequence: receipts.map_or(0, |receipts| receipts.replay.highest),
             guards: receipts.map_or(Attestation::Unknown, |receipts| receipts.guards),
         })
     }
@@ -393,9 +441,6 @@ impl Responder {
         let applied = self.lives.get(&node);
         let until = match applied.filter(|life| life.incarnation == incarnation) {
             Some(life) => life.silent_until,
-            None if self.restart == Restart::Returned => self
-                .ttls
-                .silent_until(self.started, self.ttls.unapplied_silence()),
             None => self.started,
         };
         until.max(self.ready)
@@ -408,11 +453,8 @@ impl Responder {
             return true;
         }
         let known = self.lives.get(&beat.node);
-        let longest = match known.filter(|life| life.incarnation == beat.incarnation) {
-            Some(life) => Some(life.ttl),
-            None => self.ttls.of_admission(LogIndex(beat.incarnation.0)),
-        };
-        !beat.ttl.is_zero() && longest.is_some_and(|longest| beat.ttl <= longest)
+        let known = known.filter(|life| life.incarnation == beat.incarnation);
+        !beat.ttl.is_zero() && known.is_some_and(|life| beat.ttl <= life.ttl)
     }
 
     fn is_ready(&self, now: Moment) -> bool {
@@ -420,27 +462,24 @@ impl Responder {
     }
 
     fn is_sealed(&self, node: NodeId, incarnation: Incarnation) -> bool {
-        self.seals
-            .iter()
-            .any(|(_, sealed, life)| *sealed == node && *life == incarnation)
+        let applied = self.closings.get(&node);
+        applied.is_some_and(|(life, _)| *life == incarnation)
+            || self
+                .seals
+                .iter()
+                .any(|(_, sealed, life)| *sealed == node && *life == incarnation)
     }
 
     fn known(&self, node: NodeId, incarnation: Incarnation) -> Known {
-        if let Some(life) = self.lives.get(&node) {
-            if incarnation < life.incarnation {
-                return Known::Ended;
-            }
-            if incarnation == life.incarnation {
-                return match life.standing {
-                    Standing::Live => Known::Admitted,
-                    Standing::Ended => Known::Ended,
-                };
-            }
-        }
-        if self.admits.contains(&(LogIndex(incarnation.0), node)) {
-            Known::Admitted
-        } else {
-            Known::No
+        // Only what is applied counts: an index names one admission once it is committed, and before that
+        // perhaps another leader's.
+        let Some(life) = self.lives.get(&node) else {
+            return Known::No;
+        };
+        match (incarnation.cmp(&life.incarnation), life.standing) {
+            (Ordering::Less, _) | (Ordering::Equal, Standing::Ended) => Known::Ended,
+            (Ordering::Equal, Standing::Live) => Known::Admitted,
+            (Ordering::Greater, _) => Known::No,
         }
     }
 }

@@ -7,8 +7,8 @@ use haft_engine::command::{
     Probe, Registration, StatedAge, Verdict, VoterSets,
 };
 use haft_engine::ids::{
-    BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
-    ResourceId, Token,
+    BootId, ClusterId, DeviceName, EntryId, Epoch, Incarnation, LogIndex, NodeId, NodeName,
+    RequestId, ResourceId, Token,
 };
 use haft_engine::leader::{Fate, Input, Leader, Output, Proposal, Silence};
 use haft_engine::place::Place;
@@ -92,7 +92,7 @@ impl World {
         }
         world.ids = world.state.nodes.keys().copied().collect();
         let sets = VoterSets {
-            index: LogIndex(world.index + 1),
+            at: EntryId::new(1, world.index + 1),
             sets: vec![world.ids[..usize::from(voters)].iter().copied().collect()],
         };
         world.ok(Command::Membership(sets));
@@ -299,9 +299,10 @@ impl World {
         let voters = self.state.membership.all();
         let state = |by| StatedAge {
             by,
-            membership: self.state.membership.index,
+            membership: self.state.membership.at,
             age,
             heard,
+            sequence: 1,
             guards: Attestation::Intact,
         };
         voters.into_iter().map(state).collect()

@@ -9,8 +9,8 @@ use haft_engine::command::{
     HoldReason, NodeRole, Probe, Registration, RelinquishCause, StatedAge, Verdict, VoterSets,
 };
 use haft_engine::ids::{
-    BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
-    OrderId, RequestId, ResourceId, Token, TopologyName,
+    BootId, ClusterId, DeviceName, EntryId, Epoch, Generation, Incarnation, LogIndex, NodeId,
+    NodeName, OrderId, RequestId, ResourceId, Token, TopologyName,
 };
 use haft_engine::place::{Namespace, Place};
 use haft_engine::spec::{
@@ -96,7 +96,7 @@ pub(crate) fn seeded() -> (ClusterState, u64) {
     }
     let voters: Vec<NodeId> = state.nodes.keys().copied().take(3).collect();
     let sets = VoterSets {
-        index: LogIndex(20),
+        at: EntryId::new(1, 20),
         sets: vec![voters.into_iter().collect()],
     };
     commit(&mut state, Command::Membership(sets));
@@ -219,11 +219,14 @@ impl Maker<'_> {
                 let short = self.field(usize::from(place)).is_multiple_of(8);
                 StatedAge {
                     by,
-                    membership: LogIndex(
-                        self.state.membership.index.0 + u64::from(self.field(7).is_multiple_of(16)),
+                    membership: EntryId::new(
+                        1,
+                        self.state.membership.at.index.0
+                            + u64::from(self.field(7).is_multiple_of(16)),
                     ),
                     age: if short { TTL } else { TTL * 2 },
                     heard: TTL,
+                    sequence: u64::from(self.field(usize::from(place) + 3) % 3),
                     guards: self.guard(),
                 }
             })

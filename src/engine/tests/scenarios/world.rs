@@ -10,8 +10,8 @@ use haft_engine::command::{
     PathFault, PathHealth, Probe, Registration, StatedAge, Verdict, VoterSets,
 };
 use haft_engine::ids::{
-    BootId, ClusterId, DeviceName, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId,
-    ResourceId, TopologyName,
+    BootId, ClusterId, DeviceName, EntryId, Epoch, Incarnation, LogIndex, NodeId, NodeName,
+    RequestId, ResourceId, TopologyName,
 };
 use haft_engine::leader::{Fate, FenceRun, Input, Leader, Output, Proposal, Report, Silence};
 use haft_engine::spec::{
@@ -188,7 +188,7 @@ impl World {
             self.machines.insert(*id, machine);
         }
         let sets = VoterSets {
-            index: LogIndex(self.index + 1),
+            at: EntryId::new(1, self.index + 1),
             sets: vec![self.machines.keys().copied().collect()],
         };
         self.commit(vec![Command::Membership(sets)]);
@@ -345,9 +345,10 @@ impl World {
             };
             StatedAge {
                 by: *by,
-                membership: self.state.membership.index,
+                membership: self.state.membership.at,
                 age: at(&self.acknowledged),
                 heard: at(&self.heard),
+                sequence: 1,
                 guards: self.machines[&node].guards,
             }
         })

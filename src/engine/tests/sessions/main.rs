@@ -14,18 +14,27 @@ use membership::{Named, Order, Replacement};
 use restarts::{Bounds, Restarts};
 
 /// Long enough to seal, state, restart twice and outlive the silence after it; and two beats that cross a
-/// truncation.
-const BOUNDS: [Bounds; 2] = [
+/// truncation; and an earlier leader's closing at the same index.
+const BOUNDS: [Bounds; 3] = [
     Bounds {
         beats: 1,
         restarts: 2,
         truncations: 0,
+        strays: 0,
         ticks: 2,
     },
     Bounds {
         beats: 2,
         restarts: 0,
         truncations: 1,
+        strays: 0,
+        ticks: 2,
+    },
+    Bounds {
+        beats: 2,
+        restarts: 0,
+        truncations: 0,
+        strays: 1,
         ticks: 2,
     },
 ];
@@ -62,6 +71,7 @@ fn every_planted_session_bug_is_found() {
         Bug::AcknowledgeAfterClosing,
         Bug::ForgetSealAcrossRestart,
         Bug::StateAgeAcrossRestart,
+        Bug::StateAgeUncommitted,
     ] {
         set(Some(bug));
         let found = BOUNDS

@@ -6,11 +6,13 @@
 //! membership only when the joint one is committed, and asks ages only of a committed closing.
 
 use crate::explore::{World, digest};
-use crate::world::{Beating, LIFE, NODE, TIMING, admitted, closing, responder_key, tick, voters};
-use haft_engine::clock::lengthened;
+use crate::world::{
+    Beating, LIFE, NODE, TIMING, admitted, closed, closing, responder_key, tick, voters,
+};
+use haft_engine::clock::{Moment, lengthened};
 use haft_engine::command::{StatedAge, VoterSets};
 use haft_engine::evidence::majority_silent;
-use haft_engine::ids::{LogIndex, NodeId};
+use haft_engine::ids::{EntryId, LogIndex, NodeId};
 use haft_engine::session::responder::{Responder, Restart};
 use std::collections::BTreeSet;
 
@@ -173,7 +175,7 @@ impl Replacement {
         let membership = self.effective();
         let current: Vec<StatedAge> = statements
             .into_iter()
-            .filter(|age| age.membership == membership.index)
+            .filter(|age| age.membership == membership.at)
             .collect();
         self.expired.is_none() && majority_silent(&current, &membership, &TIMING)
     }
@@ -204,13 +206,19 @@ impl World for Replacement {
             if self.may_append(one) {
                 actions.push(Action::Append(one.id));
             }
-            let age = one.responder.state_age(tick(self.now), NODE, LIFE, index);
+            let age = applied(&one.responder, tick(self.now), index).state_age(
+                tick(self.now),
+                NODE,
+                LIFE,
+                index,
+            );
             // Only an age that ends a session matters, and the first under a membership is as good as any.
             let matters = age.is_ok_and(|age| {
                 let said = one.statement.map(|said| said.membership);
                 age.age >= lengthened(TIMING.ttl) && said != Some(age.membership)
             });
-            if asks && matters {
+            let holds = one.length > self.place(Item::Closing);
+            if asks && holds && matters {
                 actions.push(Action::State(one.id));
             }
         }
@@ -241,12 +249,15 @@ impl World for Replacement {
                 one.length += 1;
                 match sets {
                     Some(sets) => one.responder.on_membership(at, sets),
-                    None => one.responder.on_appended(at, index, &closing()),
+                    None => one
+                        .responder
+                        .on_appended(at, EntryId::new(1, index.0), &closing()),
                 }
             }
             Action::State(id) => {
                 let index = self.closing_index();
                 let one = find(&mut self.coordinators, *id);
+                one.responder = applied(&one.responder, at, index);
                 one.statement = one.responder.state_age(at, NODE, LIFE, index).ok();
             }
         }
@@ -279,6 +290,13 @@ impl World for Replacement {
         // would matter to a next one.
         digest((self.now, self.expired, self.node.key(), coordinators))
     }
+}
+
+/// The coordinator once it has applied the closing, which is committed.
+fn applied(responder: &Responder, at: Moment, index: LogIndex) -> Responder {
+    let mut responder = responder.clone();
+    responder.on_applied(at, &closed(index));
+    responder
 }
 
 fn find(coordinators: &mut [Coordinator], id: NodeId) -> &mut Coordinator {

@@ -1,15 +1,18 @@
-//! Three coordinators, one closing that may be truncated before it is committed, and restarts.
+//! Three coordinators, one closing that may be truncated before it is committed, another leader's at the same
+//! index that never is, and restarts.
 //!
 //! Bounded by [`Bounds`]. A restarted coordinator keeps its log and forgets its
 //! receipts. A committed closing is never truncated (Raft's promise, not checked here). `Expired` may be
 //! committed at any time after its statements, which may stem from before a restart.
 
 use crate::explore::{World, digest};
-use crate::world::{Beating, LIFE, NODE, TIMING, admitted, closing, responder_key, tick, voters};
-use haft_engine::clock::lengthened;
+use crate::world::{
+    Beating, LIFE, NODE, TIMING, admitted, closed, closing, responder_key, tick, voters,
+};
+use haft_engine::clock::{Moment, lengthened};
 use haft_engine::command::StatedAge;
 use haft_engine::evidence::majority_silent;
-use haft_engine::ids::{LogIndex, NodeId};
+use haft_engine::ids::{EntryId, LogIndex, NodeId};
 use haft_engine::session::responder::{Responder, Restart};
 
 const CLOSING: LogIndex = LogIndex(21);
@@ -25,7 +28,19 @@ struct Coordinator {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Holds {
     Nothing,
+    /// The closing of an earlier leader, who replicated it to nobody.
+    Stray,
     Closing,
+}
+
+impl Holds {
+    fn entry(self) -> Option<EntryId> {
+        match self {
+            Holds::Nothing => None,
+            Holds::Stray => Some(EntryId::new(1, CLOSING.0)),
+            Holds::Closing => Some(EntryId::new(2, CLOSING.0)),
+        }
+    }
 }
 
 /// The world.
@@ -36,6 +51,7 @@ pub(crate) struct Restarts {
     coordinators: Vec<Coordinator>,
     restarts: u32,
     truncations: u32,
+    strays: u32,
     ticks: u64,
     expired: Option<u64>,
 }
@@ -46,6 +62,8 @@ pub(crate) struct Bounds {
     pub(crate) beats: u32,
     pub(crate) restarts: u32,
     pub(crate) truncations: u32,
+    /// Closings of an earlier leader.
+    pub(crate) strays: u32,
     pub(crate) ticks: u64,
 }
 
@@ -55,6 +73,7 @@ pub(crate) enum Action {
     Send,
     Deliver(u64, NodeId),
     Append(NodeId),
+    AppendStray(NodeId),
     Truncate(NodeId),
     Restart(NodeId),
     State(NodeId),
@@ -78,6 +97,7 @@ impl Restarts {
             coordinators: coordinators.into(),
             restarts: bounds.restarts,
             truncations: bounds.truncations,
+            strays: bounds.strays,
             ticks: bounds.ticks,
             expired: None,
         }
@@ -107,10 +127,19 @@ fn started(id: NodeId, now: u64, restart: Restart, holds: Holds) -> Responder {
     let mut responder = Responder::new(id, TIMING, tick(now), restart);
     responder.on_membership(tick(now), voters(5, &[&[1, 2, 3]]));
     responder.on_applied(tick(now), &admitted());
-    if holds == Holds::Closing {
-        responder.on_appended(tick(now), CLOSING, &closing());
+    if let Some(at) = holds.entry() {
+        responder.on_appended(tick(now), at, &closing());
     }
     responder
+}
+
+/// What this coordinator states. One that holds the committed closing may have applied it.
+fn stated(one: &Coordinator, at: Moment) -> Option<StatedAge> {
+    let mut responder = one.responder.clone();
+    if one.holds == Holds::Closing {
+        responder.on_applied(at, &closed(CLOSING));
+    }
+    responder.state_age(at, NODE, LIFE, CLOSING).ok()
 }
 
 impl World for Restarts {
@@ -135,20 +164,26 @@ impl World for Restarts {
             let beats = self.node.deliveries(tick(self.now), &one.responder, one.id);
             actions.extend(beats.into_iter().map(|beat| Action::Deliver(beat, one.id)));
             match one.holds {
-                Holds::Nothing => actions.push(Action::Append(one.id)),
+                Holds::Nothing => {
+                    actions.push(Action::Append(one.id));
+                    if self.strays > 0 {
+                        actions.push(Action::AppendStray(one.id));
+                    }
+                }
+                Holds::Stray => actions.push(Action::Truncate(one.id)),
                 Holds::Closing if !committed && self.truncations > 0 => {
                     actions.push(Action::Truncate(one.id));
                 }
                 Holds::Closing => {}
             }
-            let age = one.responder.state_age(tick(self.now), NODE, LIFE, CLOSING);
+            let age = stated(one, tick(self.now));
             // Only an age that ends a session matters, and the first of them is as good as any later.
-            let matters = age.is_ok_and(|age| age.age >= lengthened(TIMING.ttl));
+            let matters = age.is_some_and(|age| age.age >= lengthened(TIMING.ttl));
             if committed && matters && one.statement.is_none() {
                 actions.push(Action::State(one.id));
             }
             // One that knows nothing only grows more silent by a restart.
-            let knows = one.holds == Holds::Closing || self.node.is_acknowledged_by(one.id);
+            let knows = one.holds != Holds::Nothing || self.node.is_acknowledged_by(one.id);
             if self.restarts > 0 && knows {
                 actions.push(Action::Restart(one.id));
             }
@@ -175,14 +210,21 @@ impl World for Restarts {
             }
             Action::Append(id) => {
                 let one = find(&mut self.coordinators, *id);
-                one.holds = Holds::Closing;
-                one.responder.on_appended(at, CLOSING, &closing());
+                one.append(at, Holds::Closing);
+            }
+            Action::AppendStray(id) => {
+                self.strays -= 1;
+                find(&mut self.coordinators, *id).append(at, Holds::Stray);
             }
             Action::Truncate(id) => {
-                self.truncations -= 1;
                 let one = find(&mut self.coordinators, *id);
+                if one.holds == Holds::Closing {
+                    self.truncations -= 1;
+                }
                 one.holds = Holds::Nothing;
-                one.responder.on_truncated(at, CLOSING);
+                let kept = EntryId::new(1, CLOSING.0 - 1);
+                let in_force = voters(5, &[&[1, 2, 3]]);
+                one.responder.on_truncated(at, kept, in_force);
             }
             Action::Restart(id) => {
                 self.restarts -= 1;
@@ -191,7 +233,10 @@ impl World for Restarts {
             }
             Action::State(id) => {
                 let one = find(&mut self.coordinators, *id);
-                one.statement = one.responder.state_age(at, NODE, LIFE, CLOSING).ok();
+                one.statement = stated(one, at);
+                if one.holds == Holds::Closing {
+                    one.responder.on_applied(at, &closed(CLOSING));
+                }
             }
         }
     }
@@ -216,13 +261,22 @@ impl World for Restarts {
             .map(|one| {
                 let responder = responder_key(&one.responder, at, CLOSING);
                 let beats = self.node.key_of(one.id);
-                let holds = one.holds == Holds::Closing;
+                let holds = one.holds.entry();
                 digest((responder, holds, one.statement.is_some(), beats))
             })
             .collect();
         coordinators.sort_unstable();
-        let left = (self.restarts, self.truncations);
+        let left = (self.restarts, self.truncations, self.strays);
         digest((self.now, left, self.expired, self.node.key(), coordinators))
+    }
+}
+
+impl Coordinator {
+    fn append(&mut self, at: Moment, holds: Holds) {
+        self.holds = holds;
+        if let Some(entry) = holds.entry() {
+            self.responder.on_appended(at, entry, &closing());
+        }
     }
 }
 

@@ -7,10 +7,10 @@
 use crate::explore::digest;
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Attestation, Command, Entry, NodeRole, VoterSets};
-use haft_engine::ids::{BootId, Generation, Incarnation, LogIndex, NodeId, NodeName};
+use haft_engine::ids::{BootId, EntryId, Generation, Incarnation, LogIndex, NodeId, NodeName};
 use haft_engine::session::holder::Holder;
 use haft_engine::session::responder::Responder;
-use haft_engine::session::{AnswerKind, Beat};
+use haft_engine::session::{AnswerKind, Beat, Received};
 use haft_engine::spec::NodeSpec;
 use haft_engine::state::{ClusterState, Node, Session};
 use haft_engine::timing::{ClusterTiming, Terms};
@@ -37,7 +37,7 @@ pub(crate) fn tick(count: u64) -> Moment {
 
 pub(crate) fn voters(index: u64, sets: &[&[u64]]) -> VoterSets {
     VoterSets {
-        index: LogIndex(index),
+        at: EntryId::new(1, index),
         sets: sets
             .iter()
             .map(|set| set.iter().copied().map(NodeId).collect())
@@ -85,6 +85,24 @@ pub(crate) fn admitted() -> ClusterState {
     }
 }
 
+/// The state after the closing at `index` was applied.
+pub(crate) fn closed(index: LogIndex) -> ClusterState {
+    let mut state = admitted();
+    state.applied = index;
+    for node in state.nodes.values_mut() {
+        node.session = Session::Closing {
+            incarnation: LIFE,
+            closing: index,
+        };
+    }
+    state
+}
+
+/// As the receive call would say at this moment.
+pub(crate) fn got(at: Moment) -> Received {
+    Received::after(|| (), || at).1
+}
+
 /// The node, and those of its beats that have not reached somebody yet.
 #[derive(Clone)]
 pub(crate) struct Beating {
@@ -125,7 +143,7 @@ impl Beating {
         self.flying
             .iter()
             .filter(|(beat, missing)| {
-                let answer = || responder.clone().on_beat(now, beat);
+                let answer = || responder.clone().on_beat(got(now), beat);
                 missing.contains(&to) && answer().kind == AnswerKind::Acknowledged
             })
             .map(|(beat, _)| beat.sequence)
@@ -148,7 +166,7 @@ impl Beating {
             return;
         };
         missing.remove(&to);
-        let answer = responder.on_beat(now, beat);
+        let answer = responder.on_beat(got(now), beat);
         if answer.kind == AnswerKind::Acknowledged {
             let place = usize::try_from(sequence - 1).expect("sequences begin at one");
             self.sent[place].1.insert(to);
@@ -189,11 +207,11 @@ impl Beating {
 /// under which membership. (What it has merely heard matters to nothing here.)
 pub(crate) fn responder_key(responder: &Responder, now: Moment, closing_at: LogIndex) -> u64 {
     let mut asked = responder.clone();
-    asked.on_appended(now, closing_at, &closing());
+    asked.on_applied(now, &closed(closing_at));
     let ready = now.max(responder.silent_about(NODE, LIFE));
     let since = asked
         .state_age(ready, NODE, LIFE, closing_at)
         .map(|age| ready.before(age.age))
         .ok();
-    digest((since, ready, responder.membership().index))
+    digest((since, ready, responder.membership().at))
 }

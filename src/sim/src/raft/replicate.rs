@@ -7,7 +7,7 @@ use super::{Effect, Matched, Message, Raft, Role, Snapshot};
 use crate::rng::Rng;
 use haft_engine::clock::Moment;
 use haft_engine::command::VoterSets;
-use haft_engine::ids::{LogIndex, NodeId};
+use haft_engine::ids::{EntryId, NodeId};
 use std::rc::Rc;
 
 /// Most records in one append message.
@@ -143,12 +143,15 @@ impl Raft {
     fn drop_from(&mut self, index: u64) {
         assert!(index > self.commit, "a committed record was overwritten");
         self.log.truncate(index);
-        self.effects.push(Effect::Truncated(index));
         let effective = self
             .log
             .newest_membership()
             .unwrap_or(&self.snapshot.membership)
             .clone();
+        self.effects.push(Effect::Truncated {
+            kept: EntryId::new(self.log.last_term(), self.log.last()),
+            in_force: effective.clone(),
+        });
         self.make_effective(effective);
     }
 
@@ -231,10 +234,10 @@ impl Raft {
 
     /// A committed joint set is followed by the new one; a leader outside the new one leaves.
     fn after_commit(&mut self, now: Moment) {
-        if self.effective.index.0 <= self.commit {
+        if self.effective.at.index.0 <= self.commit {
             if self.effective.sets.len() == 2 {
                 let last = VoterSets {
-                    index: LogIndex(self.log.last() + 1),
+                    at: EntryId::new(self.term, self.log.last() + 1),
                     sets: vec![self.effective.sets[1].clone()],
                 };
                 self.write(Payload::Membership(last));
@@ -255,7 +258,11 @@ impl Raft {
                 self.log.purge(index);
             } else {
                 if self.log.last() > self.commit {
-                    self.effects.push(Effect::Truncated(self.commit + 1));
+                    let term = self.log.term_at(self.commit).unwrap_or_default();
+                    self.effects.push(Effect::Truncated {
+                        kept: EntryId::new(term, self.commit),
+                        in_force: self.effective.clone(),
+                    });
                 }
                 self.log = Log::after(index, snapshot.term);
             }

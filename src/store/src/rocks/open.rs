@@ -20,8 +20,9 @@ use crate::form::{
     FormError, RECORD_VERSION, VoteForm, chain_of, check_version, decode, decode_record,
     identity_of,
 };
-use crate::log_store::{AppendObserver, ReadError};
-use crate::model::{ClusterId, LogBounds, LogPosition, Payload, StoreIdentity, Vote};
+use crate::log_store::ReadError;
+use crate::model::{ClusterId, LogBounds, LogPosition, StoreIdentity, Vote};
+use crate::observed::Observed;
 use crate::record as pb;
 use crate::snapshot::{Snapshot, SnapshotFault};
 
@@ -219,12 +220,12 @@ pub(super) fn open_database(path: &Path) -> Result<DB, OpenError> {
 pub(super) fn inspect(
     db: &DB,
     identity: &StoreIdentity,
-    observer: &mut dyn AppendObserver,
+    observed: &mut Observed,
 ) -> Result<Found, OpenError> {
     check_owner(db, identity)?;
     let snapshot = read_snapshot(db).map_err(open_of_read)?;
     if let Some(snapshot) = &snapshot {
-        observer.on_snapshot(snapshot);
+        observed.snapshot(snapshot);
     }
     let snapshot_last = snapshot.and_then(|snapshot| snapshot.last);
     let anchor_form: pb::ChainAnchor = meta(db, layout::ANCHOR)?.unwrap_or(pb::ChainAnchor {
@@ -241,7 +242,7 @@ pub(super) fn inspect(
             snapshot: snapshot_last,
         });
     }
-    let (last, tail) = walk_log(db, (purged, anchor), snapshot_last, observer)?;
+    let (last, tail) = walk_log(db, (purged, anchor), snapshot_last, observed)?;
     let vote = meta::<pb::VoteRecord>(db, layout::VOTE)?
         .map(|record| record.vote())
         .transpose()
@@ -295,7 +296,7 @@ fn walk_log(
     db: &DB,
     start: (Option<LogPosition>, Chain),
     snapshot_last: Option<LogPosition>,
-    observer: &mut dyn AppendObserver,
+    observed: &mut Observed,
 ) -> Result<(Option<LogPosition>, Chain), OpenError> {
     let (mut last, mut chain) = start;
     let log = family(db, layout::LOG);
@@ -321,20 +322,11 @@ fn walk_log(
             return Err(OpenError::ChainBroken { index: found });
         }
         if snapshot_last.is_none_or(|included| included.index < at.index) {
-            show(observer, at, &decoded.record.payload);
+            observed.entry(at, &decoded.record.payload);
         }
         (last, chain) = (Some(at), computed);
     }
     Ok((last, chain))
-}
-
-/// Shows one entry to the observer.
-pub(super) fn show(observer: &mut dyn AppendObserver, at: LogPosition, payload: &Payload) {
-    match payload {
-        Payload::Blank => {}
-        Payload::Normal(bytes) => observer.on_append(at, bytes),
-        Payload::Membership(membership) => observer.on_membership(at, membership),
-    }
 }
 
 fn check_owner(db: &DB, expected: &StoreIdentity) -> Result<(), OpenError> {

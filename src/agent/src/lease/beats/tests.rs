@@ -3,7 +3,7 @@
 use super::*;
 use haft_api::beat::{OpenedBeat, open_beat, seal_answer, seal_challenge};
 use haft_engine::command::{Attestation, HeartbeatKey, VoterSets};
-use haft_engine::ids::LogIndex;
+use haft_engine::ids::{EntryId, Epoch};
 use haft_engine::session::AnswerKind;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::time::{Duration, Instant};
@@ -25,7 +25,7 @@ fn beat(sequence: u64) -> Beat {
         node: NODE,
         incarnation: LIFE,
         sequence,
-        membership: LogIndex(5),
+        membership: EntryId::new(1, 5),
         ttl: Duration::from_millis(250),
         guards: Attestation::Intact,
     }
@@ -37,9 +37,11 @@ fn answer(sequence: u64) -> Answer {
         incarnation: LIFE,
         sequence,
         membership: VoterSets {
-            index: LogIndex(5),
+            at: EntryId::new(1, 5),
             sets: vec![[COORDINATOR].into()],
         },
+        epoch: Epoch(1),
+        log: EntryId::new(1, 9),
         kind: AnswerKind::Acknowledged,
     }
 }

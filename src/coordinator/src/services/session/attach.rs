@@ -96,9 +96,8 @@ async fn attend(
         let _ = sender.send(down(Down::NotAdmitted(refusal))).await;
         return Ok(());
     };
-    let _ = sender
-        .send(down(Down::Admitted(welcome(context, node, incarnation))))
-        .await;
+    let admitted = welcomed(context, node, incarnation).await?;
+    let _ = sender.send(down(Down::Admitted(admitted))).await;
     relay(context, node, incarnation, up, sender).await
 }
 
@@ -204,9 +203,30 @@ async fn settled(
     Ok((Incarnation(settled.incarnation), probe))
 }
 
-fn welcome(context: &Context, node: NodeId, incarnation: Incarnation) -> v1::Admitted {
+/// The admission, once this leader has applied the first entry of its own term.
+async fn welcomed(
+    context: &Context,
+    node: NodeId,
+    incarnation: Incarnation,
+) -> Result<v1::Admitted, Status> {
+    let mut applied = context.replica.applied();
+    let told = tokio::time::timeout(context.timing.election_max, async {
+        loop {
+            applied.borrow_and_update();
+            if let Some(admitted) = welcome(context, node, incarnation) {
+                return Some(admitted);
+            }
+            applied.changed().await.ok()?;
+        }
+    });
+    let told = told.await.ok().flatten();
+    told.ok_or_else(|| not_leader(context.leader_api().as_deref()))
+}
+
+fn welcome(context: &Context, node: NodeId, incarnation: Incarnation) -> Option<v1::Admitted> {
     let effective = context.effective_membership();
     let state = context.replica.state();
+    let origin = context.origin(&state)?;
     let keys = state.heartbeat_keys.iter().map(|heartbeat| {
         let key = BeatKey::derive(heartbeat, node, incarnation);
         v1::BeatKey {
@@ -219,13 +239,16 @@ fn welcome(context: &Context, node: NodeId, incarnation: Incarnation) -> v1::Adm
         generation: terms.generation,
         timing: terms.timing,
     });
-    v1::Admitted {
+    Some(v1::Admitted {
         timing: timing.as_ref().map(versioned_into),
         node_id: node.0,
         incarnation: incarnation.0,
         membership: Some(membership_into(&state, &effective)),
         keys: keys.collect(),
-    }
+        epoch: origin.epoch.0,
+        term: origin.term.0,
+        index: origin.index.0,
+    })
 }
 
 async fn relay(
@@ -271,6 +294,10 @@ fn news(
 ) -> Vec<Down> {
     let effective = context.effective_membership();
     let state = context.replica.state();
+    // A state that lacks entries of earlier leaders would hand out what has been withdrawn (R2c).
+    let Some(origin) = context.origin(&state) else {
+        return Vec::new();
+    };
     if state.live_incarnation(node) != Some(incarnation) {
         return vec![Down::NotAdmitted(v1::NotAdmitted {
             reason: "SessionEnded".to_owned(),
@@ -280,7 +307,7 @@ fn news(
     }
     let mut messages = Vec::new();
     let current = assignment(&state, node, incarnation);
-    let form = assignment_into(&current);
+    let form = assignment_into(&current, origin);
     let now = (current.items, current.timing);
     if sent.as_ref() != Some(&now) {
         messages.push(Down::Assignment(form));

@@ -21,7 +21,7 @@ fn a_majority_of_distinct_voters_under_the_membership_in_force_ends_a_session() 
     let short = cluster.age(2, long - Duration::from_nanos(1));
     refused(&mut cluster, vec![one, short]);
     let older = StatedAge {
-        membership: LogIndex(1),
+        membership: EntryId::new(1, 1),
         ..cluster.age(2, long)
     };
     refused(&mut cluster, vec![one, older]);
@@ -154,6 +154,50 @@ fn the_end_of_a_session_opens_only_lease_under_an_intact_guard() {
         let open = cluster.state.resources[&id].ownership == Ownership::Unowned;
         assert_eq!(open, opens, "{isolation:?} {attested:?} {stated:?}");
     }
+}
+
+/// The review's history S9: who went deaf an hour ago vouches for the guard, and those that have heard `Broken`
+/// since then were restarted.
+#[test]
+fn the_guard_counts_by_the_newest_beat_that_anybody_heard() {
+    use Attestation::{Broken, Intact, Unknown};
+    let cases = [
+        // Sequence and attestation of three statements; whether the address is free at once.
+        ([(7, Intact), (7, Intact), (7, Intact)], true),
+        ([(7, Intact), (3, Broken), (3, Broken)], true),
+        ([(7, Intact), (9, Broken), (0, Unknown)], false),
+        ([(3, Intact), (9, Unknown), (0, Unknown)], false),
+        ([(9, Intact), (9, Broken), (0, Unknown)], false),
+        ([(0, Unknown), (0, Unknown), (0, Unknown)], false),
+        ([(0, Intact), (0, Unknown), (0, Unknown)], false),
+        ([(7, Intact), (0, Unknown), (0, Unknown)], true),
+    ];
+    for (stated, opens) in cases {
+        let mut cluster = Cluster::new();
+        let id = cluster.put("web", Isolation::Lease);
+        cluster.active(&id, 1, Intact);
+        let closing = cluster.close(1);
+        let ages = stated.into_iter().enumerate();
+        let ages = ages.map(|(by, (sequence, guards))| StatedAge {
+            sequence,
+            guards,
+            ..cluster.age(by, lengthened(TTL))
+        });
+        let command = cluster.expiry(1, closing, ages.collect());
+        assert_eq!(cluster.apply(command), Outcome::Done);
+        let open = cluster.state.resources[&id].ownership == Ownership::Unowned;
+        assert_eq!(open, opens, "{stated:?}");
+    }
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn an_old_intact_that_counts_is_noticed() {
+    use crate::plant::{Bug, set};
+    set(Some(Bug::AnyIntactCounts));
+    let outcome = std::panic::catch_unwind(the_guard_counts_by_the_newest_beat_that_anybody_heard);
+    set(None);
+    assert!(outcome.is_err());
 }
 
 #[test]

@@ -400,7 +400,7 @@ fn a_second_bootstrap_and_older_memberships_change_nothing() {
     };
     cluster.refused(again, "AlreadyBootstrapped");
     let older = VoterSets {
-        index: LogIndex(1),
+        at: EntryId::new(1, 1),
         sets: vec![BTreeSet::from([NodeId(1)])],
     };
     cluster.refused(Command::Membership(older), "OlderMembership");

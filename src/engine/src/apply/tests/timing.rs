@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::Moment;
+use crate::session::Received;
 use crate::session::holder::Holder;
 use crate::session::responder::{Responder, Restart};
 use crate::timing::Terms;
@@ -66,19 +67,13 @@ fn a_leader_on_another_preset_ends_no_live_lease() {
     let mut holder = Holder::new(cluster.ids[1], life, membership, cluster.terms(1).timing);
     let sent = start + Duration::from_secs(100);
     let beat = holder.on_tick(sent, Attestation::Intact).expect("due");
+    let ((), received) = Received::after(|| (), || sent);
     for responder in &mut responders {
-        let answer = responder.on_beat(sent, &beat);
+        let answer = responder.on_beat(received, &beat);
         holder.on_answer(sent, &answer);
     }
     let end = holder.end().expect("a majority has acknowledged it");
     let closing = cluster.close(1);
-    let entry = Entry {
-        stamp_unix_ms: 0,
-        commands: vec![Command::Closing {
-            node: cluster.ids[1],
-            incarnation: life,
-        }],
-    };
     let ages = |responders: &[Responder], at| {
         responders
             .iter()
@@ -89,7 +84,7 @@ fn a_leader_on_another_preset_ends_no_live_lease() {
             .collect::<Vec<_>>()
     };
     for responder in &mut responders {
-        responder.on_appended(sent, closing, &entry);
+        responder.on_applied(sent, &cluster.state);
     }
     let early = ages(&responders, sent + Duration::from_millis(255));
     let late = ages(&responders, end + Duration::from_millis(20));

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::shortened;
-use crate::ids::LogIndex;
+use crate::ids::{EntryId, Epoch};
 use proptest::prelude::*;
 
 mod retiming;
@@ -16,7 +16,7 @@ fn ms(n: u64) -> Moment {
 
 fn voters(index: u64, sets: &[&[u64]]) -> VoterSets {
     VoterSets {
-        index: LogIndex(index),
+        at: EntryId::new(1, index),
         sets: sets
             .iter()
             .map(|set| set.iter().copied().map(NodeId).collect())
@@ -34,6 +34,8 @@ fn answer(from: u64, sequence: u64, membership: VoterSets, kind: AnswerKind) -> 
         incarnation: LIFE,
         sequence,
         membership,
+        epoch: Epoch(1),
+        log: EntryId::new(1, 40),
         kind,
     }
 }
@@ -60,6 +62,27 @@ fn a_majority_extends_the_lease_from_the_send_time() {
     let end = ms(1_000) + shortened(T.ttl);
     assert_eq!(h.on_answer(ms(1_040), &ack(2, 1)), Learned::Extended(end));
     assert_eq!(h.end(), Some(end));
+}
+
+#[test]
+fn an_acknowledgement_without_room_for_its_voters_counts_by_its_entry() {
+    let mut h = holder();
+    assert_eq!(send(&mut h, 1_000).ttl, T.ttl);
+    let without = |at: EntryId, from: u64| Answer {
+        membership: VoterSets { at, sets: vec![] },
+        ..ack(from, 1)
+    };
+    let entry = voters(5, &[]).at;
+    // Another leader's entry at the same index is another membership.
+    let other = EntryId::new(2, 5);
+    assert_eq!(h.on_answer(ms(1_010), &without(other, 1)), Learned::Nothing);
+    assert_eq!(h.on_answer(ms(1_010), &without(other, 2)), Learned::Nothing);
+    assert_eq!(h.on_answer(ms(1_010), &without(entry, 1)), Learned::Nothing);
+    let end = ms(1_000) + shortened(T.ttl);
+    assert_eq!(
+        h.on_answer(ms(1_010), &without(entry, 2)),
+        Learned::Extended(end)
+    );
 }
 
 #[test]
@@ -161,12 +184,12 @@ fn a_member_replacement_costs_one_beat_out_of_turn() {
     let joint = voters(30, &[&[1, 2, 3], &[1, 2, 4]]);
     let refusal = |from| answer(from, 1, joint.clone(), AnswerKind::OtherMembership);
     h.on_answer(ms(1_010), &refusal(1));
-    assert_eq!(h.membership().index, LogIndex(5));
+    assert_eq!(h.membership().at, EntryId::new(1, 5));
     h.on_answer(ms(1_011), &refusal(2));
     assert_eq!(h.membership(), &joint);
     assert_eq!(h.recipients().len(), 4);
     let beat = send(&mut h, 1_011);
-    assert_eq!((beat.sequence, beat.membership), (2, LogIndex(30)));
+    assert_eq!((beat.sequence, beat.membership), (2, EntryId::new(1, 30)));
     assert_eq!(h.next_wake(), ms(1_050));
 }
 
@@ -190,7 +213,7 @@ fn a_truncated_membership_is_left_again() {
         );
         h.on_answer(ms(1_020), &back);
     }
-    assert_eq!(h.membership().index, LogIndex(5));
+    assert_eq!(h.membership().at, EntryId::new(1, 5));
 }
 
 proptest! {

@@ -17,7 +17,7 @@ fn ms(n: u64) -> Moment {
 
 fn voters(index: u64, sets: &[&[u64]]) -> VoterSets {
     VoterSets {
-        index: LogIndex(index),
+        at: EntryId::new(1, index),
         sets: sets
             .iter()
             .map(|set| set.iter().copied().map(NodeId).collect())
@@ -71,10 +71,27 @@ fn beat(sequence: u64, membership: u64) -> Beat {
         node: NODE,
         incarnation: LIFE,
         sequence,
-        membership: LogIndex(membership),
+        membership: EntryId::new(1, membership),
         ttl: T.ttl,
         guards: Attestation::Intact,
     }
+}
+
+fn got(at: Moment) -> Received {
+    Received::after(|| (), || at).1
+}
+
+fn in_force(index: u64) -> Session {
+    Session::Closing {
+        incarnation: LIFE,
+        closing: LogIndex(index),
+    }
+}
+
+/// The closing is appended, committed and applied.
+fn close(r: &mut Responder, at: u64) {
+    r.on_appended(ms(at), EntryId::new(1, 30), &closing());
+    r.on_applied(ms(at), &state(30, in_force(30)));
 }
 
 fn closing() -> Entry {
@@ -96,13 +113,13 @@ fn responder(restart: Restart) -> Responder {
 }
 
 fn kind(responder: &mut Responder, at: u64, beat: &Beat) -> AnswerKind {
-    responder.on_beat(ms(at), beat).kind
+    responder.on_beat(got(ms(at)), beat).kind
 }
 
 #[test]
 fn a_beat_naming_the_effective_membership_is_acknowledged() {
     let mut r = responder(Restart::Fresh);
-    let answer = r.on_beat(ms(1_010), &beat(1, 5));
+    let answer = r.on_beat(got(ms(1_010)), &beat(1, 5));
     assert_eq!(answer.kind, AnswerKind::Acknowledged);
     assert_eq!(answer.membership, voters(5, &[&[1, 2, 3]]));
 }
@@ -111,9 +128,9 @@ fn a_beat_naming_the_effective_membership_is_acknowledged() {
 fn a_beat_naming_another_membership_is_refused_with_ours_and_still_heard() {
     let mut r = responder(Restart::Fresh);
     r.on_membership(ms(1_100), voters(30, &[&[1, 2, 3], &[1, 2, 4]]));
-    let answer = r.on_beat(ms(1_150), &beat(1, 5));
+    let answer = r.on_beat(got(ms(1_150)), &beat(1, 5));
     assert_eq!(answer.kind, AnswerKind::OtherMembership);
-    assert_eq!(answer.membership.index, LogIndex(30));
+    assert_eq!(answer.membership.at, EntryId::new(1, 30));
     assert_eq!(r.silence(ms(1_160), NODE), Duration::from_millis(10));
 }
 
@@ -134,7 +151,7 @@ fn unknown_older_and_ended_lives_get_their_own_refusals() {
 }
 
 #[test]
-fn an_appended_admission_is_known_before_it_is_applied_and_forgotten_when_truncated() {
+fn an_admission_is_known_once_it_is_applied_and_not_before() {
     let mut r = responder(Restart::Fresh);
     let admit = Entry {
         stamp_unix_ms: 0,
@@ -146,29 +163,65 @@ fn an_appended_admission_is_known_before_it_is_applied_and_forgotten_when_trunca
             place: crate::place::Place::default(),
         }],
     };
-    r.on_appended(ms(1_010), LogIndex(33), &admit);
+    // Another leader may have written another admission at this index.
+    r.on_appended(ms(1_010), EntryId::new(1, 33), &admit);
     let mut next = beat(1, 5);
     next.incarnation = Incarnation(33);
-    assert_eq!(kind(&mut r, 1_020, &next), AnswerKind::Acknowledged);
-    r.on_truncated(ms(1_030), LogIndex(33));
-    next.sequence = 2;
-    assert_eq!(kind(&mut r, 1_040, &next), AnswerKind::NotAdmitted);
+    assert_eq!(kind(&mut r, 1_020, &next), AnswerKind::NotAdmitted);
+    let open = Session::Open {
+        incarnation: Incarnation(33),
+    };
+    r.on_applied(ms(1_030), &state(33, open));
+    assert_eq!(kind(&mut r, 1_040, &next), AnswerKind::Acknowledged);
+}
+
+#[test]
+fn truncation_gives_back_the_membership_that_was_in_force_before() {
+    let mut r = responder(Restart::Fresh);
+    let old = voters(5, &[&[1, 2, 3]]);
+    r.on_membership(ms(1_100), voters(30, &[&[1, 2, 3], &[1, 2, 4]]));
+    assert_eq!(
+        kind(&mut r, 1_110, &beat(1, 5)),
+        AnswerKind::OtherMembership
+    );
+    r.on_truncated(ms(1_120), EntryId::new(1, 29), old.clone());
+    let answer = r.on_beat(got(ms(1_130)), &beat(2, 5));
+    assert_eq!(answer.kind, AnswerKind::Acknowledged);
+    assert_eq!((answer.membership, answer.log), (old, EntryId::new(1, 29)));
+}
+
+/// The review's history S2: a closing of an older term at the same index, which leaves the log again.
+#[test]
+fn no_age_is_stated_for_another_leaders_closing_at_the_same_index() {
+    let mut r = responder(Restart::Fresh);
+    r.on_appended(ms(1_010), EntryId::new(1, 30), &closing());
+    assert_eq!(kind(&mut r, 1_020, &beat(1, 5)), AnswerKind::Sealed);
+    assert_eq!(
+        r.state_age(ms(1_900), NODE, LIFE, LogIndex(30)),
+        Err(NoAge::ClosingNotHeld)
+    );
+    r.on_truncated(ms(1_910), EntryId::new(1, 29), voters(5, &[&[1, 2, 3]]));
+    assert_eq!(kind(&mut r, 1_920, &beat(2, 5)), AnswerKind::Acknowledged);
+    r.on_appended(ms(1_930), EntryId::new(2, 30), &closing());
+    r.on_applied(ms(1_940), &state(30, in_force(30)));
+    let stated = r.state_age(ms(1_940), NODE, LIFE, LogIndex(30)).unwrap();
+    assert_eq!(stated.age, Duration::from_millis(20));
 }
 
 #[test]
 fn an_appended_closing_seals_until_it_is_truncated() {
     let mut r = responder(Restart::Fresh);
-    r.on_appended(ms(1_010), LogIndex(30), &closing());
+    r.on_appended(ms(1_010), EntryId::new(1, 30), &closing());
     assert_eq!(kind(&mut r, 1_020, &beat(1, 5)), AnswerKind::Sealed);
     assert_eq!(r.silence(ms(1_020), NODE), Duration::ZERO);
-    r.on_truncated(ms(1_030), LogIndex(30));
+    r.on_truncated(ms(1_030), EntryId::new(1, 29), voters(5, &[&[1, 2, 3]]));
     assert_eq!(kind(&mut r, 1_040, &beat(2, 5)), AnswerKind::Acknowledged);
 }
 
 #[test]
 fn an_applied_closing_stays_sealed_until_reopened() {
     let mut r = responder(Restart::Fresh);
-    r.on_appended(ms(1_010), LogIndex(30), &closing());
+    r.on_appended(ms(1_010), EntryId::new(1, 30), &closing());
     let state_closing = Session::Closing {
         incarnation: LIFE,
         closing: LogIndex(30),
@@ -182,7 +235,7 @@ fn an_applied_closing_stays_sealed_until_reopened() {
 #[test]
 fn a_closing_that_apply_refused_seals_nothing() {
     let mut r = responder(Restart::Fresh);
-    r.on_appended(ms(1_010), LogIndex(30), &closing());
+    r.on_appended(ms(1_010), EntryId::new(1, 30), &closing());
     r.on_applied(ms(1_020), &state(30, open()));
     assert_eq!(kind(&mut r, 1_030, &beat(1, 5)), AnswerKind::Acknowledged);
 }
@@ -190,7 +243,7 @@ fn a_closing_that_apply_refused_seals_nothing() {
 #[test]
 fn a_restart_rebuilds_the_seal_from_the_log_and_from_a_snapshot() {
     let mut from_log = responder(Restart::Returned);
-    from_log.on_appended(ms(1_000), LogIndex(30), &closing());
+    from_log.on_appended(ms(1_000), EntryId::new(1, 30), &closing());
     let mut from_snapshot = responder(Restart::Returned);
     let state_closing = Session::Closing {
         incarnation: LIFE,
@@ -200,6 +253,7 @@ fn a_restart_rebuilds_the_seal_from_the_log_and_from_a_snapshot() {
     for r in [&mut from_log, &mut from_snapshot] {
         let later = r.silent_about(NODE, LIFE).0 / 1_000_000 + 1;
         assert_eq!(kind(r, later, &beat(1, 5)), AnswerKind::Sealed);
+        r.on_applied(ms(later), &state(50, in_force(30)));
         assert!(r.state_age(ms(later), NODE, LIFE, LogIndex(30)).is_ok());
     }
 }
@@ -218,9 +272,12 @@ fn a_restarted_coordinator_is_silent_for_one_lease_and_at_least_one_ttl() {
         assert!(silence >= Timing::FAST.election_max && silence >= timing.silence());
     }
     let mut r = responder(Restart::Returned);
-    r.on_appended(ms(1_000), LogIndex(30), &closing());
+    close(&mut r, 1_000);
     let before = r.silent_about(NODE, LIFE).before(Duration::from_nanos(1));
-    assert_eq!(r.on_beat(before, &beat(1, 5)).kind, AnswerKind::NotReady);
+    assert_eq!(
+        r.on_beat(got(before), &beat(1, 5)).kind,
+        AnswerKind::NotReady
+    );
     assert_eq!(
         r.state_age(before, NODE, LIFE, LogIndex(30)),
         Err(NoAge::NotReady)
@@ -231,7 +288,7 @@ fn a_restarted_coordinator_is_silent_for_one_lease_and_at_least_one_ttl() {
 fn who_is_not_a_voter_neither_acknowledges_nor_states_ages() {
     let mut r = responder(Restart::Fresh);
     r.on_membership(ms(1_000), voters(6, &[&[2, 3, 4]]));
-    r.on_appended(ms(1_000), LogIndex(30), &closing());
+    close(&mut r, 1_000);
     assert_eq!(kind(&mut r, 1_010, &beat(1, 6)), AnswerKind::NotReady);
     assert_eq!(
         r.state_age(ms(1_010), NODE, LIFE, LogIndex(30)),
@@ -242,15 +299,15 @@ fn who_is_not_a_voter_neither_acknowledges_nor_states_ages() {
 #[test]
 fn an_age_counts_from_receipt_start_or_membership_whichever_is_latest() {
     let mut r = responder(Restart::Fresh);
-    r.on_appended(ms(1_000), LogIndex(30), &closing());
+    close(&mut r, 1_000);
     let age = |r: &Responder, at| {
         let stated = r.state_age(ms(at), NODE, LIFE, LogIndex(30));
         stated.unwrap().age
     };
     assert_eq!(age(&r, 1_700), Duration::from_millis(700));
-    r.on_truncated(ms(1_700), LogIndex(30));
+    r.on_applied(ms(1_700), &state(31, open()));
     assert_eq!(kind(&mut r, 1_710, &beat(1, 5)), AnswerKind::Acknowledged);
-    r.on_appended(ms(1_720), LogIndex(30), &closing());
+    close(&mut r, 1_720);
     assert_eq!(age(&r, 1_800), Duration::from_millis(90));
     r.on_membership(ms(1_900), voters(40, &[&[1, 2, 4]]));
     assert_eq!(age(&r, 1_950), Duration::from_millis(50));
@@ -259,7 +316,7 @@ fn an_age_counts_from_receipt_start_or_membership_whichever_is_latest() {
 #[test]
 fn no_age_is_stated_for_a_closing_that_is_not_held() {
     let mut r = responder(Restart::Fresh);
-    r.on_appended(ms(1_000), LogIndex(30), &closing());
+    close(&mut r, 1_000);
     assert_eq!(
         r.state_age(ms(1_500), NODE, LIFE, LogIndex(31)),
         Err(NoAge::ClosingNotHeld)
@@ -274,14 +331,41 @@ fn no_age_is_stated_for_a_closing_that_is_not_held() {
 fn sealed_beats_are_heard_and_their_attestation_is_stated() {
     let mut r = responder(Restart::Fresh);
     assert_eq!(kind(&mut r, 1_010, &beat(1, 5)), AnswerKind::Acknowledged);
-    r.on_appended(ms(1_020), LogIndex(30), &closing());
+    close(&mut r, 1_020);
     let mut broken = beat(2, 5);
     broken.guards = Attestation::Broken;
     assert_eq!(kind(&mut r, 1_100, &broken), AnswerKind::Sealed);
     let stated = r.state_age(ms(1_150), NODE, LIFE, LogIndex(30)).unwrap();
     assert_eq!(stated.age, Duration::from_millis(140));
     assert_eq!(stated.heard, Duration::from_millis(50));
-    assert_eq!(stated.guards, Attestation::Broken);
+    assert_eq!((stated.sequence, stated.guards), (2, Attestation::Broken));
+}
+
+/// The test must fail under the bug.
+#[cfg(feature = "planted-bugs")]
+fn is_noticed(bug: plant::Bug, test: fn()) {
+    plant::set(Some(bug));
+    let outcome = std::panic::catch_unwind(test);
+    plant::set(None);
+    assert!(outcome.is_err(), "{bug:?} was not noticed");
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn what_is_planted_in_the_responder_is_noticed() {
+    use plant::Bug;
+    is_noticed(
+        Bug::KeepTruncatedMembership,
+        truncation_gives_back_the_membership_that_was_in_force_before,
+    );
+    is_noticed(
+        Bug::StateAgeUncommitted,
+        no_age_is_stated_for_another_leaders_closing_at_the_same_index,
+    );
+    is_noticed(
+        Bug::NoRestartSilence,
+        a_restarted_coordinator_is_silent_for_one_lease_and_at_least_one_ttl,
+    );
 }
 
 #[test]
@@ -308,7 +392,7 @@ fn a_replayed_beat_is_neither_acknowledged_nor_heard() {
 fn a_late_loop_restarts_silence_but_not_ages() {
     let mut r = responder(Restart::Fresh);
     assert_eq!(kind(&mut r, 1_010, &beat(1, 5)), AnswerKind::Acknowledged);
-    r.on_appended(ms(1_020), LogIndex(30), &closing());
+    close(&mut r, 1_020);
     r.on_late(ms(1_500));
     assert_eq!(r.silence(ms(1_520), NODE), Duration::from_millis(20));
     let stated = r.state_age(ms(1_520), NODE, LIFE, LogIndex(30)).unwrap();
@@ -365,7 +449,7 @@ fn a_longer_ttl_counts_once_the_change_is_applied_and_not_when_it_is_appended() 
             request: crate::ids::RequestId::default(),
         }],
     };
-    r.on_appended(ms(1_010), LogIndex(30), &change);
+    r.on_appended(ms(1_010), EntryId::new(1, 30), &change);
     let long = |sequence| named(sequence, Timing::RELAXED.ttl);
     assert_eq!(kind(&mut r, 1_020, &long(1)), AnswerKind::OtherTtl);
     let mut applied = state(30, open());
@@ -376,56 +460,4 @@ fn a_longer_ttl_counts_once_the_change_is_applied_and_not_when_it_is_appended() 
         .offer(&Timing::RELAXED);
     r.on_applied(ms(1_030), &applied);
     assert_eq!(kind(&mut r, 1_040, &long(2)), AnswerKind::Acknowledged);
-}
-
-#[test]
-fn an_admission_that_is_not_applied_has_the_shortest_ttl_that_it_may_copy() {
-    let mut r = responder(Restart::Fresh);
-    let change = Command::SetTiming {
-        timing: Timing::NORMAL,
-        expected: None,
-        request: crate::ids::RequestId::default(),
-    };
-    let admit = Command::Admit {
-        node: NodeId(7),
-        boot: BootId::default(),
-        previous: Incarnation(0),
-        probe: Probe::Clean,
-        place: crate::place::Place::default(),
-    };
-    let entry = |command| Entry {
-        stamp_unix_ms: 0,
-        commands: vec![command],
-    };
-    let mut applied = state(20, open());
-    let in_force = |timing| ClusterTiming {
-        generation: Generation(9),
-        timing,
-    };
-    let beat = |sequence, ttl| Beat {
-        node: NodeId(7),
-        incarnation: Incarnation(31),
-        ..named(sequence, ttl)
-    };
-    r.on_appended(ms(1_010), LogIndex(30), &entry(change));
-    r.on_appended(ms(1_010), LogIndex(31), &entry(admit));
-    applied.timing = None;
-    r.on_applied(ms(1_010), &applied);
-    let some = beat(1, Duration::from_millis(1));
-    assert_eq!(
-        kind(&mut r, 1_020, &some),
-        AnswerKind::OtherTtl,
-        "nothing is known"
-    );
-    for (sequence, present) in [(2, Timing::RELAXED), (4, Timing::FAST)] {
-        applied.timing = Some(in_force(present));
-        r.on_applied(ms(1_030), &applied);
-        let shortest = present.ttl.min(Timing::NORMAL.ttl);
-        let longer = beat(sequence, shortest + Duration::from_nanos(1));
-        assert_eq!(kind(&mut r, 1_040, &longer), AnswerKind::OtherTtl);
-        assert_eq!(
-            kind(&mut r, 1_040, &beat(sequence, shortest)),
-            AnswerKind::Acknowledged
-        );
-    }
 }

@@ -13,6 +13,7 @@ use crate::ids::{
     BootId, ClusterId, Epoch, Incarnation, LogIndex, NodeId, NodeName, RequestId, ResourceId, Token,
 };
 use crate::keeper::{AssignedItem, Assignment, Operation, OperationResult, Output, Want};
+use crate::session::Received;
 use crate::session::responder::{Responder, Restart};
 use crate::spec::{Failback, Isolation, ResourceSpec, Unfenced, VirtualIpSpec};
 use crate::state::ClusterState;
@@ -173,8 +174,9 @@ impl Scene {
             }
         }
         if let Some(beat) = self.holder.on_tick(self.now, Attestation::Intact) {
+            let ((), received) = Received::after(|| (), || self.now + STEP);
             for place in 0..3 {
-                let answer = self.responders[place].on_beat(self.now + STEP, &beat);
+                let answer = self.responders[place].on_beat(received, &beat);
                 if let super::super::holder::Learned::Extended(end) =
                     self.holder.on_answer(self.now, &answer)
                 {

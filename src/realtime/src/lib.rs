@@ -1,7 +1,7 @@
-//! Asks the system to run the lease thread first and to keep the process in memory.
+//! Asks the system to run a thread first and to keep the process in memory: the agent's lease thread, haftd's beats.
 //!
-//! Helps against jitter, and nothing relies on it: a thread that is late finds its guard lapsed and its
-//! lease over (hazards R1). Refusals are reported, not fatal.
+//! Helps against jitter, and no safety relies on it: an agent's thread that is late finds its guard lapsed and
+//! its lease over, a coordinator's acknowledges late (hazards R1). Refusals are reported, not fatal.
 
 use std::io;
 
