@@ -1,8 +1,9 @@
 //! Real coordinators as users start them: init, join, reads and writes, crashes, and data directories that
-//! are not theirs. On loopback, without agents and namespaces; `unfencing` has one of each.
+//! are not theirs. On loopback, without agents and namespaces; `unfencing` and `addresses` have one of each.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
+mod addresses;
 mod calls;
 mod canary;
 mod devices;

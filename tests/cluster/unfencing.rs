@@ -55,17 +55,17 @@ fn device(name: &str, agent: &Path, observes: &str) -> String {
     )
 }
 
-fn apply(cluster: &Coordinators, text: &str) -> std::process::Output {
+pub(super) fn apply(cluster: &Coordinators, text: &str) -> std::process::Output {
     let path = cluster.folder.path().join("objects.yaml");
     std::fs::write(&path, text).unwrap();
     cluster.ctl(&["apply", "-f", path.to_str().unwrap()])
 }
 
 /// Ended with the value.
-struct Agent(Child);
+pub(super) struct Agent(Child);
 
 impl Agent {
-    fn start(cluster: &Coordinators, node: &str) -> Self {
+    pub(super) fn start(cluster: &Coordinators, node: &str) -> Self {
         let log = std::fs::File::create(cluster.folder.path().join("agent.log")).unwrap();
         let child = Command::new(executable("haft-agent", "haft-agent"))
             .arg("--config")
@@ -87,7 +87,7 @@ impl Drop for Agent {
 }
 
 /// Waits until `haftctl OF -o json` satisfies `enough`.
-fn until(
+pub(super) fn until(
     cluster: &Coordinators,
     of: &[&str],
     enough: impl Fn(&serde_json::Value) -> bool,

@@ -5,14 +5,14 @@
 //! attached under the same incarnation. Releases that no stream could carry are handed to any coordinator
 //! that answers, which relays them (R6). Decides nothing about resources.
 
+use crate::census::Sight;
 use crate::chain;
-use crate::lease::probe_form;
 use crate::order::{Admission, BeatAddresses, Notice, Order, OrderError, Orders, subject};
 use haft_api::beat::BeatKey;
 use haft_api::client::{Credentials, dial};
 use haft_api::convert::{
     admitted_by, assigned_by, assignment_from, membership_from, report_active, report_armed,
-    report_begun, report_failed, report_released, report_retimed, timing_into,
+    report_begun, report_failed, report_released, report_retimed, rival_into,
 };
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
@@ -23,7 +23,7 @@ use haft_config::Config;
 use haft_engine::command::Probe;
 use haft_engine::ids::{BootId, Incarnation, NodeId, NodeName, ResourceId, Token};
 use haft_engine::keeper::Output;
-use haft_engine::place::{Namespace, Place};
+use haft_engine::place::Place;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -34,10 +34,12 @@ use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
 mod endpoints;
+mod hello;
 mod pulse;
 mod terms;
 
 use endpoints::endpoints;
+use hello::hello;
 use pulse::Pulse;
 
 /// Reports that may wait for the network; a full queue breaks the stream, and the next one repeats them.
@@ -64,6 +66,8 @@ pub struct Attach {
     pub config: Config,
     /// Mutual TLS.
     pub credentials: Credentials,
+    /// What this machine has that is not ours.
+    pub sight: Sight,
 }
 
 /// The task.
@@ -236,9 +240,14 @@ impl AttachTask {
             })?;
         let mut client = SessionServiceClient::new(channel);
         self.hand_over(&mut client, Owed::Past).await;
+        let sight = self.attach.sight.borrow_and_update().clone();
         let hello = match self.standing {
-            Standing::Living(incarnation) => self.hello(incarnation, Probe::Unclean),
-            Standing::Idle(probe) if !self.is_ending() => self.hello(Incarnation(0), probe),
+            Standing::Living(incarnation) => {
+                hello(&self.attach, incarnation, Probe::Unclean, sight)
+            }
+            Standing::Idle(probe) if !self.is_ending() => {
+                hello(&self.attach, Incarnation(0), probe, sight)
+            }
             Standing::Idle(_) | Standing::Busy => return Ok(Next::Onward),
         };
         let (up, outbound) = mpsc::channel(UP_QUEUE);
@@ -266,6 +275,8 @@ impl AttachTask {
         up: mpsc::Sender<v1::AttachRequest>,
     ) -> Result<Next, StreamError> {
         let mut pulse = Pulse::new(&self.attach.config.timing);
+        // Before it is admitted, the coordinator awaits other words.
+        let mut looks = false;
         loop {
             tokio::select! {
                 message = down.message() => {
@@ -286,6 +297,7 @@ impl AttachTask {
                     }
                     if welcome {
                         pulse.start();
+                        looks = true;
                         self.say_owed(&up)?;
                     }
                 }
@@ -306,6 +318,16 @@ impl AttachTask {
                     }
                     up.try_send(pulse.ping()).map_err(|_| StreamError::Stalled)?;
                 }
+                changed = self.attach.sight.changed(), if looks => match changed {
+                    Ok(()) => {
+                        let sight = self.attach.sight.borrow_and_update().clone();
+                        let message = Some(Up::Machine(sight));
+                        up.try_send(v1::AttachRequest { message })
+                            .map_err(|_| StreamError::Stalled)?;
+                    }
+                    // Nobody looks any more; what was said stands.
+                    Err(_) => looks = false,
+                },
                 changed = self.ending.changed() => if changed.is_err() {
                     return Ok(Next::End);
                 },
@@ -424,6 +446,9 @@ impl AttachTask {
             Notice::Retimed(incarnation, generation) => Some(v1::AttachRequest {
                 message: Some(Up::Retimed(report_retimed(incarnation, generation))),
             }),
+            Notice::Rival(resource, claim) => Some(v1::AttachRequest {
+                message: Some(Up::Rival(rival_into(&resource, claim.as_ref()))),
+            }),
             Notice::Report(incarnation, output) => {
                 let (resource, token) = subject(&output)?;
                 if matches!(output, Output::ReportReleased { .. }) && self.owed.len() < OWED_MAX {
@@ -523,45 +548,6 @@ impl AttachTask {
                 }
                 Err(_) => return,
             }
-        }
-    }
-
-    /// Says of the newest life, on the stream that named it, whether anything is still held.
-    fn settle(
-        &self,
-        newest: &v1::Newest,
-        up: &mpsc::Sender<v1::AttachRequest>,
-    ) -> Result<(), StreamError> {
-        let probe = match self.standing {
-            Standing::Idle(probe) => probe,
-            Standing::Living(_) | Standing::Busy => Probe::Unclean,
-        };
-        let settled = v1::Settled {
-            incarnation: newest.incarnation,
-            probe: probe_form(probe).into(),
-        };
-        let message = Some(Up::Settled(settled));
-        up.try_send(v1::AttachRequest { message })
-            .map_err(|_| StreamError::Stalled)
-    }
-
-    fn hello(&self, incarnation: Incarnation, probe: Probe) -> v1::AttachRequest {
-        let place = self.attach.place;
-        let namespace = |found: Namespace| v1::Namespace {
-            device: found.device,
-            inode: found.inode,
-        };
-        v1::AttachRequest {
-            message: Some(Up::Hello(v1::Hello {
-                boot_id: self.attach.boot.0.to_vec(),
-                incarnation: incarnation.0,
-                probe: probe_form(probe).into(),
-                counts_by_log: cfg!(not(feature = "without-timing")),
-                file: Some(timing_into(&self.attach.config.timing)),
-                machine: place.machine.map_or_else(Vec::new, |uuid| uuid.to_vec()),
-                network: place.network.map(namespace),
-                mounts: place.mounts.map(namespace),
-            })),
         }
     }
 

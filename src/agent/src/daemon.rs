@@ -6,9 +6,11 @@
 mod disks;
 
 use crate::attach::{Attach, AttachTask};
+use crate::census::{self, CensusError};
 use crate::chain;
 use crate::executor::Enforcement;
 use crate::kennel::Kennel;
+use crate::kernel::capability::{self, CapabilityError};
 use crate::kernel::clock::{ReadBootIdError, boot_id};
 use crate::kernel::place::place;
 use crate::lease::{Lease, StartLeaseError};
@@ -108,6 +110,12 @@ pub enum RunError {
     /// The shared disks and the watchdog beside them.
     #[error(transparent)]
     Sbd(#[from] SbdError),
+    /// A capability is missing.
+    #[error(transparent)]
+    Capability(#[from] CapabilityError),
+    /// What this machine has.
+    #[error("cannot see what this machine has")]
+    Census(#[from] CensusError),
     /// The lease thread ended by itself.
     #[error("the lease thread has ended")]
     LeaseEnded,
@@ -119,6 +127,8 @@ pub enum RunError {
 /// When the config, the identity or the machine do not allow it.
 pub async fn run(options: Options) -> Result<(), RunError> {
     let (config, node) = configured(&options)?;
+    // Before anything is waited for, and long before a watchdog may be armed.
+    capability::require()?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let identity = tokio::select! {
@@ -138,7 +148,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let (notices, noticed) = mpsc::channel(NOTICES_MAX);
     let cluster = identity.cluster;
     // Before anything may arm the watchdog: a start that fails after that resets the machine.
-    let credentials = credentials(&config, identity)?;
+    let (credentials, sight) = (credentials(&config, identity)?, census::start()?);
     let (kennel, mut disks) = disks::begin(&config, &node)?;
     let (thread, ready) = start_lease(kennel, inbox, notices)?;
     ready.await.map_err(|_| RunError::LeaseEnded)??;
@@ -155,6 +165,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         place: place(),
         config,
         credentials,
+        sight,
     };
     let (end_at, ending) = watch::channel(None);
     let grace = GRACE.max(attach.config.timing.ttl * 2);
@@ -184,6 +195,14 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         ended = stop => return ended,
     }
     join(thread).await?;
+    judge(&asked, &verdict)
+}
+
+/// How it ended, once nothing is held any more.
+fn judge(
+    asked: &watch::Receiver<Option<Instant>>,
+    verdict: &OnceLock<Result<(), SbdError>>,
+) -> Result<(), RunError> {
     match (asked.borrow().is_some(), verdict.get()) {
         // Whatever made it end, a node without it holds nothing and says nothing.
         (false, _) => Err(RunError::LeaseEnded),
@@ -192,7 +211,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     }
 }
 
-/// The config, and this machine's name in it.
+/// The config, and this machine's name in it; a machine on which nothing could be held is refused.
 pub(crate) fn configured(options: &Options) -> Result<(Config, NodeName), RunError> {
     let config = Config::load(&options.config).map_err(RunError::Config)?;
     let node = config

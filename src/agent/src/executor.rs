@@ -5,12 +5,16 @@
 //! sure that a write delivered late revives nothing. Never decides whether to act.
 
 mod gated;
+mod leave;
+mod rivals;
 mod voice;
 mod watch;
 
 use crate::chain;
 use crate::kennel::Kennel;
-use crate::kernel::address::{self, Change, OpenAddressesError, ReadKernelError, Term};
+use crate::kernel::address::{
+    self, Change, OpenAddressesError, ReadKernelError, Term, WriteAddressError,
+};
 use crate::kernel::clock::boot_now;
 use crate::kernel::gate::{Gate, Home, NoGate};
 use crate::kernel::guard::{
@@ -18,9 +22,10 @@ use crate::kernel::guard::{
 };
 use crate::kernel::link::{Carrier as LinkCarrier, Link, LinkIndex};
 use haft_engine::clock::Moment;
-use haft_engine::command::{Attestation, Probe};
+use haft_engine::command::Attestation;
 use haft_engine::ids::{ResourceId, Token};
 use haft_engine::keeper::{AssignedItem, Carrier, Input, Keeper, Operation, OperationResult};
+use haft_engine::machine::Claim;
 use haft_engine::spec::{ResourceSpec, VirtualIpSpec};
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -81,6 +86,8 @@ pub struct Executor {
     renewal: Option<(Life, PreparedWrite)>,
     attested: Attestation,
     kennel: Kennel,
+    /// Given up, and behind the gate or guard for as long as somebody else's copy is there (R13).
+    silenced: BTreeSet<IpAddr>,
 }
 
 impl Executor {
@@ -109,35 +116,12 @@ impl Executor {
             renewal: None,
             attested: Attestation::Unknown,
             kennel,
+            silenced: BTreeSet::new(),
         };
         executor.remove_leftovers()?;
         Executor::take_relic_away(barrier.relic);
         executor.attested = executor.attest().0;
         Ok(executor)
-    }
-
-    fn remove_leftovers(&mut self) -> Result<(), OpenExecutorError> {
-        for leftover in self.addresses.addresses().remove_leftovers()? {
-            tracing::info!(address = %leftover.address, "removed an address of an earlier life");
-        }
-        self.forget_inherited();
-        if let Some(guard) = &mut self.guard {
-            let adopted: Vec<IpAddr> = guard.managed().collect();
-            for address in adopted {
-                if let Err(error) = guard.unmanage(address) {
-                    tracing::warn!(%address, err = chain(&error), "cannot let go of a guarded address");
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Looks whether anything of ours is still installed.
-    pub fn probe(&mut self) -> Probe {
-        match self.addresses.addresses().ours() {
-            Ok(found) if found.is_empty() => Probe::Clean,
-            Ok(_) | Err(_) => Probe::Unclean,
-        }
     }
 
     /// Remembers what the assignment's resources are, and forgets those neither assigned nor held.
@@ -211,44 +195,74 @@ impl Executor {
         if !keeper.may_still(boot_now(), &Operation::Arm(resource.clone(), token)) {
             return OperationResult::Lapsed;
         }
-        match self.try_arm(keeper, resource, token) {
-            Ok(link) => {
-                let carrier = engine_carrier(link.carrier);
-                inputs.push(Input::Carrier(resource.clone(), carrier));
-                OperationResult::Done
-            }
+        let armed = self.try_arm(keeper, resource, token);
+        let link = self.specs.get(&(resource.clone(), token));
+        let link = link.and_then(|spec| self.places.get(&spec.address));
+        if let Some(link) = link {
+            let carrier = engine_carrier(link.carrier);
+            inputs.push(Input::Carrier(resource.clone(), carrier));
+        }
+        match armed {
+            Ok(()) => OperationResult::Done,
             Err(why) => OperationResult::Failed(why),
         }
     }
 
+    /// Asks first whether the address could be there at all, so that what cannot work is never begun.
     fn try_arm(
         &mut self,
         keeper: &Keeper,
         resource: &ResourceId,
         token: Token,
-    ) -> Result<Link, String> {
+    ) -> Result<(), String> {
         let life = life_of(keeper)?;
         let spec = self.spec(resource, token)?;
-        let (address, interface) = (spec.address, spec.interface.clone());
-        let link = self
-            .addresses
-            .addresses()
-            .link(&interface)
-            .map_err(|error| chain(&error))?
-            .ok_or_else(|| format!("there is no interface {interface}"))?;
-        if self.gate.is_some() {
-            self.gate_close(address, &link)?;
-        } else if let Some(guard) = &mut self.guard {
-            if self.places.get(&address).map(|known| known.index) != Some(link.index) {
-                guard
-                    .manage(address, &link)
-                    .map_err(|error| chain(&error))?;
-            }
+        let (address, name) = (spec.address, spec.interface.clone());
+        let found = self.addresses.addresses().interfaces();
+        let mut interfaces = found.map_err(|error| chain(&error))?;
+        let own = interfaces.iter().map(|found| found.link.mac).collect();
+        self.voice.set_own(own);
+        interfaces.retain(|found| found.is_called(&name));
+        let Some(interface) = interfaces.pop() else {
+            self.places.remove(&address);
+            return Err(format!("there is no interface {name}"));
+        };
+        if let Some(why) = interface.refusal(address) {
+            return Err(why);
+        }
+        let link = interface.link;
+        self.addresses
+            .may_put(address, link.index)
+            .map_err(|error| chain(&error))?;
+        self.close(address, &link)?;
+        let carrier = link.carrier;
+        self.places.insert(address, link.clone());
+        match carrier {
+            LinkCarrier::Up => self.voice.listen(address, &link, boot_now()),
+            LinkCarrier::Down => return Err(format!("{name} has no carrier")),
+        }
+        if self.gate.is_none()
+            && let Some(guard) = &mut self.guard
+        {
             let turn = guard.arm(&[address], life).map_err(|error| chain(&error))?;
             self.turns.insert(address, turn);
         }
-        self.places.insert(address, link.clone());
-        Ok(link)
+        Ok(())
+    }
+
+    /// Whatever puts the address on that link, it is silent there from here on.
+    fn close(&mut self, address: IpAddr, link: &Link) -> Result<(), String> {
+        if self.gate.is_some() {
+            return self.gate_close(address, link);
+        }
+        match &mut self.guard {
+            Some(guard)
+                if self.places.get(&address).map(|known| known.index) != Some(link.index) =>
+            {
+                guard.manage(address, link).map_err(|error| chain(&error))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn install(
@@ -312,48 +326,17 @@ impl Executor {
             valid: self.unguarded.unwrap_or(keeper.timing().address_life),
             until,
         };
-        match self.addresses.keep(address, link.index, term) {
+        let done = if matches!(operation, Operation::RefreshAddress(..)) {
+            self.addresses.renew(address, term)
+        } else {
+            self.addresses.keep(address, link.index, term)
+        };
+        match done {
             Ok(()) => OperationResult::Done,
+            // The next look at the kernel puts it back, or says that it is gone.
+            Err(WriteAddressError::Absent { .. }) => OperationResult::Lapsed,
             Err(error) => OperationResult::Failed(chain(&error)),
         }
-    }
-
-    /// Silence first, then the address: the guard closes within microseconds, whatever the rest takes.
-    fn remove(&mut self, resource: &ResourceId, token: Token) -> OperationResult {
-        let address = match self.spec(resource, token) {
-            Ok(spec) => spec.address,
-            Err(why) => return OperationResult::Failed(why),
-        };
-        self.turns.remove(&address);
-        self.voice.stop(address);
-        let silenced = match &mut self.guard {
-            Some(_) if self.gate.is_some() => self.gate_silence(address),
-            Some(guard) => guard.release(&[address]).map_err(|error| chain(&error)),
-            None => Ok(()),
-        };
-        let Some(link) = self.places.get(&address).cloned() else {
-            return OperationResult::Done;
-        };
-        // The second removal asks the kernel also when an earlier attempt has already forgotten it.
-        let removed = self
-            .addresses
-            .forget(address)
-            .and_then(|_| self.addresses.addresses().remove(address, link.index));
-        if let Err(error) = removed {
-            return OperationResult::Failed(chain(&error));
-        }
-        self.places.remove(&address);
-        self.gate_forget(address);
-        if let Some(guard) = &mut self.guard
-            && let Err(error) = guard.unmanage(address)
-        {
-            // The address is gone; a guard that stays closed harms nobody.
-            tracing::warn!(%address, err = chain(&error), "cannot let go of a guarded address");
-        }
-        if let Err(why) = silenced {
-            tracing::warn!(%address, err = why, "the guard did not close at once");
-        }
-        OperationResult::Done
     }
 
     fn announce(&mut self, resource: &ResourceId, token: Token) {
@@ -462,6 +445,7 @@ impl Executor {
                 return inputs;
             }
         };
+        self.lift_silences();
         for address in tended.restored {
             tracing::warn!(%address, "somebody removed the address; it is back");
             if let Some(link) = self.places.get(&address) {
@@ -532,9 +516,27 @@ impl Executor {
             .map(|((resource, _), _)| resource.clone())
     }
 
+    /// Whether [`Executor::tend`] is due at once: reports were read while something else was done.
+    pub fn is_pending(&self) -> bool {
+        self.addresses.is_pending()
+    }
+
     /// Announces what is due, hears rivals; returns the next announcement's moment.
     pub fn speak(&mut self) -> Moment {
         self.voice.speak(boot_now())
+    }
+
+    /// Who else claims our addresses, where that is news.
+    pub fn rivals(&mut self) -> Vec<(ResourceId, Option<Claim>)> {
+        let news = self.voice.rivals(boot_now());
+        news.into_iter()
+            .flat_map(|(address, claim)| {
+                let resources: Vec<ResourceId> = self.resources_at(address).collect();
+                resources
+                    .into_iter()
+                    .map(move |resource| (resource, claim.clone()))
+            })
+            .collect()
     }
 
     /// Descriptors that are readable when the kernel, a rival or a foreign nftables user has done

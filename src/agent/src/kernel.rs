@@ -1,6 +1,8 @@
 //! The kernel's side of a lease: addresses, announcements and the dead-man switch.
 //!
+//! - [`capability`]: what this process may do to the network.
 //! - [`clock`]: the suspend-counting clock and the boot id.
+//! - [`interface`]: what decides whether an interface can carry an address.
 //! - [`link`]: network interfaces and their carrier.
 //! - [`address`]: addresses through rtnetlink, and their restoration when something else removes them.
 //! - [`announce`]: gratuitous ARP, unsolicited neighbour advertisements, rivals heard on the wire.
@@ -14,9 +16,11 @@
 
 pub mod address;
 pub mod announce;
+pub mod capability;
 pub mod clock;
 pub mod gate;
 pub mod guard;
+pub mod interface;
 pub mod link;
 mod netlink;
 pub mod place;

@@ -157,6 +157,10 @@ impl Lease {
         }
         let dog = self.tend_dog();
         let speak = self.executor.speak();
+        for (resource, claim) in self.executor.rivals() {
+            // One that gets lost is told again while it lasts.
+            let _ = self.notices.try_send(Notice::Rival(resource, claim));
+        }
         let now = boot_now();
         self.log_counts(now);
         let life = self.life.as_ref();
@@ -165,6 +169,9 @@ impl Lease {
                 .min(life.keeper.next_wake())
                 .min(life.holder.next_wake())
         });
+        if self.executor.is_pending() {
+            return now;
+        }
         next.min(dog).min(now + IDLE_WAKE)
     }
 

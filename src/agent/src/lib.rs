@@ -3,6 +3,7 @@
 //! - [`daemon`]: the process, from config to SIGTERM.
 //! - [`attach`]: the stream to the leader, on tokio.
 //! - [`lease`]: the lease thread with beats and the keeper, apart from tokio.
+//! - [`census`]: what the kernel has that is not ours, for the leader.
 //! - [`dismantle`]: everything of haft's taken off the machine.
 //! - [`executor`]: kernel operations as the keeper orders them.
 //! - [`kennel`]: the watchdog and its claimants; [`sbd`]: the mailbox on shared disks.
@@ -11,6 +12,7 @@
 //! Nothing in here decides ownership: decisions come from haft-engine, orders from the coordinators.
 
 pub mod attach;
+pub mod census;
 pub mod daemon;
 pub mod dismantle;
 pub mod executor;

@@ -78,6 +78,8 @@ fn main() -> ExitCode {
                     | RunError::AlreadyRuns { .. }
                     | RunError::Boot(_)
                     | RunError::Lease(_)
+                    | RunError::Capability(_)
+                    | RunError::Census(_)
                     | RunError::System(_)
                     | RunError::Sbd(_)
                     | RunError::LeaseEnded,

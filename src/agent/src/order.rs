@@ -9,6 +9,7 @@ use haft_api::beat::BeatKey;
 use haft_engine::command::{Probe, VoterSets};
 use haft_engine::ids::{Generation, Incarnation, NodeId, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Output};
+use haft_engine::machine::Claim;
 use haft_engine::session::authority::Origin;
 use haft_engine::timing::ClusterTiming;
 use rustix::event::{EventfdFlags, eventfd};
@@ -66,6 +67,8 @@ pub enum Notice {
     Report(Incarnation, Output),
     /// This life counts by this version of the timing, and by none that is longer.
     Retimed(Incarnation, Generation),
+    /// Another machine claims the address of a resource, or no longer does.
+    Rival(ResourceId, Option<Claim>),
     /// No life goes on and nothing is held: it may ask to be admitted.
     Idle(Probe),
 }

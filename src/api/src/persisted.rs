@@ -12,6 +12,7 @@ use prost::Message;
 mod command_from;
 mod command_into;
 mod field;
+mod machine;
 mod place;
 mod spec;
 mod state_from;

@@ -50,6 +50,8 @@ pub struct Context {
     pub peers: Peers,
     /// Where fence agents are looked up.
     pub agents: AgentDirs,
+    /// What the nodes' kernels have.
+    pub sights: crate::sights::Sights,
     /// One lock per fence device.
     pub devices: crate::fencing::DeviceLocks,
     /// What the nodes' files say of the timing.

@@ -288,6 +288,7 @@ fn context(config: Config, identity: &Identity, driven: Driven) -> Result<Contex
         pulse: Pulse::default(),
         streams: crate::streams::Streams::default(),
         peers: Peers::new(credentials),
+        sights: crate::sights::Sights::default(),
         devices: crate::fencing::DeviceLocks::default(),
         files: crate::timing::FileTimings::default(),
         beats: Arc::new(BeatCounters::default()),

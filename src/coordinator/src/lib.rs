@@ -19,6 +19,7 @@ pub mod replica;
 pub mod seals;
 pub mod secret_file;
 pub mod services;
+pub mod sights;
 pub mod streams;
 pub mod timing;
 pub mod witness;

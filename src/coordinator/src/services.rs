@@ -27,6 +27,10 @@ use tonic::transport::{Certificate, Identity, Server, ServerTlsConfig};
 
 /// Largest request: a manifest is kilobytes.
 const MESSAGE_MAX: usize = 1 << 20;
+/// Of a greeting: what it says beside the report of its machine.
+const GREETING_MAX: usize = 16 << 10;
+// Else an agent on a machine with many addresses would be turned away for ever.
+const _: () = assert!(haft_engine::machine::REPORT_MAX + GREETING_MAX <= MESSAGE_MAX);
 /// Streams and calls in flight per connection.
 const CALLS_PER_CONNECTION: usize = 64;
 

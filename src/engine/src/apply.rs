@@ -15,6 +15,7 @@ mod fence;
 mod forget;
 mod joining;
 mod object;
+mod obstacle;
 mod ownership;
 mod probe;
 mod quarantine;
@@ -23,6 +24,8 @@ mod session;
 mod timing;
 mod topology;
 mod victims;
+
+pub use obstacle::CHANGES_MAX as OBSTACLE_CHANGES_MAX;
 
 pub(crate) use fence::{ATTEMPT_MAX, leaves_orphans, may_testify, wants_power};
 pub(crate) use ownership::proof_word;
@@ -224,6 +227,8 @@ fn request_of(command: &Command) -> Option<RequestId> {
         | Command::FenceCancelled { .. }
         | Command::FenceTryOver { .. }
         | Command::Witnessed { .. }
+        | Command::Obstructed { .. }
+        | Command::RivalHeard { .. }
         | Command::DeviceProbed { .. } => None,
     }
 }
@@ -258,6 +263,12 @@ fn apply_command(state: &mut ClusterState, at: At, command: &Command) -> Result<
         | Command::FenceTryOver { .. }
         | Command::Witnessed { .. }
         | Command::ConfirmOff { .. } => fence::apply(state, at, command),
+        Command::Obstructed { node, changes } => obstacle::obstructed(state, at, *node, changes),
+        Command::RivalHeard {
+            resource,
+            node,
+            rival,
+        } => obstacle::rival_heard(state, at, resource, *node, rival.as_ref()),
         Command::DeviceProbed {
             device,
             generation,

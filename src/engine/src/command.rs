@@ -13,6 +13,7 @@ use crate::ids::{
     BootId, ClusterId, DeviceName, EntryId, Epoch, Generation, Incarnation, LogIndex, NodeId,
     NodeName, OrderId, RequestId, ResourceId, Token,
 };
+use crate::machine::{Claim, Obstacle};
 use crate::place::Place;
 use crate::spec::{ObjectRef, ObjectSpec};
 use crate::witness::{Lie, Witness};
@@ -460,6 +461,22 @@ pub enum Command {
         request: RequestId,
     },
 
+    /// What stands in the way of resources on a node has changed, by its agent's report of its kernel (R13).
+    Obstructed {
+        /// On which node.
+        node: NodeId,
+        /// What changed, for each resource; `None`: nothing stands in the way any more.
+        changes: Vec<(ResourceId, Option<Obstacle>)>,
+    },
+    /// A node hears another machine claim a resource's address, or no longer does.
+    RivalHeard {
+        /// Whose address.
+        resource: ResourceId,
+        /// Who hears it.
+        node: NodeId,
+        /// The claimant; `None`: not heard for long enough.
+        rival: Option<Claim>,
+    },
     /// A probe of a fence device found something else than the one before (hazards R20).
     DeviceProbed {
         /// Which device.

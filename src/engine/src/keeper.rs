@@ -449,22 +449,27 @@ impl Keeper {
         carrier: Carrier,
         outputs: &mut Vec<Output>,
     ) {
-        let held = self.held.get(&resource).map(|held| held.token);
         let history = self.history.entry(resource.clone()).or_default();
+        let held = self.held.get_mut(&resource);
         match carrier {
             Carrier::Up => {
+                if let (Link::Down(_), Some(held)) = (history.link, held) {
+                    held.hurry(now);
+                }
                 history.link = Link::Up;
                 history.patience = 0;
             }
             Carrier::Down => {
-                if history.link == Link::Up
-                    && let Some(token) = held
+                // Said already where its installation was refused for that.
+                if let (Link::Up, Some(held)) = (history.link, held)
+                    && held.complaint.is_none()
                 {
+                    let ResourceSpec::VirtualIp(vip) = &held.spec;
                     outputs.push(Output::ReportFailed {
                         resource,
-                        token,
+                        token: held.token,
                         difficulty: Difficulty::Start,
-                        why: "its link has no carrier".to_owned(),
+                        why: format!("{} has no carrier", vip.interface),
                     });
                 }
                 history.link = history.link.down(now);

@@ -13,6 +13,7 @@
 //! - `streams`: who can be told anything at all.
 //! - `judge`: silence, closings, ages (R2); who may join anew (R5, R10).
 //! - `deadlines`: how long an owner may take to begin and to stop.
+//! - `machines`: what stands in the way of an address on a node.
 //! - `placement`: who should own what, and who should let go.
 //! - `fencing`: orders, attempts, adoption (R5).
 //! - `probing`: whether the fence devices answer.
@@ -22,20 +23,24 @@ mod deadlines;
 mod draft;
 mod fencing;
 mod judge;
+mod machines;
 pub mod placement;
 mod probing;
 mod proposals;
 mod reports;
+mod rivals;
 mod steering;
 mod streams;
 
+pub use machines::Stream;
 pub use proposals::{EntryLimit, Fate, Proposal, ProposalNumber};
 
 use crate::clock::{Moment, Timing};
 use crate::command::{Command, FenceAction, PathHealth, Probe, StatedAge, Verdict, VoterSets};
 use crate::ids::{
-    BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, OrderId, RequestId,
+    BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, OrderId, RequestId, ResourceId,
 };
+use crate::machine::{Claim, Machine};
 use crate::place::Place;
 use crate::state::{ClusterState, Node, Session};
 use crate::witness::{Lie, Witness};
@@ -106,6 +111,24 @@ pub enum Input {
         incarnation: Incarnation,
         /// Who answered.
         witness: Witness,
+    },
+    /// An agent reports its machine.
+    MachineSeen {
+        /// Whose.
+        node: NodeId,
+        /// What it has.
+        machine: Box<Machine>,
+        /// Where on its stream.
+        stream: Stream,
+    },
+    /// An agent hears another machine claim an address, or no longer does.
+    RivalReported {
+        /// Who hears it.
+        node: NodeId,
+        /// Whose address.
+        resource: ResourceId,
+        /// The claimant.
+        rival: Option<Claim>,
     },
     /// A probe is over.
     Probed {
@@ -228,6 +251,8 @@ pub struct Leader {
     fencing: fencing::Fencing,
     steering: steering::Steering,
     reports: reports::Reports,
+    machines: machines::Machines,
+    rivals: rivals::Rivals,
     probing: probing::Probing,
     next_wake: Moment,
 }
@@ -304,6 +329,8 @@ impl Leader {
             fencing: fencing::Fencing::default(),
             steering: steering::Steering::default(),
             reports: reports::Reports::default(),
+            machines: machines::Machines::default(),
+            rivals: rivals::Rivals::default(),
             probing: probing::Probing::default(),
             next_wake: now,
         }
@@ -392,6 +419,8 @@ impl Leader {
         self.reports
             .plan(view, &mut draft, busy, &mut self.placement);
         self.fencing.plan(view, &mut draft, &self.judge, wake);
+        self.machines.plan(view, &mut draft, wake);
+        self.rivals.plan(view, &mut draft, wake);
         self.placement.plan(view, &mut draft, wake);
         self.probing.plan(&mut draft);
         let entries = draft.into_entries();
@@ -442,6 +471,16 @@ impl Leader {
                 incarnation,
                 witness,
             } => self.fencing.on_witness(node, incarnation, witness),
+            Input::MachineSeen {
+                node,
+                machine,
+                stream,
+            } => self.machines.on_report(node, *machine, stream),
+            Input::RivalReported {
+                node,
+                resource,
+                rival,
+            } => self.rivals.on_report(now, node, resource, rival),
             Input::Probed {
                 device,
                 generation,

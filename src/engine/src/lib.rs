@@ -16,6 +16,7 @@
 //! - [`session`]: rule R2, from the coordinator's, the node's and the leader's side.
 //! - [`leader`]: what the leader proposes (sessions, placement, fencing), as one machine.
 //! - [`keeper`]: what a node does with its assignments and when it stops by itself (R6).
+//! - [`machine`]: what a node's kernel has that is not haft's, and what it can carry.
 //! - [`plant`]: bugs on purpose, for the simulator; absent from what ships.
 //! - [`text`]: what others said, cut to a length that the log can bear.
 //! - [`timing`]: rule R2a, the timing in the log and in each session, and the sums that a set must satisfy.
@@ -34,6 +35,7 @@ pub mod ids;
 pub mod keeper;
 pub mod leader;
 pub mod levels;
+pub mod machine;
 pub mod place;
 pub mod plant;
 pub mod session;

@@ -86,11 +86,13 @@ pub enum Bug {
     AnswerBlocking,
     /// An agent obeys whatever assignment came last (R2c).
     ObeyTheLatest,
+    /// A copy of the address that somebody else has put there is taken for our own, and let go of with it (R13).
+    AdoptForeign,
 }
 
 impl Bug {
     /// Every bug that the simulator shows, for suites that go through all of them.
-    pub const ALL: [Bug; 26] = [
+    pub const ALL: [Bug; 27] = [
         Bug::SkipEvidenceCheck,
         Bug::CountLeaseFromReceipt,
         Bug::UnknownAsOff,
@@ -117,6 +119,7 @@ impl Bug {
         Bug::TrustWatchedGuard,
         Bug::ActBeforeBegun,
         Bug::WithdrawBegun,
+        Bug::AdoptForeign,
     ];
 
     /// Bugs that the simulator does not show: the engine's own tests do, each in a history of its own.

@@ -3,6 +3,10 @@
 //! Plain ordered maps and closed enums; changed by [`crate::apply`] alone. Holds no clock and no
 //! derived caches that could disagree between nodes.
 
+mod obstacles;
+
+pub use obstacles::Rival;
+
 use crate::clock::Timing;
 use crate::command::{
     Attestation, Difficulty, FenceAction, FenceCause, HeartbeatKey, HoldReason, NodeRole,
@@ -12,6 +16,7 @@ use crate::ids::{
     BootId, ClusterId, DeviceName, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName,
     OrderId, RequestId, Reserved, ResourceId, Token, TopologyName,
 };
+use crate::machine::Obstacle;
 use crate::place::Place;
 use crate::spec::{FenceDeviceSpec, FenceTopologySpec, Isolation, NodeSpec, ResourceSpec};
 use crate::timing::{ClusterTiming, Terms};
@@ -63,6 +68,10 @@ pub struct ClusterState {
     pub requests: VecDeque<RememberedRequest>,
     /// What happened, for people.
     pub events: VecDeque<Event>,
+    /// What stands in the way of each resource, by node.
+    pub obstacles: BTreeMap<ResourceId, BTreeMap<NodeId, Obstacle>>,
+    /// Who else claims a resource's address on the wire.
+    pub rivals: BTreeMap<ResourceId, Rival>,
 }
 
 /// A registered node.
@@ -186,9 +195,7 @@ impl Node {
             | Session::Ended { incarnation, .. } => incarnation,
         }
     }
-}
 
-impl Node {
     /// What its newest life is judged by: by the longest that any configuration may choose, if nothing is known.
     pub fn judged(&self) -> Timing {
         self.terms.map_or(Timing::LONGEST, |terms| terms.judged)

@@ -14,6 +14,7 @@ use std::fmt;
 
 mod device;
 mod node;
+mod obstacle;
 mod order;
 mod paths;
 mod resource;

@@ -18,10 +18,12 @@ use haft_engine::session::retiming::Retiming;
 use haft_engine::spec::ResourceSpec;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::Duration;
 
 mod following;
 mod gated;
+mod kernel;
 
 /// Between repetitions of an unanswered request or an unconfirmed report.
 const REPEAT: Duration = Duration::from_millis(100);
@@ -48,6 +50,10 @@ pub(crate) struct Agent {
     repeat_at: Moment,
     ending: Ending,
     carrier: Carrier,
+    /// Addresses that an administrator has put on the machine.
+    foreign: BTreeSet<IpAddr>,
+    /// Reports of the machine so far.
+    looks: u32,
     /// Coordinators, in the order in which they are tried.
     doors: Vec<NodeId>,
     stream: u64,
@@ -121,6 +127,8 @@ impl Agent {
             repeat_at: now,
             ending: Ending::No,
             carrier: Carrier::Up,
+            foreign: BTreeSet::new(),
+            looks: 0,
             doors,
             stream: 0,
             watch,
@@ -215,6 +223,7 @@ impl Agent {
                 self.carrier = carrier;
                 self.tell_carrier(context);
             }
+            Local::Foreign(foreign) => self.foreign = foreign,
             Local::Watched => self.watch = Watch::Watched,
             Local::Shutdown => {
                 self.ending = Ending::Asked;
@@ -287,6 +296,7 @@ impl Agent {
             | Wire::Beat(_)
             | Wire::Attach { .. }
             | Wire::Hello { .. }
+            | Wire::Machine { .. }
             | Wire::Report(_) => {}
         }
     }
@@ -336,6 +346,7 @@ impl Agent {
     fn repeat(&mut self, context: &mut Context<'_>) {
         let now = context.now;
         self.repeat_at = now + REPEAT;
+        self.looks += 1;
         let (node, life) = (self.node, self.life);
         match &self.phase {
             Phase::Probing => {}
@@ -363,6 +374,11 @@ impl Agent {
                     incarnation: live.incarnation,
                 };
                 context.acts.push(Act::ToCoordinators(hello));
+                if let Some(machine) = self.machine() {
+                    let machine = Rc::new(machine);
+                    let seen = Wire::Machine { node, machine };
+                    context.acts.push(Act::ToCoordinators(seen));
+                }
                 let incarnation = live.incarnation;
                 for output in live.keeper.standing_reports() {
                     self.report(context, incarnation, output);
@@ -457,6 +473,11 @@ impl Agent {
                 continue;
             }
             let timing = *live.keeper.timing();
+            if matches!(operation, Operation::Arm(..)) && self.carrier == Carrier::Down {
+                let result = OperationResult::Failed("eth0 has no carrier".to_owned());
+                self.step_done(context, operation, result);
+                continue;
+            }
             let gated = self.gate_request(&operation);
             let Some(request) = gated.or_else(|| self.request(&operation)) else {
                 let result = OperationResult::Failed("unknown address".to_owned());
@@ -500,6 +521,11 @@ impl Agent {
             }
             Reply::Busy => {
                 let why = "device or resource busy".to_owned();
+                self.step_done(context, operation, OperationResult::Failed(why));
+                return;
+            }
+            Reply::Taken => {
+                let why = "somebody else has put it there".to_owned();
                 self.step_done(context, operation, OperationResult::Failed(why));
                 return;
             }

@@ -168,6 +168,7 @@ impl Coordinator {
             | Local::AddressVanished(_)
             | Local::GuardRebuilt
             | Local::Carrier(_)
+            | Local::Foreign(_)
             | Local::Watched
             | Local::Shutdown => {}
         }
@@ -213,6 +214,7 @@ impl Coordinator {
                 incarnation,
             } => self.on_hello(context, node, life, incarnation),
             Wire::Report(command) => self.on_report(context, command),
+            Wire::Machine { node, machine } => self.on_machine(context, node, &machine),
             Wire::Answer(_)
             | Wire::AttachHeard(_)
             | Wire::NotLeader(_)

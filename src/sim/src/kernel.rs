@@ -48,6 +48,8 @@ pub(crate) enum Reply {
     Armed(Duration),
     /// The kernel will not, now.
     Busy,
+    /// Somebody else has put the address there.
+    Taken,
 }
 
 /// The kernel.
@@ -61,10 +63,22 @@ pub(crate) struct Kernel {
     /// Ground truth: what a service behind the address does, which no guard and no lifetime ends. Begins with the
     /// address, ends with its removal or with the machine.
     works: BTreeMap<IpAddr, Token>,
+    /// Copies that an administrator has put there; and, with a planted bug, the token under which one was taken for
+    /// ours. One that nobody guards answers on its administrator's account, and not on ours unless it was.
+    foreign: BTreeMap<IpAddr, Option<Token>>,
     dog: Option<Dog>,
     /// When the same watchdog fires for the shared disks' sake. There is one timer, and a pet needs both claimants'
     /// word, so it fires when either of them is starved: as two timers would.
     disks_fire: Option<Moment>,
+}
+
+/// What an administrator does with a copy.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum There {
+    /// Puts it there.
+    Put,
+    /// Takes it away.
+    Gone,
 }
 
 /// The armed watchdog.
@@ -98,6 +112,11 @@ impl Kernel {
     /// Executes `request` at `now` on the machine's clock.
     pub(crate) fn execute(&mut self, now: Moment, request: &Request, timing: &Timing) -> Reply {
         match request {
+            Request::Arm(address) | Request::PutAddress(address, _)
+                if self.is_taken(now, *address) =>
+            {
+                Reply::Taken
+            }
             Request::Arm(address) => {
                 self.managed.insert(*address);
                 match self.barrier {
@@ -128,9 +147,7 @@ impl Kernel {
             }
             Request::PutAddress(address, token) => {
                 let until = now + timing.address_life;
-                let token = *token;
-                self.addresses.insert(*address, Lived { until, token });
-                self.works.insert(*address, token);
+                self.put(*address, *token, until);
                 Reply::Done
             }
             Request::Renew(items) => self.renew(now, items, timing),
@@ -139,6 +156,9 @@ impl Kernel {
                 self.held.remove(address);
                 self.addresses.remove(address);
                 self.works.remove(address);
+                if plant::is(Bug::AdoptForeign) && self.foreign.contains_key(address) {
+                    self.managed.remove(address);
+                }
                 Reply::Done
             }
             Request::Announce => Reply::Done,
@@ -157,6 +177,15 @@ impl Kernel {
                 Reply::Done
             }
         }
+    }
+
+    fn put(&mut self, address: IpAddr, token: Token, until: Moment) {
+        self.addresses.insert(address, Lived { until, token });
+        if let Some(adopted) = self.foreign.get_mut(&address) {
+            // Beside ours it is left alone, behind the same guard.
+            *adopted = plant::is(Bug::AdoptForeign).then_some(token);
+        }
+        self.works.insert(address, token);
     }
 
     /// The hardware's timer runs slow by a tenth and counts in ticks: as late as the engine must allow for.
@@ -221,11 +250,44 @@ impl Kernel {
             .is_some_and(|element| element.until > now)
     }
 
+    /// Whether somebody else has put the address there and ours is not there, too.
+    fn is_taken(&self, now: Moment, address: IpAddr) -> bool {
+        self.foreign.contains_key(&address)
+            && self.own(now, address).is_none()
+            && !plant::is(Bug::AdoptForeign)
+    }
+
+    fn own(&self, now: Moment, address: IpAddr) -> Option<Token> {
+        let row = self.addresses.get(&address);
+        row.filter(|row| row.until > now).map(|row| row.token)
+    }
+
+    /// An administrator puts a copy of the address there, or takes it away.
+    pub(crate) fn set_foreign(&mut self, address: IpAddr, there: There) {
+        match there {
+            There::Put => {
+                self.foreign.entry(address).or_default();
+            }
+            There::Gone => {
+                self.foreign.remove(&address);
+            }
+        }
+    }
+
+    /// Copies that an administrator has put there.
+    pub(crate) fn foreign(&self) -> BTreeSet<IpAddr> {
+        self.foreign.keys().copied().collect()
+    }
+
     /// The token under which the machine would answer for `address` at `now`, if it would.
     pub(crate) fn answers(&self, now: Moment, address: IpAddr) -> Option<Token> {
-        let present = self.addresses.get(&address).filter(|row| row.until > now)?;
+        let own = self.own(now, address);
+        let foreign = self.foreign.get(&address);
         if !self.managed.contains(&address) {
-            return Some(present.token);
+            return own.or(foreign.copied().flatten());
+        }
+        if own.is_none() && foreign.is_none() {
+            return None;
         }
         let held = self.held.get(&address).filter(|row| row.until > now)?;
         Some(held.token)
@@ -233,9 +295,14 @@ impl Kernel {
 
     /// Addresses for which it answers at `now`.
     pub(crate) fn answering(&self, now: Moment) -> Vec<(IpAddr, Token)> {
-        self.addresses
+        let all: BTreeSet<IpAddr> = self
+            .addresses
             .keys()
-            .filter_map(|address| Some((*address, self.answers(now, *address)?)))
+            .chain(self.foreign.keys())
+            .copied()
+            .collect();
+        all.into_iter()
+            .filter_map(|address| Some((address, self.answers(now, address)?)))
             .collect()
     }
 
@@ -285,7 +352,7 @@ impl Kernel {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kernel, Reply, Request};
+    use super::{Kernel, Reply, Request, There};
     use haft_engine::clock::{Moment, Timing};
     use haft_engine::ids::Token;
     use std::net::IpAddr;
@@ -294,6 +361,25 @@ mod tests {
 
     fn at(ms: u64) -> Moment {
         Moment(ms * 1_000_000)
+    }
+
+    #[test]
+    fn a_copy_of_somebody_else_is_refused_and_stays_silent_behind_a_guard() {
+        let mut kernel = Kernel::default();
+        let timing = Timing::FAST;
+        let token = Token::default();
+        kernel.set_foreign(ADDRESS, There::Put);
+        let refused = kernel.execute(at(0), &Request::Arm(ADDRESS), &timing);
+        assert_eq!(refused, Reply::Taken);
+        kernel.set_foreign(ADDRESS, There::Gone);
+        let done = |reply| assert_eq!(reply, Reply::Done);
+        done(kernel.execute(at(0), &Request::Arm(ADDRESS), &timing));
+        done(kernel.execute(at(1), &Request::Install(ADDRESS, token), &timing));
+        done(kernel.execute(at(2), &Request::PutAddress(ADDRESS, token), &timing));
+        kernel.set_foreign(ADDRESS, There::Put);
+        assert_eq!(kernel.answers(at(3), ADDRESS), Some(token));
+        done(kernel.execute(at(4), &Request::Remove(ADDRESS), &timing));
+        assert_eq!(kernel.answers(at(5), ADDRESS), None);
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::bmc::{Mood, Power};
 use crate::clock::{SECOND, TrueTime};
 use crate::disks::{StartMode, Watching, Word};
+use crate::kernel::There;
 use crate::net::{Place, Weather};
 use crate::raft::nanos;
 use crate::wire::{Hook, Local, Role};
@@ -14,6 +15,7 @@ use crate::world::{Event, World};
 use haft_engine::command::FenceAction;
 use haft_engine::keeper::Carrier;
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 mod classes;
 mod devices;
@@ -58,6 +60,8 @@ pub(crate) enum Undo {
     Rename(usize),
     /// The carrier is back.
     CarrierUp(Place),
+    /// An administrator takes a copy of an address away.
+    ForeignGone(Place, IpAddr),
     /// The links toggle again, so many times more.
     Flap(Vec<(Place, Place)>, u32, Flap),
     /// The staged strike against this coordinator.
@@ -131,6 +135,9 @@ impl Nemesis {
             world.release(place);
             world.look_at_supply(place);
             world.tell(place, Role::Agent, Local::Carrier(Carrier::Up));
+            for address in world.machines[place].kernel.foreign() {
+                faults::set_foreign(world, place, address, There::Gone);
+            }
         }
         tend(world);
     }
@@ -308,6 +315,9 @@ impl Nemesis {
                 }
             }
             Undo::Rename(disk) => world.park.disks[disk].misnamed = None,
+            Undo::ForeignGone(place, address) => {
+                faults::set_foreign(world, place, address, There::Gone);
+            }
             Undo::CarrierUp(place) => {
                 world.tell(place, Role::Agent, Local::Carrier(Carrier::Up));
             }

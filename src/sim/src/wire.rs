@@ -15,6 +15,7 @@ use haft_engine::ids::{
 };
 use haft_engine::keeper::{Assignment, Carrier, Operation};
 use haft_engine::leader::Proposal;
+use haft_engine::machine::Machine;
 use haft_engine::session::{Answer, Beat};
 use haft_engine::timing::ClusterTiming;
 use std::rc::Rc;
@@ -87,6 +88,8 @@ pub(crate) enum Wire {
     Assigned(Rc<Assignment>),
     /// The owner's word, as the command it is to become.
     Report(Command),
+    /// What an agent's kernel has, and the state of its link.
+    Machine { node: NodeId, machine: Rc<Machine> },
 }
 
 impl Wire {
@@ -99,6 +102,7 @@ impl Wire {
             | Wire::Hello { .. }
             | Wire::Admitted { .. }
             | Wire::Assigned(_)
+            | Wire::Machine { .. }
             | Wire::Report(_) => true,
             Wire::Raft(_)
             | Wire::AskAge { .. }
@@ -223,6 +227,8 @@ pub(crate) enum Local {
     GuardRebuilt,
     /// The link that carries the addresses lost or regained its carrier.
     Carrier(Carrier),
+    /// An administrator has put copies of these addresses on the machine, and no others.
+    Foreign(std::collections::BTreeSet<std::net::IpAddr>),
     /// The process is asked to end.
     Shutdown,
 }

@@ -14,6 +14,7 @@ use haft_engine::command::Attestation;
 use haft_engine::gate::{Found, GateKind, attestation, closes};
 use haft_engine::ids::{ResourceId, Token};
 use haft_engine::keeper::{Input, Keeper, Operation, OperationResult};
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 /// What stands before addresses.
@@ -168,7 +169,8 @@ impl Executor {
             .map_err(|why| format!("interface {} cannot carry it: {why}", link.name))?;
         gate.close(address).map_err(|error| chain(&error))?;
         let managed = guard.manage(address, link).map_err(|error| chain(&error));
-        if managed.is_err() && !self.places.contains_key(&address) {
+        let elsewhere = self.places.contains_key(&address) || self.silenced.contains(&address);
+        if managed.is_err() && !elsewhere {
             self.gate_forget(address);
         }
         managed
@@ -199,14 +201,26 @@ impl Executor {
         keeper: &Keeper,
         list: Vec<(ResourceId, Token)>,
     ) -> Vec<Input> {
+        // One that could not be armed does not stand, and is no reason to fail the others.
+        let (list, absent): (Vec<_>, Vec<_>) = list.into_iter().partition(|key| {
+            let (Some(spec), Some(gate)) = (self.specs.get(key), &self.gate) else {
+                return false;
+            };
+            gate.stands(spec.address)
+        });
+        let mut inputs = Vec::new();
+        if !absent.is_empty() {
+            inputs.push(done(absent, OperationResult::Lapsed));
+        }
+        if list.is_empty() {
+            return inputs;
+        }
         let known = list.iter().filter_map(|key| self.specs.get(key));
         let addresses: Vec<IpAddr> = known.map(|spec| spec.address).collect();
         let operation = Operation::Renew(list);
         let result = self.gate_open(keeper, &addresses, &operation);
-        let Operation::Renew(list) = operation else {
-            return Vec::new();
-        };
-        vec![done(list, result)]
+        inputs.push(Input::Done { operation, result });
+        inputs
     }
 
     /// Silences the address at once.
@@ -240,12 +254,20 @@ impl Executor {
         }
     }
 
-    /// Lets go of what an earlier agent had closed; its addresses are gone.
-    pub(super) fn forget_inherited(&mut self) {
-        let inherited = self.gate.iter().flat_map(Gate::addresses);
-        for address in inherited.collect::<Vec<IpAddr>>() {
-            self.gate_forget(address);
+    /// Somebody else's copy stays: whatever interface it is on, it is silent.
+    pub(super) fn gate_keep_silent(&mut self, address: IpAddr) {
+        if let Some(gate) = &mut self.gate
+            && let Err(error) = gate.close(address)
+        {
+            tracing::warn!(%address, err = chain(&error), "cannot close the gate to a copy that somebody else made");
         }
+    }
+
+    /// What an earlier agent had closed, by whichever means.
+    pub(super) fn inherited(&self) -> BTreeSet<IpAddr> {
+        let gated = self.gate.iter().flat_map(Gate::addresses);
+        let guarded = self.guard.iter().flat_map(Guard::managed);
+        gated.chain(guarded).collect()
     }
 
     /// Looks after the gate and tells the packet filter where it stands; what it alone is worth.

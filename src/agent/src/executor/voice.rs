@@ -3,12 +3,14 @@
 //! Repeats and refreshes by the kernel side's schedule, starts anew when a rival claims the address. A
 //! failure to announce is logged and retried by the schedule; it never stops an owner.
 
+use super::rivals::Rivals;
 use crate::chain;
 use crate::kernel::announce::{Announcer, RivalWatch, Schedule};
 use crate::kernel::link::{Link, LinkIndex};
 use haft_engine::clock::Moment;
-use std::collections::BTreeMap;
+use haft_engine::machine::Claim;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
@@ -20,6 +22,9 @@ pub(super) struct Voice {
     mouths: BTreeMap<LinkIndex, Mouth>,
     /// When each address was last defended.
     defended: BTreeMap<IpAddr, Moment>,
+    rivals: Rivals,
+    /// Where each address is asked about and listened for.
+    ears: BTreeMap<IpAddr, LinkIndex>,
 }
 
 /// Between two defences of one address. A rival that answers each of our announcements with its own would
@@ -30,6 +35,8 @@ const DEFEND_EVERY: Duration = Duration::from_secs(1);
 /// The sockets of one interface.
 #[derive(Debug)]
 struct Mouth {
+    /// The interface's name.
+    link: String,
     announcer: Announcer,
     /// Absent if it could not be opened; addresses are announced without it.
     rivals: Option<RivalWatch>,
@@ -40,6 +47,15 @@ impl Voice {
     pub(super) fn start(&mut self, address: IpAddr, link: &Link, now: Moment) {
         self.schedules
             .insert(address, (link.index, Schedule::starting(address, now)));
+        self.listen(address, link, now);
+        self.speak(now);
+    }
+
+    /// Asks whether anybody else has the address, before it is claimed, and listens from now on. What is heard
+    /// is told and delays nothing.
+    pub(super) fn listen(&mut self, address: IpAddr, link: &Link, now: Moment) {
+        self.ears.insert(address, link.index);
+        self.rivals.begin(address, now);
         if let Entry::Vacant(place) = self.mouths.entry(link.index) {
             match open(link) {
                 Ok(mouth) => {
@@ -51,7 +67,28 @@ impl Voice {
             }
         }
         self.retarget(link.index);
-        self.speak(now);
+        self.ask(now);
+    }
+
+    /// Hardware addresses of this machine, which are nobody's rival.
+    pub(super) fn set_own(&mut self, own: BTreeSet<[u8; 6]>) {
+        self.rivals.set_own(own);
+    }
+
+    /// What has been heard of rivals and is to be told now.
+    pub(super) fn rivals(&mut self, now: Moment) -> Vec<(IpAddr, Option<Claim>)> {
+        self.rivals.news(now)
+    }
+
+    fn ask(&mut self, now: Moment) {
+        for address in self.rivals.questions(now) {
+            let mouth = self.ears.get(&address).and_then(|on| self.mouths.get(on));
+            if let Some(mouth) = mouth
+                && let Err(error) = mouth.announcer.probe(address)
+            {
+                tracing::debug!(%address, err = chain(&error), "cannot ask for rivals");
+            }
+        }
     }
 
     /// The interface has a new hardware address or is usable again.
@@ -68,7 +105,9 @@ impl Voice {
     /// waits for the network's readers, some 15 ms (tried), which the lease thread cannot spare.
     pub(super) fn stop(&mut self, address: IpAddr) {
         self.defended.remove(&address);
-        let Some((link, _)) = self.schedules.remove(&address) else {
+        self.schedules.remove(&address);
+        self.rivals.end(address);
+        let Some(link) = self.ears.remove(&address) else {
             return;
         };
         self.retarget(link);
@@ -81,6 +120,13 @@ impl Voice {
             match heard {
                 Some(Ok(rivals)) => {
                     for rival in rivals {
+                        let claim = Claim {
+                            mac: rival.mac,
+                            link: mouth.link.clone(),
+                        };
+                        if !self.rivals.hear(rival.address, claim, now) {
+                            continue;
+                        }
                         let last = self.defended.get(&rival.address);
                         if last.is_some_and(|last| now.since(*last) < DEFEND_EVERY) {
                             continue;
@@ -97,6 +143,7 @@ impl Voice {
                 None => {}
             }
         }
+        self.ask(now);
         for (address, (link, schedule)) in &mut self.schedules {
             if !schedule.take(now) {
                 continue;
@@ -110,6 +157,7 @@ impl Voice {
         self.schedules
             .values()
             .map(|(_, schedule)| schedule.next())
+            .chain(std::iter::once(self.rivals.next()))
             .min()
             .unwrap_or(Moment(u64::MAX))
     }
@@ -123,9 +171,9 @@ impl Voice {
 
     fn retarget(&mut self, link: LinkIndex) {
         let ours: Vec<IpAddr> = self
-            .schedules
+            .ears
             .iter()
-            .filter(|(_, (on, _))| *on == link)
+            .filter(|(_, on)| **on == link)
             .map(|(address, _)| *address)
             .collect();
         if let Some(rivals) = self
@@ -157,6 +205,7 @@ fn open(link: &Link) -> Result<Mouth, String> {
         tracing::debug!(err = chain(error), "cannot listen for rivals");
     }
     Ok(Mouth {
+        link: link.name.clone(),
         announcer,
         rivals: rivals.ok(),
     })

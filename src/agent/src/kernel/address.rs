@@ -2,18 +2,25 @@
 //!
 //! Every address is a host address (/32, /128), so that it neither becomes a secondary of another
 //! nor brings a connected route, and carries a lifetime that the kernel counts down: the backstop
-//! behind the guard. Does not judge whether an address may be held, and never touches an address
-//! without [`PROTOCOL`] on its own initiative. Formats: rtnetlink(7), linux/if_addr.h.
+//! behind the guard. An address is added exclusively and a lifetime is renewed without the power to
+//! add, so that what somebody else has put there is neither adopted nor made anew. Does not judge
+//! whether an address may be held. Formats: rtnetlink(7), linux/if_addr.h.
 
+mod census;
 mod keeper;
+mod refusal;
 mod watch;
 
-pub use keeper::{KeepError, Keeper, Removed, Tended, Term};
+pub use census::{Census, Marks, Origin};
+pub use keeper::{Forgotten, KeepError, Keeper, Tended, Term};
+pub use refusal::WriteAddressError;
 pub use watch::{Change, Watch};
 
+use super::interface::{self, Interface};
 use super::link::{self, Link, LinkIndex};
 use super::netlink::{
-    self, Attributes, Message, Messages, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_REPLACE, Port,
+    self, Attributes, Message, Messages, NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL,
+    NLM_F_REPLACE, Port,
 };
 use netlink_sys::protocols::NETLINK_ROUTE;
 use std::io;
@@ -39,7 +46,15 @@ const IFA_PROTO: u16 = 11;
 /// Usable at once: duplicate detection would cost seconds, and leaves an address dead for good
 /// after a transient split.
 const IFA_F_NODAD: u32 = 0x02;
+const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_NOPREFIXROUTE: u32 = 0x200;
+/// Joins the address as a multicast group before it is added. No unicast address can be joined, so a
+/// request with this flag is refused (EINVAL) where it would have to add the address, and changes one that is
+/// there: the kernel looks at neither NLM_F_CREATE nor its absence (tried on 6.18; net/ipv4/devinet.c and
+/// net/ipv6/addrconf.c have had it so since Linux 4.1).
+const IFA_F_MCAUTOJOIN: u32 = 0x400;
+/// The flags that every address of ours reads back with.
+const OWN_FLAGS: u32 = IFA_F_DEPRECATED | IFA_F_NOPREFIXROUTE;
 /// Size of `struct ifaddrmsg`.
 const ADDRESS_HEADER: usize = 8;
 const FOREVER: u32 = u32::MAX;
@@ -59,6 +74,26 @@ pub struct Assigned {
     pub valid: Option<Duration>,
     /// Who installed it (IFA_PROTO); zero where nobody said.
     pub protocol: u8,
+    /// IFA_F_* of linux/if_addr.h.
+    pub flags: u32,
+}
+
+impl Assigned {
+    /// Whether it has the form of an address that haft installs: a host address with a lifetime, never
+    /// preferred, without a route.
+    pub fn is_made_like_ours(&self) -> bool {
+        self.prefix == host_prefix(self.address)
+            && self.valid.is_some()
+            && self.flags & OWN_FLAGS == OWN_FLAGS
+    }
+}
+
+/// The prefix length of a single address.
+fn host_prefix(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => 32,
+        IpAddr::V6(_) => 128,
+    }
 }
 
 /// What a removal found.
@@ -88,29 +123,6 @@ pub enum ReadKernelError {
     },
 }
 
-/// Why an address could not be written.
-#[derive(Debug, thiserror::Error)]
-pub enum WriteAddressError {
-    /// The socket failed, or the kernel did not answer within two seconds: unknown whether done.
-    #[error("no answer from the kernel for address {address}")]
-    Socket {
-        /// The address.
-        address: IpAddr,
-        /// The system's answer.
-        source: io::Error,
-    },
-    /// The kernel refused.
-    #[error("the kernel refused address {address} on interface {}", link.0)]
-    Refused {
-        /// The address.
-        address: IpAddr,
-        /// The interface.
-        link: LinkIndex,
-        /// The kernel's reason.
-        source: io::Error,
-    },
-}
-
 /// Requests about addresses and interfaces, in the namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct Addresses {
@@ -128,43 +140,60 @@ impl Addresses {
         })
     }
 
-    /// Adds `address` to `link`, or renews its lifetime. `valid` is rounded up to whole seconds,
-    /// at least one: the kernel knows nothing finer and refuses zero. The preferred lifetime is
-    /// zero, so that nothing picks the address as a source on its own.
+    /// Adds `address` to `link` exclusively: one that is there is refused, whoever made it. `valid` is
+    /// rounded up to whole seconds, at least one: the kernel knows nothing finer and refuses zero. The
+    /// preferred lifetime is zero, so that nothing picks the address as a source on its own. For IPv4 the
+    /// kernel's exclusion is about the same prefix length; the caller looks at its census for others.
     ///
     /// # Errors
-    /// When the kernel refuses, for instance because the interface is gone.
+    /// When it is there already, or the kernel refuses, for instance because the interface is gone.
     pub fn put(
         &mut self,
         address: IpAddr,
         link: LinkIndex,
         valid: Duration,
     ) -> Result<(), WriteAddressError> {
-        let mut request = Messages::default();
-        request.begin(RTM_NEWADDR, NLM_F_ACK | NLM_F_CREATE | NLM_F_REPLACE, 1);
-        identify(&mut request, address, link);
-        request
-            .attr(
-                IFA_FLAGS,
-                &(IFA_F_NODAD | IFA_F_NOPREFIXROUTE).to_ne_bytes(),
-            )
-            .attr(IFA_CACHEINFO, &cache_info(valid))
-            .attr(IFA_PROTO, &[PROTOCOL])
-            .finish();
+        let request = lifetime(address, link, valid, Existence::Excluded);
         match self.answer(&request, address)? {
             0 => Ok(()),
-            errno => Err(WriteAddressError::Refused {
-                address,
-                link,
-                source: io::Error::from_raw_os_error(errno),
-            }),
+            libc::EEXIST => Err(self.taken(address, link)),
+            errno => {
+                let (link, why) = self.explain(errno, address, link);
+                Err(WriteAddressError::Refused { address, link, why })
+            }
         }
     }
 
-    /// Removes `address` from `link`. Absence of either is success.
+    /// Renews the lifetime of `address` on `link`, as [`Addresses::put`] would have set it. Never adds it:
+    /// a renewal that is written late brings nothing back.
     ///
     /// # Errors
-    /// When the kernel refuses or does not answer.
+    /// [`WriteAddressError::Absent`] when it is not there.
+    pub fn refresh(
+        &mut self,
+        address: IpAddr,
+        link: LinkIndex,
+        valid: Duration,
+    ) -> Result<(), WriteAddressError> {
+        let request = lifetime(address, link, valid, Existence::Required);
+        match self.answer(&request, address)? {
+            0 => Ok(()),
+            errno => {
+                let errno = match errno {
+                    libc::EINVAL => libc::EADDRNOTAVAIL,
+                    other => other,
+                };
+                let (link, why) = self.explain(errno, address, link);
+                Err(WriteAddressError::Absent { address, link, why })
+            }
+        }
+    }
+
+    /// Removes the host address from `link`. Absence of either is success, and is read from the kernel's
+    /// list: which error stands for it differs by family and by what is wrong with the interface.
+    ///
+    /// # Errors
+    /// When the kernel does not answer, or refuses what is there.
     pub fn remove(
         &mut self,
         address: IpAddr,
@@ -174,16 +203,49 @@ impl Addresses {
         request.begin(RTM_DELADDR, NLM_F_ACK, 1);
         identify(&mut request, address, link);
         request.finish();
-        match self.answer(&request, address)? {
-            0 => Ok(Removal::Removed),
-            // ENXIO: the interface has no IPv6 at all, as below an MTU of 1280 (net/ipv6/addrconf.c).
-            libc::EADDRNOTAVAIL | libc::ENODEV | libc::ENXIO => Ok(Removal::WasAbsent),
-            errno => Err(WriteAddressError::Refused {
-                address,
-                link,
-                source: io::Error::from_raw_os_error(errno),
-            }),
+        let errno = match self.answer(&request, address)? {
+            0 => return Ok(Removal::Removed),
+            errno => errno,
+        };
+        let listed = self.all().map_err(|error| WriteAddressError::Unlisted {
+            why: crate::chain(&error),
+        })?;
+        let is_there = listed.iter().any(|found| {
+            found.address == address && found.link == link && found.prefix == host_prefix(address)
+        });
+        if !is_there {
+            return Ok(Removal::WasAbsent);
         }
+        let (link, why) = self.explain(errno, address, link);
+        Err(WriteAddressError::Refused { address, link, why })
+    }
+
+    /// The interface's name, and the kernel's answer in words.
+    fn explain(&mut self, errno: i32, address: IpAddr, link: LinkIndex) -> (String, String) {
+        let interfaces = self.interfaces().unwrap_or_default();
+        let found = interfaces.iter().find(|found| found.link.index == link);
+        let why = refusal::reason(errno, address, found);
+        (name_of(found, link), why)
+    }
+
+    /// Who has it, for an addition that was refused because it is there.
+    fn taken(&mut self, address: IpAddr, link: LinkIndex) -> WriteAddressError {
+        let there = self.all().unwrap_or_default();
+        let there = there.iter().find(|found| found.address == address);
+        let prefix = there.map_or(host_prefix(address), |found| found.prefix);
+        let link = self.name(there.map_or(link, |found| found.link));
+        WriteAddressError::Foreign {
+            address,
+            prefix,
+            link,
+        }
+    }
+
+    /// The name of an interface, for people.
+    pub fn name(&mut self, link: LinkIndex) -> String {
+        let interfaces = self.interfaces().unwrap_or_default();
+        let found = interfaces.iter().find(|found| found.link.index == link);
+        name_of(found, link)
     }
 
     /// Every address of this namespace that carries [`PROTOCOL`].
@@ -213,7 +275,7 @@ impl Addresses {
     /// when it starts without a session.
     ///
     /// # Errors
-    /// When the list cannot be read.
+    /// When the list cannot be read, or the kernel refuses a removal.
     pub fn remove_leftovers(&mut self) -> Result<Vec<Assigned>, ReadKernelError> {
         let leftovers = self.ours()?;
         for leftover in &leftovers {
@@ -230,21 +292,42 @@ impl Addresses {
     ///
     /// # Errors
     /// When the kernel does not answer.
-    pub fn links(&mut self) -> Result<Vec<Link>, ReadKernelError> {
+    pub fn interfaces(&mut self) -> Result<Vec<Interface>, ReadKernelError> {
         let mut request = Messages::default();
         request
             .begin(RTM_GETLINK, NLM_F_DUMP, 1)
             .fixed(&[0; link::LINK_HEADER])
             .finish();
-        self.dump(&request, "interfaces", |message| link::parse(message.body))
+        self.dump(&request, "interfaces", |message| {
+            interface::parse(message.body)
+        })
     }
 
-    /// The interface of this name, if there is one.
+    /// Every interface, without what decides about addresses.
     ///
     /// # Errors
-    /// When the kernel does not answer.
+    /// As [`Addresses::interfaces`].
+    pub fn links(&mut self) -> Result<Vec<Link>, ReadKernelError> {
+        let found = self.interfaces()?;
+        Ok(found.into_iter().map(|found| found.link).collect())
+    }
+
+    /// The interface of this name, or with this among its other names, if there is one.
+    ///
+    /// # Errors
+    /// As [`Addresses::interfaces`].
+    pub fn interface(&mut self, name: &str) -> Result<Option<Interface>, ReadKernelError> {
+        let mut found = self.interfaces()?;
+        found.retain(|found| found.is_called(name));
+        Ok(found.pop())
+    }
+
+    /// As [`Addresses::interface`], without what decides about addresses.
+    ///
+    /// # Errors
+    /// As [`Addresses::interfaces`].
     pub fn link(&mut self, name: &str) -> Result<Option<Link>, ReadKernelError> {
-        Ok(self.links()?.into_iter().find(|link| link.name == name))
+        Ok(self.interface(name)?.map(|found| found.link))
     }
 
     fn answer(&mut self, request: &Messages, address: IpAddr) -> Result<i32, WriteAddressError> {
@@ -279,11 +362,46 @@ impl Addresses {
     }
 }
 
+/// What a request asks of an address that is there already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Existence {
+    /// To be refused then.
+    Excluded,
+    /// To be refused otherwise.
+    Required,
+}
+
+/// The request that sets a lifetime.
+fn lifetime(address: IpAddr, link: LinkIndex, valid: Duration, existence: Existence) -> Messages {
+    let (how, bound) = match existence {
+        Existence::Excluded => (NLM_F_CREATE | NLM_F_EXCL, 0),
+        Existence::Required => (NLM_F_REPLACE, IFA_F_MCAUTOJOIN),
+    };
+    let flags = IFA_F_NODAD | IFA_F_NOPREFIXROUTE | bound;
+    let mut request = Messages::default();
+    request.begin(RTM_NEWADDR, NLM_F_ACK | how, 1);
+    identify(&mut request, address, link);
+    request
+        .attr(IFA_FLAGS, &flags.to_ne_bytes())
+        .attr(IFA_CACHEINFO, &cache_info(valid))
+        .attr(IFA_PROTO, &[PROTOCOL])
+        .finish();
+    request
+}
+
+fn name_of(found: Option<&Interface>, link: LinkIndex) -> String {
+    match found {
+        Some(found) => found.link.name.clone(),
+        None => format!("an interface that is gone (number {})", link.0),
+    }
+}
+
 /// The fixed header and the address itself, which say which address of which interface is meant.
 fn identify(request: &mut Messages, address: IpAddr, link: LinkIndex) {
-    let (family, prefix, octets) = match address {
-        IpAddr::V4(v4) => (libc::AF_INET, 32, v4.octets().to_vec()),
-        IpAddr::V6(v6) => (libc::AF_INET6, 128, v6.octets().to_vec()),
+    let prefix = host_prefix(address);
+    let (family, octets) = match address {
+        IpAddr::V4(v4) => (libc::AF_INET, v4.octets().to_vec()),
+        IpAddr::V6(v6) => (libc::AF_INET6, v6.octets().to_vec()),
     };
     let family = u8::try_from(family).expect("address families fit a byte");
     let mut header = [family, prefix, 0, 0, 0, 0, 0, 0];
@@ -312,11 +430,14 @@ fn parse(body: &[u8]) -> Option<Assigned> {
     let prefix = *body.get(1)?;
     let index = netlink::u32_at(body, 4)?;
     let (mut local, mut peer, mut valid, mut protocol) = (None, None, None, 0);
+    // The header has the first eight only.
+    let mut flags = u32::from(*body.get(2)?);
     for (kind, payload) in Attributes::new(body.get(ADDRESS_HEADER..)?) {
         match kind {
             IFA_LOCAL => local = octets(payload),
             IFA_ADDRESS => peer = octets(payload),
             IFA_CACHEINFO => valid = netlink::u32_at(payload, 4).filter(|s| *s != FOREVER),
+            IFA_FLAGS => flags = netlink::u32_at(payload, 0).unwrap_or(flags),
             IFA_PROTO => protocol = payload.first().copied().unwrap_or(0),
             _ => {}
         }
@@ -328,6 +449,7 @@ fn parse(body: &[u8]) -> Option<Assigned> {
         link: LinkIndex(index),
         valid: valid.map(|seconds| Duration::from_secs(u64::from(seconds))),
         protocol,
+        flags,
     })
 }
 

@@ -174,6 +174,11 @@ impl Gate {
         self.ends.addresses()
     }
 
+    /// Whether this address stands, so that it can be told an end.
+    pub fn stands(&self, address: IpAddr) -> bool {
+        self.ends.stands(address)
+    }
+
     /// Closes an address. To be called before it is put on an interface, and before it is taken from one.
     ///
     /// # Errors

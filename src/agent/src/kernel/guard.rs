@@ -213,6 +213,11 @@ impl Guard {
         self.slots.keys().copied()
     }
 
+    /// Whether this address is managed.
+    pub fn manages(&self, address: IpAddr) -> bool {
+        self.slots.contains_key(&address)
+    }
+
     /// From here on the address is silent unless held, and announcements of it through `link` are
     /// held back. To be called before the address is put on the interface; again when it moves to
     /// another interface, or when the interface was recreated.

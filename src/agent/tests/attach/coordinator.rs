@@ -164,7 +164,12 @@ impl Service {
                     let _ = down.try_send(down_message(Down::Pong(ping)));
                 }
             }
-            Up::Active(_) | Up::Failed(_) | Up::Settled(_) | Up::Retimed(_) => {}
+            Up::Active(_)
+            | Up::Failed(_)
+            | Up::Settled(_)
+            | Up::Retimed(_)
+            | Up::Machine(_)
+            | Up::Rival(_) => {}
         }
     }
 }

@@ -87,6 +87,7 @@ impl Agent {
             place: haft_engine::place::Place::default(),
             config,
             credentials: authority.credentials("node/n9"),
+            sight: watch::channel(v1::Machine::default()).1,
         };
         let (orders, inbox) = orders().unwrap();
         let (notices, noticed) = mpsc::channel(64);

@@ -83,16 +83,21 @@ fn the_kernel_removes_an_address_whose_lifetime_is_not_renewed() {
 }
 
 #[test]
-fn putting_again_renews_the_lifetime_and_removing_twice_is_success() {
+fn putting_again_is_refused_and_removing_twice_is_success() {
     let wire = Wire::new();
     wire.owner.run(|| {
         let mut addresses = Addresses::open().unwrap();
         let link = own(&mut addresses);
         for vip in BOTH {
             addresses.put(vip, link, Duration::from_secs(5)).unwrap();
-            addresses.put(vip, link, HOUR).unwrap();
+            addresses
+                .put(vip, link, HOUR)
+                .expect_err("it is there already");
+            assert!(find(&mut addresses, vip).unwrap().valid.unwrap() <= Duration::from_secs(5));
+            addresses.refresh(vip, link, HOUR).unwrap();
             let found = find(&mut addresses, vip).unwrap();
             assert!(found.valid.unwrap() > Duration::from_secs(3000));
+            assert_eq!(found.protocol, PROTOCOL);
             assert_eq!(addresses.remove(vip, link).unwrap(), Removal::Removed);
             assert_eq!(addresses.remove(vip, link).unwrap(), Removal::WasAbsent);
             assert_eq!(
@@ -158,7 +163,7 @@ fn nothing_is_restored_after_the_lease_or_once_forgotten() {
     };
     keeper.keep(VIP4, link, ended).unwrap();
     keeper.keep(VIP6, link, term(HOUR)).unwrap();
-    assert_eq!(keeper.forget(VIP6).unwrap(), Removal::Removed);
+    assert_eq!(keeper.forget(VIP6).unwrap().removal, Removal::Removed);
     wire.owner.ip("addr del 10.9.0.100/32 dev own0");
     let mut missing = Vec::new();
     eventually("the loss is seen", || {

@@ -4,6 +4,7 @@
 //! anything.
 
 use crate::fixture::{BOTH, V4, V6, VIP4, VIP6, assert_answering, assert_silent, client, own_link};
+use crate::foreign::a_refusal_changes_nothing_on_the_wire;
 use crate::lease::{assignment, beside_a_gated_lease};
 use crate::netns::{Namespace, Wire, eventually};
 use crate::probe::{CLIENT_MAC, Probe, advertisement, arp, claims4};
@@ -11,6 +12,7 @@ use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::clock::boot_now;
 use haft_agent::kernel::gate::{Gate, Home, Tended};
 use haft_agent::kernel::guard::{Custody, Guard};
+use haft_agent::order::Notice;
 use haft_engine::clock::Moment;
 use haft_engine::keeper::Want;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
@@ -286,4 +288,57 @@ fn an_agent_behind_the_gate_answers_until_its_lease_ends_whoever_flushes_the_rul
         world.await_release();
     });
     assert!(!probe.resolves(VIP6) && !probe.echoes(VIP4));
+}
+
+#[test]
+fn a_copy_that_somebody_else_made_stays_closed_after_the_release_and_a_restart_until_it_is_gone() {
+    let (wire, files) = (Wire::new(), FileSystem::new());
+    let probe = client(&wire);
+    let silent = || !probe.echoes(VIP4) && !probe.resolves(VIP4);
+    let home = wire.owner.run(|| files.home());
+    beside_a_gated_lease(&wire, home, |world, _| {
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        world.await_active();
+        wire.owner.ip("addr add 10.9.0.100/24 dev own0");
+        eventually("the address answers", || probe.echoes(VIP4));
+        world.order(assignment(31, &[Want::Release]));
+        world.await_release();
+        assert!(silent(), "the copy answers after the release");
+        wire.owner.command("nft", "flush ruleset");
+        assert!(silent(), "a flush opens the copy");
+        eventually("the packet filter's layer is back", || {
+            wire.owner.command("nft", "list tables").contains("haft")
+        });
+    });
+    assert!(silent(), "the end of the agent opens the copy");
+    let home = wire.owner.run(|| files.home());
+    beside_a_gated_lease(&wire, home, |world, _| {
+        eventually("it is ready", || {
+            matches!(world.notices.try_recv(), Ok(Notice::Idle(_)))
+        });
+        assert!(silent(), "a new agent opens the copy");
+        let shown = wire.owner.ip("addr show dev own0");
+        assert!(shown.contains("10.9.0.100/24"), "{shown}");
+        wire.owner.ip("addr del 10.9.0.100/24 dev own0");
+        eventually("gate and guard have let go", || {
+            let sets = wire.owner.command("nft", "list sets");
+            !sets.contains("10.9.0.100")
+        });
+        wire.owner.ip("addr add 10.9.0.100/24 dev own0");
+        eventually("the administrator's address answers", || probe.echoes(VIP4));
+    });
+}
+
+#[test]
+fn a_grant_that_is_refused_for_a_copy_closes_no_gate() {
+    for vip in BOTH {
+        let (wire, files) = (Wire::new(), FileSystem::new());
+        let probe = client(&wire);
+        let home = wire.owner.run(|| files.home());
+        beside_a_gated_lease(&wire, home, |world, _| {
+            a_refusal_changes_nothing_on_the_wire(world, &wire, &probe, vip);
+        });
+        assert!(probe.echoes(vip), "the end of the agent silences it");
+    }
 }

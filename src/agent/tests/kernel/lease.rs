@@ -28,7 +28,7 @@ use haft_engine::session::{AnswerKind, Received};
 use haft_engine::spec::{Failback, Isolation, NodeSpec, ResourceSpec, Unfenced, VirtualIpSpec};
 use haft_engine::state::{ClusterState, Node, Session};
 use haft_engine::timing::{ClusterTiming, Terms};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -91,7 +91,7 @@ fn state(timing: Timing) -> ClusterState {
     }
 }
 
-fn token() -> Token {
+pub(crate) fn token() -> Token {
     Token {
         epoch: Epoch(1),
         index: LogIndex(30),
@@ -99,6 +99,14 @@ fn token() -> Token {
 }
 
 pub(crate) fn assignment(revision: u64, wants: &[Want]) -> Order {
+    assignment_of((VIP4, "own0"), revision, wants)
+}
+
+pub(crate) fn assignment_of(
+    (address, interface): (IpAddr, &str),
+    revision: u64,
+    wants: &[Want],
+) -> Order {
     let origin = Origin {
         epoch: Epoch(1),
         term: Term(1),
@@ -113,8 +121,8 @@ pub(crate) fn assignment(revision: u64, wants: &[Want]) -> Order {
                 resource: ResourceId::vip("web"),
                 token: token(),
                 spec: ResourceSpec::VirtualIp(VirtualIpSpec {
-                    address: VIP4,
-                    interface: "own0".to_owned(),
+                    address,
+                    interface: interface.to_owned(),
                     isolation: Isolation::Lease,
                     unfenced: Unfenced::Refused,
                     preference: Vec::new(),
@@ -134,7 +142,7 @@ pub(crate) fn assignment(revision: u64, wants: &[Want]) -> Order {
 pub(crate) struct World {
     guard: Attestation,
     orders: Orders,
-    notices: mpsc::Receiver<Notice>,
+    pub(crate) notices: mpsc::Receiver<Notice>,
     addresses: BeatAddresses,
     timing: Timing,
 }
@@ -162,7 +170,7 @@ impl World {
     }
 
     /// Waits for this notice; others may come before it.
-    fn await_notice(&mut self, what: &str, wanted: &Notice) {
+    pub(crate) fn await_notice(&mut self, what: &str, wanted: &Notice) {
         eventually(what, || {
             self.notices
                 .try_recv()
@@ -191,7 +199,11 @@ impl World {
 
 /// Runs `story` beside a lease thread in the owner's namespace, whose three coordinators answer while
 /// `answering` says so. Ends both, whatever the story left behind.
-fn beside_a_lease(wire: &Wire, timing: Timing, story: impl FnOnce(&mut World, &AtomicBool)) {
+pub(crate) fn beside_a_lease(
+    wire: &Wire,
+    timing: Timing,
+    story: impl FnOnce(&mut World, &AtomicBool),
+) {
     let kennel = Kennel::alone(Watchdog::at(Path::new("/dev/null")));
     beside_a_lease_with(wire, timing, kennel, Enforcement::Timed, story);
 }

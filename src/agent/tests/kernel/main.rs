@@ -10,7 +10,10 @@
 mod absent;
 mod address;
 mod announce;
+mod capability;
+mod census;
 mod fixture;
+mod foreign;
 mod gate;
 mod guard;
 mod lease;

@@ -2,7 +2,9 @@
 
 use super::{FieldError, evidence_into, token_text, wrong};
 use crate::pb::v1;
+use haft_engine::command::Difficulty;
 use haft_engine::ids::{NodeId, NodeName, ResourceId};
+use haft_engine::machine::Obstacle;
 use haft_engine::spec::{Failback, Isolation, ResourceSpec, Unfenced, VirtualIpSpec};
 use haft_engine::state::{ClusterState, Ownership, Resource};
 use std::collections::BTreeMap;
@@ -49,7 +51,42 @@ fn status(state: &ClusterState, resource: &Resource) -> v1::VirtualIpStatus {
             .map(|evidence| evidence_into(state, evidence)),
         moving_to: resource.move_to.map_or_else(String::new, name),
         deleting: resource.deleting,
-        message: String::new(),
+        message: message(state, resource),
+    }
+}
+
+/// The first thing that someone should know; `why` has the rest.
+fn message(state: &ClusterState, resource: &Resource) -> String {
+    let name = |id: &NodeId| {
+        let node = state.nodes.get(id);
+        node.map_or_else(|| id.to_string(), |node| node.name.to_string())
+    };
+    let obstacles = || state.obstacles.get(&resource.id).into_iter().flatten();
+    let owner = resource.ownership.holding().map(|holding| holding.node);
+    let foreign = obstacles().find(|(_, obstacle)| matches!(obstacle, Obstacle::Foreign(_)));
+    let owners = obstacles().find(|(node, _)| Some(**node) == owner);
+    let unowned = obstacles().find(|_| owner.is_none());
+    if let Some((node, obstacle)) = foreign.or(owners) {
+        return format!("{}: {}", name(node), obstacle.words(&resource.spec));
+    }
+    if let Some(rival) = state.rivals.get(&resource.id) {
+        return format!("claimed by another machine: {}", rival.claim);
+    }
+    let acts = matches!(resource.ownership, Ownership::Active(_));
+    if let Some(trouble) = &resource.trouble {
+        match trouble.difficulty {
+            Difficulty::Start if acts => {}
+            Difficulty::Start => {
+                return format!("{} cannot act: {}", name(&trouble.node), trouble.why);
+            }
+            Difficulty::Stop => {
+                return format!("{} cannot stop: {}", name(&trouble.node), trouble.why);
+            }
+        }
+    }
+    match unowned {
+        Some((node, obstacle)) => format!("{}: {}", name(node), obstacle.words(&resource.spec)),
+        None => String::new(),
     }
 }
 

@@ -4,7 +4,7 @@ use super::field::{
     Decoded, action_from, array, cause_from, difficulty_from, guard_from, health_from, hold_from,
     missing, request_from, required, resource_from, token_from, verdict_from, voters_from,
 };
-
+use super::machine;
 use super::place::place_from;
 use super::spec::{
     ages_from, fence_cause_from, key_from, object_from, reference_from, registration_from,
@@ -49,6 +49,7 @@ pub(super) fn command(form: pb::Command) -> Decoded<Command> {
         | Form::FenceTryOver(_)
         | Form::Witnessed(_)
         | Form::ConfirmOff(_)) => fencing(form),
+        form @ (Form::Obstructed(_) | Form::RivalHeard(_)) => machine::command_from(form),
         Form::DeviceProbed(form) => Ok(Command::DeviceProbed {
             device: DeviceName(form.device),
             generation: Generation(form.generation),

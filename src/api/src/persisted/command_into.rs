@@ -4,6 +4,7 @@ use super::field::{
     action_into, cause_into, difficulty_into, guard_into, health_into, hold_into, nanos,
     request_into, token_into, verdict_into, voters_into,
 };
+use super::machine;
 use super::place::place_into;
 use super::spec::{
     age_into, fence_cause_into, key_into, object_into, reference_into, registration_into,
@@ -49,6 +50,7 @@ fn form(command: &Command) -> Form {
         Command::FenceTryOver { .. } | Command::Witnessed { .. } | Command::ConfirmOff { .. } => {
             testimony(command)
         }
+        Command::Obstructed { .. } | Command::RivalHeard { .. } => machine::command_into(command),
         Command::DeviceProbed {
             device,
             generation,
@@ -386,6 +388,6 @@ fn plan(plan: &FenceAttemptPlan) -> pb::FenceAttemptPlan {
 }
 
 /// `form` sends each command to its own group; a command in the wrong group is a bug in `form`.
-fn unreachable_group(command: &Command) -> Form {
+pub(super) fn unreachable_group(command: &Command) -> Form {
     unreachable!("command sent to the wrong group: {command:?}")
 }

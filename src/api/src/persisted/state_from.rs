@@ -1,6 +1,5 @@
 //! The persisted state to the engine's.
 
-use super::command_from;
 use super::field::{
     Decoded, action_from, array, cause_from, difficulty_from, guard_from, health_from, hold_from,
     isolation_from, missing, required, resource_from, token_from, verdict_from, voters_from,
@@ -10,8 +9,8 @@ use super::spec::{
     ages_from, device_from, fence_cause_from, key_from, node_from, registration_from,
     resource_spec_from, topology_from,
 };
-use super::timing;
 use super::witness::witness_from;
+use super::{command_from, machine, timing};
 use crate::pb::log as pb;
 use haft_engine::apply::{Outcome, Refusal, RefusalKind};
 use haft_engine::ids::{
@@ -74,6 +73,8 @@ pub(super) fn state(form: pb::State) -> Decoded<ClusterState> {
         };
         state.topologies.insert(TopologyName(form.name), topology);
     }
+    state.obstacles = machine::obstacles_from(form.obstacles)?;
+    state.rivals = machine::rivals_from(form.rivals)?;
     for form in form.orders {
         let order = order(form)?;
         state.orders.insert(order.id, order);

@@ -1,6 +1,5 @@
 //! The engine's state to its persisted form.
 
-use super::command_into;
 use super::field::{
     action_into, cause_into, difficulty_into, guard_into, health_into, hold_into, isolation_into,
     nanos, token_into, verdict_into, voters_into,
@@ -9,8 +8,8 @@ use super::place::place_into;
 use super::spec::{
     age_into, device_into, fence_cause_into, key_into, node_into, resource_into, topology_into,
 };
-use super::timing;
 use super::witness::witness_into;
+use super::{command_into, machine, timing};
 use crate::pb::log as pb;
 use haft_engine::apply::{Outcome, Refusal, RefusalKind};
 use haft_engine::state::{
@@ -45,6 +44,8 @@ pub(super) fn state(state: &ClusterState) -> pb::State {
                 distrusted: device.distrusted.map(|order| order.0),
             })
             .collect(),
+        obstacles: machine::obstacles_into(state),
+        rivals: machine::rivals_into(state),
         topologies: state
             .topologies
             .iter()

@@ -204,19 +204,23 @@ impl Client {
         sent
     }
 
-    /// The next answer; the challenges that a coordinator measures round trips by are none.
+    /// The next answer to a beat. What the coordinator asks by itself, as it does when it first hears of a node, is
+    /// none.
     fn answer(&self) -> Option<AnswerKind> {
         let mut buffer = [0; DATAGRAM_MAX + 1];
-        loop {
+        let deadline = Instant::now() + PATIENCE;
+        let length = loop {
             let length = self.socket.recv(&mut buffer).ok()?;
-            let bytes = &buffer[..length];
-            if challenge::is_one(bytes) {
-                continue;
+            if !challenge::is_one(&buffer[..length]) {
+                break length;
             }
-            return match open_answer(&self.key(), bytes) {
-                Ok(OpenedAnswer::Answer(answer)) => Some(answer.kind),
-                Ok(OpenedAnswer::Challenge { .. }) | Err(_) => None,
-            };
+            if Instant::now() >= deadline {
+                return None;
+            }
+        };
+        match open_answer(&self.key(), &buffer[..length]) {
+            Ok(OpenedAnswer::Answer(answer)) => Some(answer.kind),
+            Ok(OpenedAnswer::Challenge { .. }) | Err(_) => None,
         }
     }
 }

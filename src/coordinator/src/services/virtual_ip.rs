@@ -47,6 +47,31 @@ fn require_room(timing: &Timing, spec: &ResourceSpec) -> Result<(), Status> {
     ))
 }
 
+/// An address that some machine has for itself is nobody's to give away. Checked where the reports are, on the
+/// leader, and again by each grant. An address that the resource has already may be edited otherwise.
+fn require_free(context: &Context, id: &ResourceId, spec: &ResourceSpec) -> Result<(), Status> {
+    let ResourceSpec::VirtualIp(vip) = spec;
+    let address = vip.address;
+    let state = context.replica.state();
+    let kept = state.resources.get(id).is_some_and(|resource| {
+        let ResourceSpec::VirtualIp(present) = &resource.spec;
+        present.address == address
+    });
+    let found = context.sights.foreign(&state, address);
+    let Some((node, found)) = found.filter(|_| !kept) else {
+        return Ok(());
+    };
+    let (name, link, prefix) = (&node.name, &found.link, found.prefix);
+    Err(status(
+        Code::InvalidArgument,
+        "AddressIsNode",
+        format!("{name} has {address}/{prefix} on its {link}"),
+        &format!(
+            "choose an address that no machine owns for itself, or on {name}: ip addr del {address}/{prefix} dev {link}"
+        ),
+    ))
+}
+
 #[tonic::async_trait]
 impl v1::virtual_ip_service_server::VirtualIpService for VirtualIps {
     async fn get_virtual_ip(
@@ -101,6 +126,7 @@ impl v1::virtual_ip_service_server::VirtualIpService for VirtualIps {
         let in_force = self.0.replica.state().timing;
         let timing = in_force.map_or(self.0.timing, |now| now.timing);
         require_room(&timing, &spec)?;
+        require_free(&self.0, &id, &spec)?;
         let effect = effect(request.options.as_ref());
         let options = request.options.unwrap_or_default();
         let command = Command::Put {

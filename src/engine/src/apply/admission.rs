@@ -87,10 +87,11 @@ fn check_address(state: &ClusterState, address: IpAddr) -> Result<(), Refusal> {
                 .fix("choose a free unicast address of the clients' network"),
         );
     }
-    let owner = state
-        .nodes
-        .values()
-        .find(|node| node.host.parse() == Ok(address));
+    let is_host = |host: &str| {
+        let host = host.parse::<IpAddr>();
+        host.is_ok_and(|host| host.to_canonical() == address)
+    };
+    let owner = state.nodes.values().find(|node| is_host(&node.host));
     match owner {
         None => Ok(()),
         Some(node) => Err(Refusal::invalid(
@@ -196,7 +197,7 @@ fn check_covered(state: &ClusterState, vip: &VirtualIpSpec) -> Result<(), Refusa
         )
         .fix(format!(
             "apply a FenceDevice that targets {node}; or write isolation: lease; or, to accept that this \
-             resource waits for a human when its owner is lost, unfenced: allowed"
+             resource waits for a human when its owner is lost, allowUnfenced: true"
         ))),
     }
 }

@@ -5,11 +5,12 @@
 use super::{At, Outcome, Refusal, event};
 use crate::clock::Timing;
 use crate::command::{Command, HeartbeatKey, NodeRole, Registration, VoterSets};
-use crate::ids::{BootId, ClusterId, Epoch, Generation, Incarnation, NodeId, NodeName};
+use crate::ids::{BootId, ClusterId, Epoch, Generation, Incarnation, NodeId, NodeName, Reserved};
 use crate::place::Place;
 use crate::spec::NodeSpec;
 use crate::state::{ClusterState, JoinToken, Node, Session};
 use crate::timing::ClusterTiming;
+use std::net::IpAddr;
 
 /// The first coordinator's number, by construction.
 const FIRST_NODE: NodeId = NodeId(1);
@@ -221,6 +222,7 @@ fn register(
     check_token(state, at, name, token_sha256)?;
     check_name(name.as_str())?;
     check_host(&registration.host)?;
+    check_unowned(state, &registration.host)?;
     let twin = state
         .nodes
         .values()
@@ -261,6 +263,24 @@ fn register(
     let message = format!("{name} joined as node {id}");
     event::note(state, at, "NodeRegistered", format!("node/{name}"), message);
     Ok(Outcome::Registered(id))
+}
+
+/// A host address that a VirtualIP owns would be taken from the machine with the resource, or answer beside it.
+fn check_unowned(state: &ClusterState, host: &str) -> Result<(), Refusal> {
+    let Ok(address) = host.parse::<IpAddr>() else {
+        return Ok(());
+    };
+    let address = address.to_canonical();
+    match state.reserved().get(&Reserved::Address(address)) {
+        None => Ok(()),
+        Some(resource) => Err(Refusal::exists(
+            "AddressIsResource",
+            format!("{address} is the address of {resource}"),
+        )
+        .fix(format!(
+            "join with an address that is this machine's own, or delete {resource} first"
+        ))),
+    }
 }
 
 fn check_token(

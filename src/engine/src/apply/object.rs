@@ -4,7 +4,7 @@
 //! Whether a value is acceptable is `admission`'s question; here stand versions, deletion and what an
 //! object's absence would break.
 
-use super::{At, Outcome, Refusal, admission, event, forget, topology};
+use super::{At, Outcome, Refusal, admission, event, forget, obstacle, topology};
 use crate::domains::{Shared, all_shared};
 use crate::ids::{DeviceName, Generation, Incarnation, NodeId, NodeName, ResourceId, Token};
 use crate::spec::{
@@ -281,6 +281,7 @@ fn delete_resource(
     match resource.ownership {
         Ownership::Unowned => {
             state.resources.remove(id);
+            obstacle::forget(state);
             event::note(state, at, "ResourceDeleted", id, "it is gone".to_owned());
         }
         Ownership::Granted(_)
@@ -311,6 +312,7 @@ fn delete_node(
     check_unused(state, id, &what, session)?;
     state.nodes.remove(&id);
     forget::forget(state, at, name);
+    obstacle::forget(state);
     for resource in state.resources.values_mut() {
         if resource.move_to == Some(id) {
             resource.move_to = None;

@@ -13,7 +13,7 @@ mod trouble;
 
 pub(super) use beginning::session_over;
 
-use super::{At, Outcome, Refusal, event};
+use super::{At, Outcome, Refusal, event, obstacle};
 use crate::command::{Attestation, Command, RelinquishCause};
 use crate::evidence::{self, SPAN_MAX};
 use crate::ids::{Generation, Incarnation, NodeId, NodeName, ResourceId, Token};
@@ -137,16 +137,31 @@ pub(super) fn open(state: &mut ClusterState, at: At, id: &ResourceId, proven: Pr
         }
         return false;
     }
+    let silenced = match &evidence.proof {
+        Proof::Released => obstacle::silenced(state, id, &holding),
+        Proof::ProbedClean
+        | Proof::Fenced { .. }
+        | Proof::Rebooted { .. }
+        | Proof::LeaseExpired { .. }
+        | Proof::LifetimeLapsed { .. }
+        | Proof::WatchdogLapsed { .. }
+        | Proof::NeverBegun
+        | Proof::ConfirmedByHuman { .. } => String::new(),
+    };
     let message = format!(
-        "nobody holds it any more: {} of token {}",
+        "nobody holds it any more: {} of token {}{silenced}",
         proof_word(&evidence.proof),
         holding.token
     );
+    let Some(resource) = state.resources.get_mut(id) else {
+        return false;
+    };
     resource.ownership = Ownership::Unowned;
     resource.trouble = None;
     resource.evidence = Some(evidence);
     if resource.deleting {
         state.resources.remove(id);
+        obstacle::forget(state);
         event::note(state, at, "ResourceDeleted", id, "it is gone".to_owned());
     } else {
         event::note(state, at, "ResourceOpened", id, message);
@@ -282,6 +297,7 @@ fn grant(
         )
         .fix(format!("haftctl why node/{name}")));
     }
+    obstacle::require_free(state, id, target)?;
     let resource = resource(state, id)?;
     require_open(resource)?;
     if token <= resource.last_token {
@@ -457,14 +473,17 @@ fn lifetime_lapsed(
     token: Token,
     waited: Duration,
 ) -> Result<Outcome, Refusal> {
-    let resource = resource(state, id)?;
-    match &resource.ownership {
-        Ownership::Orphaned(holding) if holding.token == token => {}
+    let holding = match &resource(state, id)?.ownership {
+        Ownership::Orphaned(holding) if holding.token == token => holding.clone(),
         Ownership::Unowned
         | Ownership::Granted(_)
         | Ownership::Active(_)
         | Ownership::Releasing(..)
         | Ownership::Orphaned(_) => return Err(other_holding(id, token)),
+    };
+    let node = holding.node;
+    if let Some(found) = state.foreign(id, node) {
+        return Err(obstacle::outlives(state, node, found));
     }
     let proof = Proof::LifetimeLapsed { waited };
     if open(state, at, id, Proven::Whatever(proof)) {
@@ -517,7 +536,8 @@ fn move_to(
         resource.move_to = None;
         return Ok(Outcome::Done);
     }
-    resource.move_to = Some(target_id);
+    obstacle::require_able(state, id, target_id, to)?;
+    self::resource(state, id)?.move_to = Some(target_id);
     let message = format!("an administrator moves it to {to}");
     event::note(state, at, "MoveRequested", id, message);
     Ok(Outcome::Done)

@@ -185,6 +185,18 @@ impl Held {
         self.phase = Phase::Waiting(now + pause);
     }
 
+    /// What it paused for is over.
+    pub(super) fn hurry(&mut self, now: Moment) {
+        match self.phase {
+            Phase::Waiting(until) => self.phase = Phase::Waiting(until.min(now)),
+            Phase::Arming
+            | Phase::Installing
+            | Phase::Adding
+            | Phase::Acting
+            | Phase::Stopping(_) => {}
+        }
+    }
+
     /// Begins its removal.
     pub(super) fn stop(&mut self, now: Moment) {
         self.phase = Phase::Stopping(Removal::InFlight(Word::Owed));

@@ -147,5 +147,7 @@ fn lean(state: &ClusterState) -> ClusterState {
         join_tokens: state.join_tokens.clone(),
         requests: VecDeque::new(),
         events: VecDeque::new(),
+        obstacles: state.obstacles.clone(),
+        rivals: state.rivals.clone(),
     }
 }

@@ -45,6 +45,8 @@ pub enum Ineligible {
     NoFenceDevice,
     /// The ports of its storage have not been opened to its present life.
     NotUnfenced,
+    /// It cannot carry the address, or somebody else has put it there: the state's obstacles say what.
+    Obstructed,
 }
 
 /// Whether `node` may be granted `resource`, as far as the replicated state says.
@@ -74,6 +76,9 @@ pub fn eligible(state: &ClusterState, resource: &Resource, node: &Node) -> Resul
     };
     if needs_device && !is_covered(state, &node.name) {
         return Err(Ineligible::NoFenceDevice);
+    }
+    if state.obstacle(&resource.id, node.id).is_some() && !plant::is(Bug::AdoptForeign) {
+        return Err(Ineligible::Obstructed);
     }
     Ok(())
 }
@@ -118,6 +123,8 @@ pub(super) struct Placement {
     /// When each orphan was first seen; a new leader starts anew.
     orphans: BTreeMap<ResourceId, (Token, Moment)>,
     avoided: BTreeMap<(ResourceId, NodeId), Avoid>,
+    /// When something was last seen to stand in the way of a resource on a node.
+    obstructed: BTreeMap<(ResourceId, NodeId), Moment>,
 }
 
 impl Placement {
@@ -179,6 +186,16 @@ impl Placement {
     }
 
     fn forget(&mut self, view: &View<'_>) {
+        for (id, nodes) in &view.state.obstacles {
+            for node in nodes.keys() {
+                let key = (id.clone(), *node);
+                // What it was handed back for is known, and so will be its end.
+                self.avoided.remove(&key);
+                self.obstructed.insert(key, view.now);
+            }
+        }
+        self.obstructed
+            .retain(|_, seen| view.now < *seen + FAILBACK_STABLE);
         self.avoided.retain(|(id, _), avoid| {
             view.state.resources.contains_key(id) && view.now < avoid.until + avoid.span * 2
         });
@@ -383,7 +400,10 @@ impl Placement {
             let better = rank(&resource.spec, &node.name) < held_at
                 && eligible(state, resource, node).is_ok()
                 && self.is_ready(view, resource, node.id, wake);
+            let key = (resource.id.clone(), node.id);
+            let able_for = self.obstructed.get(&key).map(|seen| view.now.since(*seen));
             let open_for = view.open_for.get(&node.id).copied().unwrap_or_default();
+            let open_for = open_for.min(able_for.unwrap_or(FAILBACK_STABLE));
             if better && open_for < FAILBACK_STABLE {
                 wake.at(view.now + (FAILBACK_STABLE - open_for));
             }

@@ -1,6 +1,6 @@
 //! Why a node may own things, or may not.
 
-use super::{Lines, order, paths};
+use super::{Lines, obstacle, order, paths};
 use crate::levels::awaits_unfencing;
 use crate::spec::Scheduling;
 use crate::state::{ClusterState, Ending, Node, Session};
@@ -59,6 +59,7 @@ pub(super) fn explain(state: &ClusterState, node: &Node, lines: &mut Lines) {
     if awaits_unfencing(state, node) {
         lines.rule("granted nothing before the ports of its storage are open (unfencing)");
     }
+    obstacle::on_node(state, node, lines);
     paths::explain(state, &node.name, lines);
     holdings(state, node, lines);
     for open in state

@@ -1,6 +1,6 @@
 //! Why a resource is owned by whom it is, or by nobody.
 
-use super::{Lines, name_of, order, paths, told};
+use super::{Lines, name_of, obstacle, order, paths, told};
 use crate::command::{Attestation, Difficulty, RelinquishCause};
 use crate::evidence;
 use crate::leader::placement::{Ineligible, eligible, is_covered};
@@ -32,6 +32,7 @@ pub(super) fn explain(state: &ClusterState, resource: &Resource, lines: &mut Lin
         Ownership::Releasing(holding, cause) => releasing(state, holding, *cause, lines),
         Ownership::Orphaned(holding) => orphaned(state, resource, holding, lines),
     }
+    obstacle::explain(state, resource, lines);
     trouble(state, resource, lines);
     pending(state, resource, lines);
 }
@@ -131,7 +132,7 @@ fn uncovered(state: &ClusterState, resource: &Resource, holding: &Holding, lines
     }
     let ResourceSpec::VirtualIp(vip) = &resource.spec;
     let allowed = match vip.unfenced {
-        Unfenced::Allowed => " (unfenced: allowed)",
+        Unfenced::Allowed => " (allowUnfenced: true)",
         Unfenced::Refused => "",
     };
     lines.rule(format!(
@@ -197,6 +198,16 @@ fn orphaned(state: &ClusterState, resource: &Resource, holding: &Holding, lines:
         name_of(state, holding.node)
     ));
     match evidence::isolation_in_force(resource, holding) {
+        Isolation::Lease if state.foreign(&resource.id, holding.node).is_some() => {
+            lines.rule(
+                "isolation lease without an attested guard: the address's own lifetime proves nothing, \
+                 since somebody else has put it there without one",
+            );
+            let node = name_of(state, holding.node);
+            lines.remedy(format!(
+                "once you have made sure that {node} is off: haftctl confirm-off {node} --reason '...'"
+            ));
+        }
         Isolation::Lease => {
             lines.rule(
                 "isolation lease without an attested guard: twice the address's own lifetime is waited out",
@@ -325,6 +336,8 @@ fn unowned(state: &ClusterState, resource: &Resource, lines: &mut Lines) {
                 "waits for the ports of its storage to be opened",
                 format!("haftctl why node/{name}"),
             ),
+            // Told with those of all nodes.
+            Err(Ineligible::Obstructed) => continue,
             Err(Ineligible::NoFenceDevice) => (
                 "has no fence device, which isolation stonith needs",
                 format!("apply a FenceDevice that targets {name}"),

@@ -1,6 +1,7 @@
 //! What agents do in a story with what the log says of them, and what they report.
 
 use super::*;
+use haft_engine::ids::Token;
 
 impl World {
     /// Every agent does what the log says of it, and reports.
@@ -19,16 +20,16 @@ impl World {
                 continue;
             }
             let (token, incarnation) = (holding.token, holding.incarnation);
+            if !self.kernels.carries(holding.node) {
+                reports.push(released(id, token, incarnation));
+                continue;
+            }
             match &resource.ownership {
                 Ownership::Granted(holding)
                     if holding.isolation == Isolation::Watchdog && !holding.may_have_acted() =>
                 {
                     reports.push(if machine.agent == Agent::Dogless {
-                        Report::Released(Command::Released {
-                            resource: id,
-                            token,
-                            incarnation,
-                        })
+                        released(id, token, incarnation)
                     } else {
                         Report::Armed(Command::WatchdogArmed {
                             resource: id,
@@ -64,11 +65,7 @@ impl World {
                     guard: machine.guards,
                     address_life: self.timing.address_life,
                 })),
-                Ownership::Releasing(..) => reports.push(Report::Released(Command::Released {
-                    resource: id,
-                    token,
-                    incarnation,
-                })),
+                Ownership::Releasing(..) => reports.push(released(id, token, incarnation)),
                 Ownership::Unowned | Ownership::Active(_) | Ownership::Orphaned(_) => {}
             }
         }
@@ -76,4 +73,12 @@ impl World {
             self.step_leader(Input::Reported(Box::new(report)));
         }
     }
+}
+
+fn released(resource: ResourceId, token: Token, incarnation: Incarnation) -> Report {
+    Report::Released(Command::Released {
+        resource,
+        token,
+        incarnation,
+    })
 }

@@ -47,6 +47,8 @@ fn step(world: &mut World, line: &str) -> Result<(), String> {
         ["deaf", name, "to", agent] => world.cut(name, agent),
         ["hears", name, agent] => world.heal(name, agent),
         ["log", word] => world.log(word),
+        ["kernel", name, what, word] => world.kernel(name, what, word),
+        ["rival", name, id, word] => world.rival(name, id, word),
         ["refused", reason, rest @ ..] => {
             let attempt = step(world, &rest.join(" "));
             match attempt {
@@ -143,6 +145,8 @@ fn expect(world: &World, words: &[&str], line: &str) -> Result<(), String> {
         ["session", name, ..] => session(world, name)?,
         ["evidence", id, ..] => evidence(world, id)?,
         ["order", name, ..] => order(world, name)?,
+        ["told", "once", reason] => return world.expect_once(reason),
+        ["told", reason, text @ ..] => return world.expect_told(reason, &text.join(" ")),
         ["event", reason] => return world.expect_event(reason),
         ["no", "event", reason] => {
             return match world.expect_event(reason) {

@@ -23,6 +23,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+mod kernels;
 mod obey;
 mod verbs;
 
@@ -81,6 +82,7 @@ pub(crate) struct World {
     commits: bool,
     addresses: u8,
     requests: u8,
+    kernels: kernels::Kernels,
 }
 
 impl World {
@@ -105,6 +107,7 @@ impl World {
             commits: true,
             addresses: 0,
             requests: 0,
+            kernels: kernels::Kernels::default(),
         }
     }
 
@@ -218,6 +221,7 @@ impl World {
         let leader = Leader::new(id, self.timing, self.now, &self.state);
         self.leader = Some((id, leader));
         self.step_leader(Input::Tick);
+        self.report_machines();
         Ok(())
     }
 

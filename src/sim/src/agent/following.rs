@@ -3,12 +3,11 @@
 //! As the real driver: it follows the timing only while no kernel operation is in flight.
 
 use super::{Agent, Live, Phase};
-use crate::kernel::Request;
 use crate::wire::{Act, Context, Wire};
 use haft_engine::clock::Moment;
 use haft_engine::command::{Command, VoterSets};
-use haft_engine::ids::{Incarnation, ResourceId, Token};
-use haft_engine::keeper::{Assignment, Carrier, Input, Keeper, Operation};
+use haft_engine::ids::Incarnation;
+use haft_engine::keeper::{Assignment, Carrier, Input, Keeper};
 use haft_engine::plant::{self, Bug};
 use haft_engine::session::holder::Holder;
 use haft_engine::session::retiming::Retiming;
@@ -91,33 +90,5 @@ impl Agent {
                 .acts
                 .push(Act::ToCoordinators(Wire::Report(command)));
         }
-    }
-
-    /// What a decided operation asks of the kernel; none if its address is unknown.
-    pub(super) fn request(&self, operation: &Operation) -> Option<Request> {
-        let address = |resource: &ResourceId, token: &Token| {
-            self.addresses.get(&(resource.clone(), *token)).copied()
-        };
-        Some(match operation {
-            Operation::Arm(resource, token) => Request::Arm(address(resource, token)?),
-            Operation::Install(resource, token) => {
-                Request::Install(address(resource, token)?, *token)
-            }
-            Operation::AddAddress(resource, token) | Operation::RefreshAddress(resource, token) => {
-                Request::PutAddress(address(resource, token)?, *token)
-            }
-            Operation::Renew(items) => {
-                let known = items.iter().map(|(resource, token)| {
-                    let address = address(resource, token)?;
-                    Some((address, *token))
-                });
-                Request::Renew(known.collect::<Option<Vec<_>>>()?)
-            }
-            Operation::Remove(resource, token) => Request::Remove(address(resource, token)?),
-            Operation::Announce(..) => Request::Announce,
-            Operation::ArmWatchdog(wanted) => Request::ArmDog(*wanted),
-            Operation::PetWatchdog => Request::PetDog,
-            Operation::DisarmWatchdog => Request::DisarmDog,
-        })
     }
 }

@@ -9,8 +9,9 @@ use haft_engine::command::{Command, Probe};
 use haft_engine::ids::{BootId, Incarnation, NodeId};
 use haft_engine::keeper::Assignment;
 use haft_engine::leader::{
-    EntryLimit, Fate, Input, Leader, Output, Proposal, ProposalNumber, Report, Silence,
+    EntryLimit, Fate, Input, Leader, Output, Proposal, ProposalNumber, Report, Silence, Stream,
 };
+use haft_engine::machine::Machine;
 use haft_engine::state::{ClusterState, Node, Ownership, Session};
 use haft_engine::timing::ClusterTiming;
 use std::collections::{BTreeMap, VecDeque};
@@ -40,6 +41,8 @@ pub(super) struct Lead {
     streams: BTreeMap<NodeId, Moment>,
     /// Connected agents and the assignment last sent to each.
     connected: BTreeMap<NodeId, Connected>,
+    /// What each machine was last reported to have.
+    seen: BTreeMap<NodeId, Machine>,
 }
 
 struct Own {
@@ -91,6 +94,7 @@ impl Coordinator {
             admitted: BTreeMap::new(),
             streams: BTreeMap::new(),
             connected: BTreeMap::new(),
+            seen: BTreeMap::new(),
         });
         let effective = self.raft.effective().clone();
         self.step_lead(context, Input::Membership(effective));
@@ -386,6 +390,31 @@ impl Coordinator {
             _ => return,
         };
         self.step_lead(context, Input::Reported(Box::new(report)));
+    }
+
+    pub(super) fn on_machine(
+        &mut self,
+        context: &mut Context<'_>,
+        node: NodeId,
+        machine: &Machine,
+    ) {
+        // Most say what the one before said, and the leader has it already.
+        let Some(lead) = &mut self.lead else { return };
+        let known = lead.seen.get(&node);
+        if known.is_some_and(|known| known.says_like(machine) || known.taken_ns > machine.taken_ns)
+        {
+            return;
+        }
+        lead.seen.insert(node, machine.clone());
+        let machine = Box::new(machine.clone());
+        self.step_lead(
+            context,
+            Input::MachineSeen {
+                node,
+                machine,
+                stream: Stream::Goes,
+            },
+        );
     }
 
     /// Sends each connected agent its assignment if it differs from what was sent.

@@ -5,7 +5,7 @@
 //! write or when a machine goes on after standing still, so looking then misses no overlap.
 //! Exempt is only what design section 1 exempts: an owner under `lease` or `watchdog` whose clocks
 //! stood still less than one ttl ago.
-//! Seen to fail with: RenewGuardByPlainAdd.
+//! Seen to fail with: RenewGuardByPlainAdd, AdoptForeign.
 
 use super::Violation;
 use crate::clock::TrueTime;

@@ -128,6 +128,8 @@ pub enum Fault {
     GuardFlush,
     /// The link that carries the addresses loses its carrier.
     CarrierLoss,
+    /// An administrator puts an address of ours on a machine, and takes it away later.
+    ForeignCopy,
     /// A kernel removes no address for a while: stops fail.
     StopSticks,
     /// A watchdog has reset a machine. Not struck: it follows from other faults, and is counted when it happens.
@@ -142,7 +144,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every class.
-    pub const ALL: [Fault; 66] = [
+    pub const ALL: [Fault; 67] = [
         Fault::CoordinatorCrash,
         Fault::CoordinatorPause,
         Fault::AgentKill,
@@ -204,6 +206,7 @@ impl Fault {
         Fault::AddressDeleted,
         Fault::GuardFlush,
         Fault::CarrierLoss,
+        Fault::ForeignCopy,
         Fault::StopSticks,
         Fault::WatchdogReset,
         Fault::Transfer,
@@ -258,6 +261,7 @@ impl Bias {
                 F::AddressDeleted,
                 F::GuardFlush,
                 F::CarrierLoss,
+                F::ForeignCopy,
                 F::StopSticks,
                 F::Isolation,
                 F::DiskStall,

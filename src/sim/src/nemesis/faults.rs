@@ -4,11 +4,14 @@ use super::{Fault, Flap, Nemesis, Undo, devices, unit};
 use crate::barrier::Barrier;
 use crate::bmc::Power;
 use crate::clock::{MS, SECOND, TrueTime};
+use crate::kernel::There;
 use crate::net::{Place, Weather};
 use crate::wire::{Local, Role};
 use crate::world::{Event, World};
 use haft_engine::keeper::Carrier;
+use haft_engine::spec::ResourceSpec;
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 impl Nemesis {
     /// Inflicts one fault; whether there was anything to inflict it on.
@@ -76,6 +79,7 @@ impl Nemesis {
             Fault::AddressDeleted => delete_address(world, place),
             Fault::GuardFlush => flush_guard(world, place, span),
             Fault::CarrierLoss => lose_carrier(world, place, span),
+            Fault::ForeignCopy => put_foreign(world, place, long),
             Fault::Transfer => transfer(world),
             Fault::VoterChange => change_voters(world),
             Fault::Staged => super::script::begin(self, world),
@@ -222,6 +226,36 @@ fn lose_carrier(world: &mut World, place: Place, span: TrueTime) -> bool {
     world.tell(place, Role::Agent, Local::Carrier(Carrier::Down));
     world.after(span, Event::Undo(Undo::CarrierUp(place)));
     true
+}
+
+fn put_foreign(world: &mut World, place: Place, span: TrueTime) -> bool {
+    let addresses: Vec<IpAddr> = world
+        .oracle
+        .state()
+        .resources
+        .values()
+        .map(|resource| {
+            let ResourceSpec::VirtualIp(vip) = &resource.spec;
+            vip.address
+        })
+        .collect();
+    let Some(address) = world.rng.pick(&addresses).copied() else {
+        return false;
+    };
+    if world.machines[place].power == Power::Off {
+        return false;
+    }
+    set_foreign(world, place, address, There::Put);
+    world.after(span, Event::Undo(Undo::ForeignGone(place, address)));
+    true
+}
+
+/// An administrator puts a copy on a machine or takes it away; the agent sees its kernel.
+pub(super) fn set_foreign(world: &mut World, place: Place, address: IpAddr, there: There) {
+    let kernel = &mut world.machines[place].kernel;
+    kernel.set_foreign(address, there);
+    let foreign = kernel.foreign();
+    world.tell(place, Role::Agent, Local::Foreign(foreign));
 }
 
 /// Where nobody would look after the tables without the agent, what flushes them ends the agent, too, as the upgrade

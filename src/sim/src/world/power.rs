@@ -203,6 +203,8 @@ impl World {
         } else {
             Probe::Clean
         };
+        let foreign = self.machines[place].kernel.foreign();
+        self.tell(place, Role::Agent, Local::Foreign(foreign));
         let delay = self.rng.range(MS, 5 * MS);
         let local = Local::Probed(probe);
         let (to, role) = (place, Role::Agent);

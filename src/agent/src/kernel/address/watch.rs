@@ -5,10 +5,9 @@
 
 use super::super::link::{self, Link, LinkIndex};
 use super::super::netlink::{MessageIter, Port, Read};
-use super::{OpenAddressesError, ReadKernelError, parse};
+use super::{Assigned, OpenAddressesError, ReadKernelError, parse};
 use super::{RTM_DELADDR, RTM_DELLINK, RTM_NEWADDR, RTM_NEWLINK};
 use netlink_sys::protocols::NETLINK_ROUTE;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 // linux/rtnetlink.h, enum rtnetlink_groups.
@@ -22,19 +21,9 @@ const READ_LIMIT: usize = 256;
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Change {
     /// An address was removed, by anybody or by the end of its lifetime.
-    AddressGone {
-        /// The address.
-        address: IpAddr,
-        /// The interface it was on.
-        link: LinkIndex,
-    },
-    /// An address was added or its lifetime renewed.
-    AddressSeen {
-        /// The address.
-        address: IpAddr,
-        /// The interface it is on.
-        link: LinkIndex,
-    },
+    AddressGone(Assigned),
+    /// An address was added, or something about it was changed.
+    AddressSeen(Assigned),
     /// An interface appeared or changed, its carrier for instance.
     Link(Link),
     /// An interface is gone.
@@ -93,14 +82,8 @@ impl Watch {
 
 fn change(kind: u16, body: &[u8]) -> Option<Change> {
     match kind {
-        RTM_NEWADDR => parse(body).map(|found| Change::AddressSeen {
-            address: found.address,
-            link: found.link,
-        }),
-        RTM_DELADDR => parse(body).map(|found| Change::AddressGone {
-            address: found.address,
-            link: found.link,
-        }),
+        RTM_NEWADDR => parse(body).map(Change::AddressSeen),
+        RTM_DELADDR => parse(body).map(Change::AddressGone),
         RTM_NEWLINK => link::parse(body).map(Change::Link),
         // A port that leaves a bridge is reported as DELLINK of family AF_BRIDGE; it still exists.
         RTM_DELLINK if body.first() == Some(&0) => {

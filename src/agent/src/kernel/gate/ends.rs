@@ -144,6 +144,11 @@ impl Ends {
         self.taken.keys().copied()
     }
 
+    /// Whether this one stands.
+    pub(super) fn stands(&self, address: IpAddr) -> bool {
+        self.taken.contains_key(&address)
+    }
+
     /// Closes an address, which stands from here on.
     ///
     /// # Errors

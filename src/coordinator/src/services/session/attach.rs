@@ -8,8 +8,8 @@ use super::concerns;
 use crate::context::Context;
 use haft_api::beat::BeatKey;
 use haft_api::convert::{
-    active_from, armed_from, assignment_into, begun_from, failed_from, membership_into,
-    released_from, timing_from, versioned_into,
+    FieldError, active_from, armed_from, assignment_into, begun_from, failed_from, machine_from,
+    membership_into, released_from, rival_from, timing_from, versioned_into,
 };
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
@@ -19,7 +19,7 @@ use haft_engine::assignment::assignment;
 use haft_engine::command::{Command, Probe, VoterSets};
 use haft_engine::ids::{BootId, Generation, Incarnation, LogIndex, NodeId};
 use haft_engine::keeper::AssignedItem;
-use haft_engine::leader::{Input, Report};
+use haft_engine::leader::{Input, Report, Stream};
 use haft_engine::place::{Namespace, Place};
 use haft_engine::state::Session;
 use haft_engine::timing::ClusterTiming;
@@ -70,7 +70,7 @@ async fn attend(
     let first = first
         .await
         .map_err(|_| Status::deadline_exceeded("no hello"))??;
-    let Some(Up::Hello(hello)) = first.and_then(|request| request.message) else {
+    let Some(Up::Hello(mut hello)) = first.and_then(|request| request.message) else {
         return Err(Status::invalid_argument("the first message must be hello"));
     };
     if let Some(file) = &hello.file {
@@ -85,6 +85,10 @@ async fn attend(
         };
         let _ = sender.send(down(Down::NotAdmitted(refusal))).await;
         return Ok(());
+    }
+    // Before it may be granted anything.
+    if let Some(machine) = hello.sight.take() {
+        see(context, node, machine, Stream::Begins).await?;
     }
     let Some(incarnation) = admitted(context, node, &hello, &mut up, sender).await? else {
         let again = u64::try_from(context.timing.ttl.as_millis()).unwrap_or(u64::MAX);
@@ -320,13 +324,57 @@ fn news(
     messages
 }
 
+fn refusal(error: FieldError) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+/// What the agent's kernel has; refused beyond its bounds.
+async fn see(
+    context: &Context,
+    node: NodeId,
+    form: v1::Machine,
+    stream: Stream,
+) -> Result<(), Status> {
+    let machine = Box::new(machine_from(form).map_err(refusal)?);
+    let seen = (*machine).clone();
+    context.sights.note(&context.replica.state(), node, seen);
+    let input = Input::MachineSeen {
+        node,
+        machine,
+        stream,
+    };
+    context.tell_leader(input).await;
+    Ok(())
+}
+
+/// Another machine claims an address; of a resource that this node does not own it is not asked.
+async fn hear(context: &Context, node: NodeId, form: v1::RivalReport) -> Result<(), Status> {
+    let (resource, rival) = rival_from(form).map_err(refusal)?;
+    let owns = {
+        let state = context.replica.state();
+        let found = state.resources.get(&resource);
+        found
+            .and_then(|found| found.ownership.holding())
+            .is_some_and(|holding| holding.node == node)
+    };
+    if owns {
+        let input = Input::RivalReported {
+            node,
+            resource,
+            rival,
+        };
+        context.tell_leader(input).await;
+    }
+    Ok(())
+}
+
 async fn heard(
     context: &Arc<Context>,
     node: NodeId,
     message: v1::AttachRequest,
     sender: &mpsc::Sender<Answer>,
 ) -> Result<(), Status> {
-    let refuse = |error: haft_api::convert::FieldError| Status::invalid_argument(error.to_string());
+    let refuse = refusal;
     let report = match message.message {
         Some(Up::Active(active)) => Report::Activated(active_from(&active).map_err(refuse)?),
         Some(Up::Released(released)) => Report::Released(released_from(&released).map_err(refuse)?),
@@ -346,6 +394,8 @@ async fn heard(
             context.tell_leader(report).await;
             return Ok(());
         }
+        Some(Up::Machine(machine)) => return see(context, node, machine, Stream::Goes).await,
+        Some(Up::Rival(rival)) => return hear(context, node, rival).await,
         Some(Up::Ping(ping)) => {
             let _ = sender.try_send(down(Down::Pong(ping)));
             return Ok(());

@@ -125,6 +125,61 @@ fn addresses_that_cannot_be_owned_are_refused() {
 }
 
 #[test]
+fn a_node_does_not_join_with_a_host_address_that_a_resource_owns() {
+    let mut cluster = Cluster::new();
+    let id = cluster.put("web", Isolation::Lease);
+    cluster.apply(wanted("six", Isolation::Lease, "2001:db8::7"));
+    let minted = Command::MintJoinToken {
+        sha256: [4; 32],
+        node: registration(4).name,
+        expires_unix_ms: 10_000,
+        request: RequestId::default(),
+    };
+    cluster.apply(minted);
+    let join = |host: &str| Command::RegisterNode {
+        node: Registration {
+            host: host.to_owned(),
+            ..registration(4)
+        },
+        token_sha256: [4; 32],
+    };
+    for host in ["198.51.100.1", "::ffff:198.51.100.1", "2001:db8:0::7"] {
+        let kind = cluster.refused(join(host), "AddressIsResource");
+        assert_eq!(kind, RefusalKind::Exists, "{host}");
+    }
+    // The reverse, with the address written as the resource is not.
+    let outcome = cluster.apply(join("::ffff:198.51.100.9"));
+    assert!(matches!(outcome, Outcome::Registered(_)), "{outcome:?}");
+    let taken = wanted("taken", Isolation::Lease, "198.51.100.9");
+    assert_eq!(
+        cluster.refused(taken, "AddressIsNode"),
+        RefusalKind::Invalid
+    );
+    // It is free for a node once the resource is gone, and not before its last holder is.
+    cluster.active(&id, 0, Attestation::Intact);
+    cluster.apply(Command::Delete {
+        object: ObjectRef::Resource(id.clone()),
+        expected: None,
+        request: RequestId::default(),
+    });
+    assert!(cluster.state.resources.contains_key(&id), "it is held");
+    cluster.apply(Command::MintJoinToken {
+        sha256: [5; 32],
+        node: registration(5).name,
+        expires_unix_ms: 10_000,
+        request: RequestId::default(),
+    });
+    let join = Command::RegisterNode {
+        node: Registration {
+            host: "198.51.100.1".to_owned(),
+            ..registration(5)
+        },
+        token_sha256: [5; 32],
+    };
+    cluster.refused(join, "AddressIsResource");
+}
+
+#[test]
 fn specs_that_cannot_work_are_refused_with_a_fix() {
     let mut cluster = Cluster::new();
     let good = || vip(Isolation::Lease, "198.51.100.1");

@@ -1,0 +1,151 @@
+//! What an agent reports of its kernel, both ways; bounded where it comes in.
+
+use super::{FieldError, resource_from, wrong};
+use crate::pb::v1;
+use haft_engine::ids::ResourceId;
+use haft_engine::keeper::Carrier;
+use haft_engine::machine::{Claim, Foreign, Link, Machine, MachineError, NAME_MAX};
+use std::net::IpAddr;
+
+/// A report's form.
+pub fn machine_into(
+    taken_ns: u64,
+    links: Vec<Link>,
+    foreign: Vec<(IpAddr, Foreign)>,
+) -> v1::Machine {
+    let link = |link: Link| v1::MachineLink {
+        names: link.names,
+        carrier: link.carrier == Carrier::Up,
+        no_ipv6: link.no_ipv6.unwrap_or_default(),
+    };
+    let address = |(address, found): (IpAddr, Foreign)| v1::MachineAddress {
+        address: match address {
+            IpAddr::V4(v4) => v4.octets().to_vec(),
+            IpAddr::V6(v6) => v6.octets().to_vec(),
+        },
+        prefix: u32::from(found.prefix),
+        link: found.link,
+    };
+    v1::Machine {
+        taken_ns,
+        links: links.into_iter().map(link).collect(),
+        addresses: foreign.into_iter().map(address).collect(),
+    }
+}
+
+/// A report.
+///
+/// # Errors
+/// When it is beyond its bounds, or no report.
+pub fn machine_from(form: v1::Machine) -> Result<Machine, FieldError> {
+    let refused = |error: MachineError| wrong("machine", error.to_string(), "upgrade");
+    // Before anything is built of it.
+    Machine::holds(form.links.len(), form.addresses.len()).map_err(refused)?;
+    let link = |form: v1::MachineLink| Link {
+        names: form.names,
+        carrier: if form.carrier {
+            Carrier::Up
+        } else {
+            Carrier::Down
+        },
+        no_ipv6: Some(form.no_ipv6).filter(|why| !why.is_empty()),
+    };
+    let address = |form: v1::MachineAddress| {
+        let bytes = form.address.as_slice();
+        let address = match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {
+            (Ok(v4), _) => IpAddr::from(v4),
+            (_, Ok(v6)) => IpAddr::from(v6),
+            (Err(_), Err(_)) => {
+                return Err(wrong("machine.addresses", "no IP address", "upgrade"));
+            }
+        };
+        let prefix = u8::try_from(form.prefix)
+            .map_err(|_| wrong("machine.addresses.prefix", "out of bounds", "upgrade"))?;
+        let link = form.link;
+        Ok((address, Foreign { link, prefix }))
+    };
+    let links = form.links.into_iter().map(link).collect();
+    let foreign = form.addresses.into_iter().map(address);
+    let foreign = foreign.collect::<Result<_, _>>()?;
+    Machine::new(form.taken_ns, links, foreign).map_err(refused)
+}
+
+/// The report of a rival, or that none is heard any more.
+pub fn rival_into(resource: &ResourceId, claim: Option<&Claim>) -> v1::RivalReport {
+    v1::RivalReport {
+        resource: resource.to_string(),
+        mac: claim.map_or_else(Vec::new, |claim| claim.mac.to_vec()),
+        link: claim.map_or_else(String::new, |claim| claim.link.clone()),
+    }
+}
+
+/// The report of a rival.
+///
+/// # Errors
+/// When it names no resource or no hardware address.
+pub fn rival_from(form: v1::RivalReport) -> Result<(ResourceId, Option<Claim>), FieldError> {
+    let resource = resource_from(&form.resource)?;
+    if form.mac.is_empty() {
+        return Ok((resource, None));
+    }
+    let mac = <[u8; 6]>::try_from(form.mac.as_slice())
+        .map_err(|_| wrong("rival.mac", "not six bytes", "upgrade"))?;
+    if form.link.len() > NAME_MAX {
+        return Err(wrong("rival.link", "too long", "upgrade"));
+    }
+    let link = form.link;
+    Ok((resource, Some(Claim { mac, link })))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use haft_engine::machine::{ADDRESSES_MAX, LINKS_MAX, NAMES_MAX, REPORT_MAX, WHY_MAX};
+    use prost::Message;
+    use std::net::Ipv6Addr;
+
+    /// The greatest report of so many interfaces and addresses.
+    fn report(links: usize, addresses: usize) -> v1::Machine {
+        let name = "x".repeat(NAME_MAX);
+        let link = Link {
+            names: vec![name.clone(); NAMES_MAX],
+            carrier: Carrier::Up,
+            no_ipv6: Some("x".repeat(WHY_MAX)),
+        };
+        let address = IpAddr::V6(Ipv6Addr::from(u128::MAX));
+        let foreign = Foreign {
+            link: name,
+            prefix: 128,
+        };
+        let foreign = vec![(address, foreign); addresses];
+        machine_into(u64::MAX, vec![link; links], foreign)
+    }
+
+    #[test]
+    fn the_greatest_report_passes_and_fits_what_it_is_said_to() {
+        let greatest = report(LINKS_MAX, ADDRESSES_MAX);
+        assert!(greatest.encoded_len() <= REPORT_MAX);
+        assert!(machine_from(greatest).is_ok());
+    }
+
+    #[test]
+    fn a_report_that_repeats_anything_too_often_is_refused_by_name_and_not_cut_short() {
+        let mut names = report(1, 1);
+        names.links[0].names.push("y".to_owned());
+        let mut why = report(1, 1);
+        why.links[0].no_ipv6.push('x');
+        let mut link = report(1, 1);
+        link.addresses[0].link.push('x');
+        for (form, problem) in [
+            (report(LINKS_MAX + 1, 0), "1024 interfaces"),
+            (report(0, ADDRESSES_MAX + 1), "4096 addresses"),
+            (names, "16 names of an interface"),
+            (why, "256 bytes"),
+            (link, "15 bytes"),
+        ] {
+            let refused = machine_from(form).unwrap_err();
+            assert_eq!(refused.field, "machine");
+            assert!(refused.problem.contains(problem), "{}", refused.problem);
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! What a node's kernel has, as its agent reports it, and what stands in the way of an address there.
+//!
+//! Two kinds of fact: addresses that haft did not make, and interfaces with what they can carry. Only what
+//! follows for a resource is replicated ([`Obstacle`]); the report itself stays with the leader, and comes anew
+//! with every stream. Decides nothing about owners.
+
+use crate::keeper::Carrier;
+use crate::spec::ResourceSpec;
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+/// Most addresses of one report. An agent whose kernel has more reports the first of them and says so in its log;
+/// a report of more is refused as a whole, and the one before it stands.
+pub const ADDRESSES_MAX: usize = 4_096;
+/// Most interfaces of one report; the same of more.
+pub const LINKS_MAX: usize = 1_024;
+/// Most names of one interface, its own included.
+pub const NAMES_MAX: usize = 16;
+/// Longest name of an interface: IFNAMSIZ less the terminating zero (linux/if.h). Other names may be longer, but no
+/// resource names an interface by more.
+pub const NAME_MAX: usize = 15;
+/// Longest reason, in bytes.
+pub const WHY_MAX: usize = 256;
+/// No report within these bounds is encoded in more bytes: less than the API takes of one message.
+pub const REPORT_MAX: usize = 900 << 10;
+
+/// One interface.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Link {
+    /// What it is called; its own name first, then its other names.
+    pub names: Vec<String>,
+    /// Whether frames can leave it.
+    pub carrier: Carrier,
+    /// Why it carries no IPv6, if so.
+    pub no_ipv6: Option<String>,
+}
+
+/// An address that haft did not make.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Foreign {
+    /// The interface's name.
+    pub link: String,
+    /// Prefix length in bits.
+    pub prefix: u8,
+}
+
+/// Another machine's claim of an address, heard on the wire.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Claim {
+    /// Its hardware address.
+    pub mac: [u8; 6],
+    /// The name of the interface that it was heard on.
+    pub link: String,
+}
+
+impl std::fmt::Display for Claim {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let [a, b, c, d, e, g] = self.mac;
+        let link = &self.link;
+        write!(
+            f,
+            "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x} on {link}"
+        )
+    }
+}
+
+/// One machine, as of one look at its kernel.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Machine {
+    /// When that was, on the node's own clock of its boot, in nanoseconds: of two reports on one stream the
+    /// later counts.
+    pub taken_ns: u64,
+    links: Vec<Link>,
+    names: BTreeMap<String, usize>,
+    addresses: BTreeMap<IpAddr, Vec<Foreign>>,
+}
+
+/// Why a report is not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MachineError {
+    /// Too much of something.
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// How many it may hold.
+        most: usize,
+    },
+    /// A text that is too long.
+    TooLong {
+        /// How long it may be.
+        most: usize,
+    },
+}
+
+impl std::fmt::Display for MachineError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            MachineError::TooMany { what, most } => {
+                write!(f, "a report of a machine holds more than {most} {what}")
+            }
+            MachineError::TooLong { most } => {
+                write!(
+                    f,
+                    "a report of a machine holds a text of more than {most} bytes"
+                )
+            }
+        }
+    }
+}
+
+impl std::error::Error for MachineError {}
+
+/// What stands in the way of a resource on a node. An entry of the log sets or clears it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Obstacle {
+    /// Somebody else has put the address there. Never granted there (R13).
+    Foreign(Foreign),
+    /// There is no interface of the name.
+    NoInterface,
+    /// The interface is down or unplugged.
+    NoCarrier,
+    /// The interface cannot carry the address.
+    Refused(String),
+}
+
+impl Machine {
+    /// A report within its bounds.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn new(
+        taken_ns: u64,
+        links: Vec<Link>,
+        foreign: Vec<(IpAddr, Foreign)>,
+    ) -> Result<Machine, MachineError> {
+        Machine::holds(links.len(), foreign.len())?;
+        let mut machine = Machine {
+            taken_ns,
+            ..Machine::default()
+        };
+        for (place, link) in links.iter().enumerate() {
+            within(link.names.len(), NAMES_MAX, "names of an interface")?;
+            let why = link.no_ipv6.iter().map(|why| (why, WHY_MAX));
+            let names = link.names.iter().map(|name| (name, NAME_MAX));
+            for (text, most) in names.chain(why) {
+                short(text, most)?;
+            }
+            for name in &link.names {
+                machine.names.insert(name.clone(), place);
+            }
+        }
+        for (address, found) in foreign {
+            short(&found.link, NAME_MAX)?;
+            machine.addresses.entry(address).or_default().push(found);
+        }
+        machine.links = links;
+        Ok(machine)
+    }
+
+    /// Whether one report may hold so many.
+    ///
+    /// # Errors
+    /// When it may not.
+    pub fn holds(links: usize, addresses: usize) -> Result<(), MachineError> {
+        within(links, LINKS_MAX, "interfaces")?;
+        within(addresses, ADDRESSES_MAX, "addresses")
+    }
+
+    /// Whether both say the same, whenever they were taken.
+    pub fn says_like(&self, other: &Machine) -> bool {
+        self.links == other.links && self.addresses == other.addresses
+    }
+
+    /// The interface of this name, or with this among its other names.
+    pub fn link(&self, name: &str) -> Option<&Link> {
+        self.names
+            .get(name)
+            .and_then(|place| self.links.get(*place))
+    }
+
+    /// Where somebody else has put this address.
+    pub fn foreign(&self, address: IpAddr) -> Option<&Foreign> {
+        self.addresses.get(&address).and_then(|found| found.first())
+    }
+
+    /// What stands in the way of a resource here; the gravest of several.
+    pub fn obstacle(&self, spec: &ResourceSpec) -> Option<Obstacle> {
+        let ResourceSpec::VirtualIp(vip) = spec;
+        if let Some(found) = self.foreign(vip.address) {
+            return Some(Obstacle::Foreign(found.clone()));
+        }
+        let Some(link) = self.link(&vip.interface) else {
+            return Some(Obstacle::NoInterface);
+        };
+        match link.carrier {
+            Carrier::Up => {}
+            Carrier::Down => return Some(Obstacle::NoCarrier),
+        }
+        let why = link.no_ipv6.as_ref().filter(|_| vip.address.is_ipv6());
+        why.map(|why| Obstacle::Refused(why.clone()))
+    }
+}
+
+fn within(count: usize, most: usize, what: &'static str) -> Result<(), MachineError> {
+    if count > most {
+        return Err(MachineError::TooMany { what, most });
+    }
+    Ok(())
+}
+
+fn short(text: &str, most: usize) -> Result<(), MachineError> {
+    if text.len() > most {
+        return Err(MachineError::TooLong { most });
+    }
+    Ok(())
+}
+
+impl Obstacle {
+    /// In words, about the node that has it.
+    pub fn words(&self, spec: &ResourceSpec) -> String {
+        let ResourceSpec::VirtualIp(vip) = spec;
+        let (address, interface) = (vip.address, &vip.interface);
+        match self {
+            Obstacle::Foreign(Foreign { link, prefix }) => {
+                format!("somebody else has put {address}/{prefix} on its {link}")
+            }
+            Obstacle::NoInterface => format!("it has no interface {interface}"),
+            Obstacle::NoCarrier => format!("its {interface} has no carrier"),
+            Obstacle::Refused(why) => why.clone(),
+        }
+    }
+
+    /// What an administrator types on that node.
+    pub fn remedy(&self, spec: &ResourceSpec) -> String {
+        let ResourceSpec::VirtualIp(vip) = spec;
+        let (address, interface) = (vip.address, &vip.interface);
+        match self {
+            Obstacle::Foreign(Foreign { link, prefix }) => {
+                format!("ip addr del {address}/{prefix} dev {link}")
+            }
+            Obstacle::NoInterface | Obstacle::NoCarrier | Obstacle::Refused(_) => {
+                format!("ip addr show dev {interface}")
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Failback, Isolation, Unfenced, VirtualIpSpec};
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    fn spec(address: impl Into<IpAddr>, interface: &str) -> ResourceSpec {
+        ResourceSpec::VirtualIp(VirtualIpSpec {
+            address: address.into(),
+            interface: interface.to_owned(),
+            isolation: Isolation::Lease,
+            unfenced: Unfenced::Refused,
+            preference: Vec::new(),
+            failback: Failback::Never,
+        })
+    }
+
+    fn link(names: &[&str], carrier: Carrier) -> Link {
+        Link {
+            names: names.iter().map(|&name| name.to_owned()).collect(),
+            carrier,
+            no_ipv6: Some("its MTU is 1200".to_owned()),
+        }
+    }
+
+    #[test]
+    fn what_stands_in_the_way_is_the_gravest_of_what_is_there() {
+        let own = Ipv4Addr::new(192, 0, 2, 7);
+        let foreign = Foreign {
+            link: "lo".to_owned(),
+            prefix: 24,
+        };
+        let machine = Machine::new(
+            1,
+            vec![
+                link(&["eth0", "service"], Carrier::Up),
+                link(&["eth1"], Carrier::Down),
+            ],
+            vec![(own.into(), foreign.clone())],
+        )
+        .unwrap();
+        let free = Ipv4Addr::new(192, 0, 2, 8);
+        let six = Ipv6Addr::LOCALHOST;
+        assert_eq!(machine.obstacle(&spec(free, "eth0")), None);
+        assert_eq!(machine.obstacle(&spec(free, "service")), None);
+        assert_eq!(
+            machine.obstacle(&spec(free, "eth1")),
+            Some(Obstacle::NoCarrier)
+        );
+        assert_eq!(
+            machine.obstacle(&spec(free, "eth2")),
+            Some(Obstacle::NoInterface)
+        );
+        assert_eq!(
+            machine.obstacle(&spec(six, "eth0")),
+            Some(Obstacle::Refused("its MTU is 1200".to_owned()))
+        );
+        assert_eq!(
+            machine.obstacle(&spec(own, "eth1")),
+            Some(Obstacle::Foreign(foreign))
+        );
+    }
+
+    #[test]
+    fn a_report_beyond_its_bounds_is_refused() {
+        let many = vec![link(&["eth0"], Carrier::Up); LINKS_MAX + 1];
+        assert!(Machine::new(1, many, Vec::new()).is_err());
+        let long = "x".repeat(NAME_MAX + 1);
+        assert!(Machine::new(1, vec![link(&[&long], Carrier::Up)], Vec::new()).is_err());
+    }
+}
