@@ -365,10 +365,13 @@ impl AttachTask {
             Down::NotAdmitted(refusal) => self.not_admitted(&refusal).map(Some),
             Down::Assignment(form) => {
                 let origin = assigned_by(&form);
-                let assignment = assignment_from(form).map_err(|source| StreamError::Strange {
-                    endpoint: endpoint.to_owned(),
-                    source,
-                })?;
+                let assignment =
+                    assignment_from(form, self.attach.place.gate).map_err(|source| {
+                        StreamError::Strange {
+                            endpoint: endpoint.to_owned(),
+                            source,
+                        }
+                    })?;
                 let named: BTreeSet<(ResourceId, Token)> = assignment
                     .items
                     .iter()

@@ -20,6 +20,7 @@ use crate::sbd::SbdError;
 use haft_api::client::Credentials;
 use haft_config::identity::{Identity, ReadIdentityError};
 use haft_config::{Config, NodeLookupError, Problems};
+use haft_engine::gate::GateKind;
 use haft_engine::ids::{BootId, NodeName};
 use rustix::fs::{FlockOperation, flock};
 use std::fs::File;
@@ -151,7 +152,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let (credentials, sight) = (credentials(&config, identity)?, census::start()?);
     let (kennel, mut disks) = disks::begin(&config, &node)?;
     let (thread, ready) = start_lease(kennel, inbox, notices)?;
-    ready.await.map_err(|_| RunError::LeaseEnded)??;
+    let gate = ready.await.map_err(|_| RunError::LeaseEnded)??;
     tokio::select! {
         watched = disks.watched() => watched?,
         _ = terminate.recv() => return stand_down(&sender, thread).await,
@@ -162,7 +163,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let attach = Attach {
         node,
         boot,
-        place: place(),
+        place: place(gate),
         config,
         credentials,
         sight,
@@ -309,7 +310,7 @@ async fn wait_for_identity(data_dir: &Path) -> Result<Identity, RunError> {
     }
 }
 
-type Ready = oneshot::Receiver<Result<(), StartLeaseError>>;
+type Ready = oneshot::Receiver<Result<GateKind, StartLeaseError>>;
 
 fn start_lease(
     kennel: Kennel,
@@ -337,7 +338,7 @@ fn start_lease(
                     tracing::info!(what, err = chain(&error), "not granted; going on without");
                 }
             }
-            if tell.send(Ok(())).is_ok() {
+            if tell.send(Ok(lease.gate_kind())).is_ok() {
                 lease.run();
             }
         })?;

@@ -15,6 +15,7 @@ use crate::order::{Admission, Notice, Order, OrderInbox};
 use beats::BeatPort;
 use haft_engine::clock::Moment;
 use haft_engine::command::{Attestation, Difficulty, Probe};
+use haft_engine::gate::GateKind;
 use haft_engine::ids::{Incarnation, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Input, Keeper, Output};
 use haft_engine::session::authority::{Agreement, Authority, Heed, Origin};
@@ -292,6 +293,11 @@ impl Lease {
                 self.drive(Input::GuardsAttested(self.executor.attested()));
             }
         }
+    }
+
+    /// Which gate stands before this machine's addresses, for as long as this process runs.
+    pub fn gate_kind(&self) -> GateKind {
+        self.executor.gate_kind()
     }
 
     /// What the guard is found to be at this moment; what is broken is repaired and installed anew. Also

@@ -10,6 +10,7 @@ pub use explain::explain;
 pub use haft_engine::timing::{Check, Interval, checks};
 
 use haft_engine::clock::{RHO_PPM, Timing};
+use haft_engine::timing::override_with;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -70,9 +71,7 @@ impl TimingRequest {
     /// The derived timing with the overrides in place; not yet checked against [`checks()`].
     pub fn timing(&self) -> Result<Timing, BudgetOutOfRange> {
         let mut timing = derive(&self.failover)?;
-        for (interval, value) in &self.overrides {
-            interval.put(&mut timing, *value);
-        }
+        override_with(&mut timing, &self.overrides);
         Ok(timing)
     }
 }
@@ -119,6 +118,8 @@ pub fn derive(failover: &Failover) -> Result<Timing, BudgetOutOfRange> {
         address_life: Duration::from_secs(ttl_ms.div_ceil(1_000) + 1),
         stop: Duration::from_millis((ttl_ms / 6).clamp(500, 5_000)),
         watchdog: Duration::ZERO,
+        gated_ttl: ttl,
+        gated_closing_after: ttl - beat,
         rho_ppm: RHO_PPM,
     };
     Ok(Timing {

@@ -2,6 +2,7 @@
 //!
 //! Decides nothing; grants and relinquishments are already in the state.
 
+use crate::gate::GateKind;
 use crate::ids::{Incarnation, NodeId};
 use crate::keeper::{AssignedItem, Assignment, Want};
 use crate::state::{ClusterState, Ownership};
@@ -24,12 +25,14 @@ pub fn assignment(state: &ClusterState, node: NodeId, incarnation: Incarnation) 
             progress: holding.progress,
         })
     });
-    let known = state.nodes.get(&node).and_then(|node| node.terms);
-    let known = known.map(|terms| terms.generation);
+    let row = state.nodes.get(&node);
+    let known = row.and_then(|row| row.terms).map(|terms| terms.generation);
+    let gate = row.map_or(GateKind::Timed, |row| row.place.gate);
+    let newer = state.timing.filter(|now| known != Some(now.generation));
     Assignment {
         revision: state.applied,
         incarnation,
         items: items.collect(),
-        timing: state.timing.filter(|now| known != Some(now.generation)),
+        timing: newer.map(|now| now.behind(gate)),
     }
 }

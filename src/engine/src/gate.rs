@@ -21,6 +21,28 @@ pub enum GateKind {
     Kernel,
 }
 
+impl GateKind {
+    /// The word for it in `haftctl`'s tables and in the API.
+    pub fn word(self) -> &'static str {
+        match self {
+            GateKind::Timed => "timed",
+            GateKind::Kernel => "kernel",
+        }
+    }
+
+    /// What it does, in a clause.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            GateKind::Timed => {
+                "elements of the packet filter, which end a while (W) after their renewal"
+            }
+            GateKind::Kernel => {
+                "a program on every link, which compares each packet with the lease's end"
+            }
+        }
+    }
+}
+
 /// What may still lie in a queue behind the kernel's gate when it closes (q). The gate closes this much before
 /// the lease ends; a link that shapes or queues longer cannot carry a guarded address.
 pub const QUEUE: Duration = Duration::from_millis(10);

@@ -1,7 +1,9 @@
-//! Where an agent runs, as it says: the machine's own facts and its namespaces (R3b).
+//! Where an agent runs, as it says: the machine's own facts and its namespaces (R3b), and its gate (R3).
 //!
-//! They tell a copy from the original where they differ. Where they agree they prove nothing: a copied definition has
+//! The first tell a copy from the original where they differ. Where they agree they prove nothing: a copied definition has
 //! the same facts.
+
+use crate::gate::GateKind;
 
 /// What an agent says of where it runs. Nothing of it is a secret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -12,6 +14,8 @@ pub struct Place {
     pub network: Option<Namespace>,
     /// Its mount namespace: where mounts leave theirs.
     pub mounts: Option<Namespace>,
+    /// What stands before its addresses for as long as this life lasts; chooses the row of the timing (R2a).
+    pub gate: GateKind,
 }
 
 /// Device and inode of a namespace's file under `/proc/self/ns`, which name it as long as it lives (namespaces(7)).

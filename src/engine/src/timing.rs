@@ -10,10 +10,11 @@ mod rows;
 mod terms;
 
 pub use checks::{Check, LOST_BEATS, REPLY, checks, ms};
-pub use rows::{GateKind, QUEUE, gated_checks};
+pub use rows::{gated_checks, refuted_behind};
 pub use terms::{ClusterTiming, Terms};
 
 use crate::clock::Timing;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// One interval of [`Timing`], so that it can be named, overridden and shown.
@@ -41,11 +42,15 @@ pub enum Interval {
     Stop,
     /// `watchdog_ms`
     Watchdog,
+    /// `gated_ttl_ms`
+    GatedTtl,
+    /// `gated_closing_after_ms`
+    GatedClosingAfter,
 }
 
 impl Interval {
     /// All of them, in the order in which they are shown.
-    pub const ALL: [Interval; 11] = [
+    pub const ALL: [Interval; 13] = [
         Interval::Beat,
         Interval::Ttl,
         Interval::GuardLife,
@@ -57,6 +62,8 @@ impl Interval {
         Interval::AddressLife,
         Interval::Stop,
         Interval::Watchdog,
+        Interval::GatedTtl,
+        Interval::GatedClosingAfter,
     ];
 
     /// The key that overrides it in the configuration.
@@ -73,6 +80,8 @@ impl Interval {
             Interval::AddressLife => "address_life_ms",
             Interval::Stop => "stop_ms",
             Interval::Watchdog => "watchdog_ms",
+            Interval::GatedTtl => "gated_ttl_ms",
+            Interval::GatedClosingAfter => "gated_closing_after_ms",
         }
     }
 
@@ -92,6 +101,8 @@ impl Interval {
             Interval::Watchdog => {
                 "period asked of a hardware watchdog; 0: the ttl is too short for any"
             }
+            Interval::GatedTtl => "ttl of a node whose kernel keeps the lease's end (see its gate)",
+            Interval::GatedClosingAfter => "closing_after of such a node",
         }
     }
 
@@ -109,6 +120,8 @@ impl Interval {
             Interval::AddressLife => timing.address_life,
             Interval::Stop => timing.stop,
             Interval::Watchdog => timing.watchdog,
+            Interval::GatedTtl => timing.gated_ttl,
+            Interval::GatedClosingAfter => timing.gated_closing_after,
         }
     }
 
@@ -126,6 +139,8 @@ impl Interval {
             Interval::AddressLife => &mut timing.address_life,
             Interval::Stop => &mut timing.stop,
             Interval::Watchdog => &mut timing.watchdog,
+            Interval::GatedTtl => &mut timing.gated_ttl,
+            Interval::GatedClosingAfter => &mut timing.gated_closing_after,
         };
         *slot = value;
     }
@@ -135,11 +150,11 @@ impl Interval {
     pub const fn bounds(self) -> (Duration, Duration) {
         let (low, high) = match self {
             Interval::Beat => (20, 60_000),
-            Interval::Ttl => (100, 600_000),
+            Interval::Ttl | Interval::GatedTtl => (100, 600_000),
             // The most that haft-agent writes into an element.
             Interval::GuardLife => (20, 60_000),
             Interval::GuardRenewal => (5, 60_000),
-            Interval::ClosingAfter => (60, 600_000),
+            Interval::ClosingAfter | Interval::GatedClosingAfter => (60, 600_000),
             Interval::RaftHeartbeat => (20, 10_000),
             Interval::ElectionMin => (100, 60_000),
             Interval::ElectionMax => (150, 120_000),
@@ -148,6 +163,22 @@ impl Interval {
             Interval::Watchdog => (0, 60_000),
         };
         (Duration::from_millis(low), Duration::from_millis(high))
+    }
+}
+
+/// Replaces single values of a set. One that names `ttl_ms` or `closing_after_ms` alone means it for every node,
+/// whatever its gate.
+pub fn override_with(timing: &mut Timing, values: &BTreeMap<Interval, Duration>) {
+    for (interval, value) in values {
+        interval.put(timing, *value);
+    }
+    for (plain, gated) in [
+        (Interval::Ttl, Interval::GatedTtl),
+        (Interval::ClosingAfter, Interval::GatedClosingAfter),
+    ] {
+        if let (Some(value), false) = (values.get(&plain), values.contains_key(&gated)) {
+            gated.put(timing, *value);
+        }
     }
 }
 
@@ -170,6 +201,8 @@ impl Timing {
         address_life: Interval::AddressLife.bounds().1,
         stop: Interval::Stop.bounds().1,
         watchdog: Interval::Watchdog.bounds().1,
+        gated_ttl: Interval::GatedTtl.bounds().1,
+        gated_closing_after: Interval::GatedClosingAfter.bounds().1,
         rho_ppm: RHO_BOUNDS_PPM.1,
     };
 

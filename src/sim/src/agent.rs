@@ -362,6 +362,7 @@ impl Agent {
                     stream: self.stream(),
                     boot: self.boot,
                     probe: attaching.probe,
+                    gate: self.barrier.kind(),
                 };
                 context
                     .acts

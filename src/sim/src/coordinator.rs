@@ -207,7 +207,8 @@ impl Coordinator {
                 stream,
                 boot,
                 probe,
-            } => self.on_attach(context, node, stream, boot, probe),
+                gate,
+            } => self.on_attach(context, (node, stream), (boot, gate), probe),
             Wire::Hello {
                 node,
                 life,

@@ -122,6 +122,8 @@ fn doubled(timing: &Timing) -> Timing {
         guard_life: timing.guard_life * 2,
         guard_renewal: timing.guard_renewal * 2,
         closing_after: timing.closing_after * 2,
+        gated_ttl: timing.gated_ttl * 2,
+        gated_closing_after: timing.gated_closing_after * 2,
         address_life: Duration::from_secs(ttl.as_secs() + 2),
         ..*timing
     }

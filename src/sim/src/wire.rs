@@ -10,6 +10,7 @@ use crate::raft;
 use haft_engine::apply::Outcome;
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Command, Entry, PathHealth, Probe, StatedAge, VoterSets};
+use haft_engine::gate::GateKind;
 use haft_engine::ids::{
     BootId, DeviceName, Generation, Incarnation, LogIndex, NodeId, ResourceId, Token,
 };
@@ -66,6 +67,7 @@ pub(crate) enum Wire {
         stream: Stream,
         boot: BootId,
         probe: Probe,
+        gate: GateKind,
     },
     /// The leader holds the stream open.
     AttachHeard(Stream),

@@ -6,6 +6,7 @@ use crate::lease::probe_form;
 use haft_api::convert::timing_into;
 use haft_api::pb::v1;
 use haft_engine::command::Probe;
+use haft_engine::gate::GateKind;
 use haft_engine::ids::Incarnation;
 use haft_engine::place::Namespace;
 use tokio::sync::mpsc;
@@ -33,6 +34,11 @@ pub(super) fn hello(
             machine: place.machine.map_or_else(Vec::new, |uuid| uuid.to_vec()),
             network: place.network.map(namespace),
             mounts: place.mounts.map(namespace),
+            gate: match place.gate {
+                GateKind::Timed => v1::Gate::Unspecified,
+                GateKind::Kernel => v1::Gate::Kernel,
+            }
+            .into(),
         })),
     }
 }

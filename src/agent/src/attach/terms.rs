@@ -17,9 +17,11 @@ impl AttachTask {
         let told = told.ok_or_else(|| StreamError::Timeless {
             endpoint: endpoint.to_owned(),
         })?;
-        let told = versioned_from(told).map_err(|source| StreamError::Strange {
-            endpoint: endpoint.to_owned(),
-            source,
+        let told = versioned_from(told, self.attach.place.gate).map_err(|source| {
+            StreamError::Strange {
+                endpoint: endpoint.to_owned(),
+                source,
+            }
         })?;
         if told.timing != self.attach.config.timing {
             tracing::warn!(

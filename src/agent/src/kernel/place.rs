@@ -2,19 +2,21 @@
 //!
 //! What cannot be read is not stated. Judges nothing: the log compares (R3b).
 
+use haft_engine::gate::GateKind;
 use haft_engine::place::{Namespace, Place};
 use std::os::unix::fs::MetadataExt as _;
 
 /// The firmware's UUID of the machine (kernel: Documentation/ABI/testing/sysfs-firmware-dmi); readable by root alone.
 const PRODUCT_UUID: &str = "/sys/class/dmi/id/product_uuid";
 
-/// As it is now.
-pub fn place() -> Place {
+/// As it is now, behind the gate that this process has found.
+pub fn place(gate: GateKind) -> Place {
     let uuid = std::fs::read_to_string(PRODUCT_UUID).ok();
     Place {
         machine: uuid.and_then(|text| uuid_of(&text)),
         network: namespace("/proc/self/ns/net"),
         mounts: namespace("/proc/self/ns/mnt"),
+        gate,
     }
 }
 
@@ -39,10 +41,10 @@ mod tests {
 
     #[test]
     fn a_process_knows_its_namespaces_and_tells_two_apart() {
-        let here = place();
+        let here = place(GateKind::Timed);
         assert!(here.network.is_some() && here.mounts.is_some(), "{here:?}");
         assert_ne!(here.network, here.mounts);
-        assert_eq!(here.network, place().network);
+        assert_eq!(here.network, place(GateKind::Kernel).network);
     }
 
     #[test]

@@ -73,7 +73,10 @@ fn state(timing: Timing) -> ClusterState {
         spec: NodeSpec::default(),
         generation: Generation(1),
         session: Session::Open { incarnation: LIFE },
-        terms: Some(Terms::admitted(&in_force(timing))),
+        terms: Some(Terms::admitted(
+            &in_force(timing),
+            haft_engine::gate::GateKind::Timed,
+        )),
         boot: BootId::default(),
         boot_epoch: Epoch(1),
         place: Default::default(),

@@ -66,6 +66,18 @@ pub fn node_into(state: &ClusterState, node: &Node, view: NodeView) -> v1::Node 
                     node.boot.to_string()
                 }
             },
+            gate: match node.session {
+                Session::Never => String::new(),
+                Session::Open { .. } | Session::Closing { .. } | Session::Ended { .. } => {
+                    node.place.gate.word().to_owned()
+                }
+            },
+            ttl_ns: match node.session {
+                Session::Never => 0,
+                Session::Open { .. } | Session::Closing { .. } | Session::Ended { .. } => {
+                    u64::try_from(node.judged().ttl.as_nanos()).unwrap_or(u64::MAX)
+                }
+            },
             coordinator: node.role == NodeRole::Coordinator,
             voter: state.membership.contains(node.id),
             leader: view.leader == Some(node.id),

@@ -4,6 +4,7 @@ use super::timing::{versioned_from, versioned_into};
 use super::{FieldError, resource_from, token_of, vip_spec_from, vip_spec_into, wrong};
 use crate::pb::v1;
 use haft_engine::command::{Attestation, Command, Difficulty, StatedAge, VoterSets};
+use haft_engine::gate::GateKind;
 use haft_engine::ids::{EntryId, Epoch, Incarnation, LogIndex, NodeId, ResourceId, Term, Token};
 use haft_engine::keeper::{AssignedItem, Assignment, Want};
 use haft_engine::session::authority::Origin;
@@ -40,8 +41,10 @@ pub fn assignment_into(assignment: &Assignment, origin: Origin) -> v1::Assignmen
     }
 }
 
-/// The whole assignment of an incarnation.
-pub fn assignment_from(form: v1::Assignment) -> Result<Assignment, FieldError> {
+/// The whole assignment of an incarnation of an agent with this gate.
+pub fn assignment_from(form: v1::Assignment, gate: GateKind) -> Result<Assignment, FieldError> {
+    let timing = form.timing.as_ref();
+    let timing = timing.map(|told| versioned_from(told, gate)).transpose()?;
     let item = |item: v1::AssignedItem| {
         let want = match item.want() {
             v1::Want::Hold => Want::Hold,
@@ -69,7 +72,7 @@ pub fn assignment_from(form: v1::Assignment) -> Result<Assignment, FieldError> {
         revision: LogIndex(form.revision),
         incarnation: Incarnation(form.incarnation),
         items: form.items.into_iter().map(item).collect::<Result<_, _>>()?,
-        timing: form.timing.as_ref().map(versioned_from).transpose()?,
+        timing,
     })
 }
 

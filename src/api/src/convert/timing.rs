@@ -3,6 +3,7 @@
 use super::{FieldError, wrong};
 use crate::pb::v1;
 use haft_engine::clock::Timing;
+use haft_engine::gate::GateKind;
 use haft_engine::ids::{Generation, Incarnation};
 use haft_engine::timing::ClusterTiming;
 use std::time::Duration;
@@ -22,12 +23,16 @@ pub fn timing_into(timing: &Timing) -> v1::Timing {
         address_life_ns: nanos(timing.address_life),
         stop_ns: nanos(timing.stop),
         watchdog_ns: nanos(timing.watchdog),
+        gated_ttl_ns: nanos(timing.gated_ttl),
+        gated_closing_after_ns: nanos(timing.gated_closing_after),
         rho_ppm: timing.rho_ppm,
     }
 }
 
 /// The set in a message, whatever it says.
 pub fn timing_from(form: &v1::Timing) -> Timing {
+    // From a program that knows one row: it means it for both.
+    let or = |gated: u64, plain: u64| Duration::from_nanos(if gated == 0 { plain } else { gated });
     Timing {
         beat: Duration::from_nanos(form.beat_ns),
         ttl: Duration::from_nanos(form.ttl_ns),
@@ -40,6 +45,8 @@ pub fn timing_from(form: &v1::Timing) -> Timing {
         address_life: Duration::from_nanos(form.address_life_ns),
         stop: Duration::from_nanos(form.stop_ns),
         watchdog: Duration::from_nanos(form.watchdog_ns),
+        gated_ttl: or(form.gated_ttl_ns, form.ttl_ns),
+        gated_closing_after: or(form.gated_closing_after_ns, form.closing_after_ns),
         rho_ppm: form.rho_ppm,
     }
 }
@@ -52,14 +59,17 @@ pub fn versioned_into(timing: &ClusterTiming) -> v1::VersionedTiming {
     }
 }
 
-/// A version of it. A set whose sums do not hold is refused: no agent counts by one.
-pub fn versioned_from(form: &v1::VersionedTiming) -> Result<ClusterTiming, FieldError> {
+/// What an agent with this gate is told of a version. A row whose sums do not hold is refused: no agent counts by one.
+pub fn versioned_from(
+    form: &v1::VersionedTiming,
+    gate: GateKind,
+) -> Result<ClusterTiming, FieldError> {
     let timing = form
         .timing
         .as_ref()
         .map(timing_from)
         .ok_or_else(|| wrong("timing", "missing", "upgrade the coordinators"))?;
-    if let Some(check) = haft_engine::timing::refuted(&timing) {
+    if let Some(check) = haft_engine::timing::refuted_behind(gate, &timing) {
         return Err(wrong("timing", check.sum, "upgrade this node"));
     }
     Ok(ClusterTiming {

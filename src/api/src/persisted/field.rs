@@ -6,6 +6,7 @@ use haft_engine::command::{
     Attestation, Difficulty, FenceAction, HoldReason, PathFault, PathHealth, RelinquishCause,
     Verdict, VoterSets,
 };
+use haft_engine::gate::GateKind;
 use haft_engine::ids::{EntryId, Epoch, LogIndex, NodeId, RequestId, ResourceId, Token};
 use haft_engine::spec::Isolation;
 use std::collections::BTreeSet;
@@ -130,6 +131,9 @@ numbered!(isolation_into, isolation_from, Isolation, "isolation", {
 numbered!(guard_into, guard_from, Attestation, "guard", {
     Attestation::Unknown => 0, Attestation::Broken => 1, Attestation::Intact => 2,
     Attestation::Watched => 3,
+});
+numbered!(gate_into, gate_from, GateKind, "gate", {
+    GateKind::Timed => 0, GateKind::Kernel => 1,
 });
 numbered!(action_into, action_from, FenceAction, "action", {
     FenceAction::Off => 1, FenceAction::On => 2,

@@ -1,6 +1,6 @@
 //! Where an agent runs, as the log keeps it.
 
-use super::field::{Decoded, array};
+use super::field::{Decoded, array, gate_from, gate_into};
 use crate::pb::log as pb;
 use haft_engine::place::{Namespace, Place};
 
@@ -13,6 +13,7 @@ pub(super) fn place_into(place: &Place) -> pb::Place {
         machine: place.machine.map_or_else(Vec::new, |uuid| uuid.to_vec()),
         network: place.network.map(namespace),
         mounts: place.mounts.map(namespace),
+        gate: gate_into(place.gate),
     }
 }
 
@@ -29,5 +30,6 @@ pub(super) fn place_from(form: Option<pb::Place>) -> Decoded<Place> {
         },
         network: form.network.map(namespace),
         mounts: form.mounts.map(namespace),
+        gate: gate_from(form.gate)?,
     })
 }

@@ -196,7 +196,7 @@ fn the_timing_comes_back_from_the_log_and_from_a_snapshot() {
         generation: Generation(55),
         timing: odd,
     };
-    let mut terms = Terms::admitted(&in_force);
+    let mut terms = Terms::admitted(&in_force, haft_engine::gate::GateKind::Timed);
     terms.offer(&Timing::RELAXED);
     let mut state = ClusterState {
         timing: Some(in_force),
@@ -230,6 +230,7 @@ fn what_machines_say_of_themselves_comes_back_from_the_log() {
         machine: Some([5; 16]),
         network: Some(namespace(17)),
         mounts: Some(namespace(18)),
+        gate: haft_engine::gate::GateKind::Kernel,
     };
     let verdict = |lie| Command::FenceVerdict {
         order: OrderId(12),

@@ -24,11 +24,15 @@ pub(super) fn timing_into(timing: &Timing) -> pb::Timing {
         address_life_ns: nanos(timing.address_life),
         stop_ns: nanos(timing.stop),
         watchdog_ns: nanos(timing.watchdog),
+        gated_ttl_ns: nanos(timing.gated_ttl),
+        gated_closing_after_ns: nanos(timing.gated_closing_after),
         rho_ppm: timing.rho_ppm,
     }
 }
 
 pub(super) fn timing_from(form: pb::Timing) -> Timing {
+    // Written before there were two rows: both are this one.
+    let or = |gated: u64, plain: u64| Duration::from_nanos(if gated == 0 { plain } else { gated });
     Timing {
         beat: Duration::from_nanos(form.beat_ns),
         ttl: Duration::from_nanos(form.ttl_ns),
@@ -41,6 +45,8 @@ pub(super) fn timing_from(form: pb::Timing) -> Timing {
         address_life: Duration::from_nanos(form.address_life_ns),
         stop: Duration::from_nanos(form.stop_ns),
         watchdog: Duration::from_nanos(form.watchdog_ns),
+        gated_ttl: or(form.gated_ttl_ns, form.ttl_ns),
+        gated_closing_after: or(form.gated_closing_after_ns, form.closing_after_ns),
         rho_ppm: form.rho_ppm,
     }
 }

@@ -5,6 +5,7 @@
 use super::{Failover, Interval, TimingRequest, checks, commit_allowance};
 use haft_engine::clock::{RHO_PPM, Timing, lengthened};
 use haft_engine::evidence::WATCHDOG_SLACK;
+use haft_engine::gate::GateKind;
 use haft_engine::timing::{LOST_BEATS, REPLY, ms};
 use std::fmt::Write;
 use std::time::Duration;
@@ -97,7 +98,7 @@ fn intervals(out: &mut String, request: &TimingRequest, timing: &Timing) {
         line(
             out,
             format_args!(
-                "{mark} {:<18}{:>8}  {}",
+                "{mark} {:<24}{:>8}  {}",
                 interval.key(),
                 ms(interval.of(timing)),
                 interval.meaning()
@@ -156,6 +157,16 @@ fn expectation(out: &mut String, timing: &Timing) {
             ms(expired)
         ),
     );
+    let row = timing.behind(GateKind::Kernel);
+    if row != *timing {
+        line(
+            out,
+            format_args!(
+                "  where the node's gate is the kernel's (GATE in haftctl get nodes -o wide), from {} ms after it",
+                ms(lengthened(row.ttl))
+            ),
+        );
+    }
     line(
         out,
         format_args!(

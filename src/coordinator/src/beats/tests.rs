@@ -59,10 +59,13 @@ fn state(applied: u64, session: impl Fn(NodeId) -> Session) -> ClusterState {
         spec: NodeSpec::default(),
         generation: Generation(1),
         session: session(id),
-        terms: Some(Terms::admitted(&ClusterTiming {
-            generation: Generation(1),
-            timing: Timing::NORMAL,
-        })),
+        terms: Some(Terms::admitted(
+            &ClusterTiming {
+                generation: Generation(1),
+                timing: Timing::NORMAL,
+            },
+            haft_engine::gate::GateKind::Timed,
+        )),
         boot: BootId::default(),
         boot_epoch: Epoch(1),
         place: Place::default(),

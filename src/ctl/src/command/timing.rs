@@ -11,8 +11,10 @@ use haft_api::pb::v1;
 use haft_api::pb::v1::timing_service_client::TimingServiceClient;
 use haft_config::timing::{Interval, TimingRequest, checks};
 use haft_engine::clock::Timing;
-use haft_engine::timing::ms;
+use haft_engine::gate::GateKind;
+use haft_engine::timing::{ms, override_with};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::io::{BufRead, IsTerminal};
 use std::time::Duration;
 
@@ -151,6 +153,7 @@ fn wanted(present: &Timing, arguments: &SetTiming) -> Result<Timing, Failure> {
             })?
         }
     };
+    let mut values = BTreeMap::new();
     for text in &arguments.set {
         let parsed = text.split_once('=').and_then(|(key, value)| {
             let interval = Interval::ALL.into_iter().find(|one| one.key() == key)?;
@@ -163,8 +166,9 @@ fn wanted(present: &Timing, arguments: &SetTiming) -> Result<Timing, Failure> {
                 &format!("write KEY=MS with one of {}", keys.join(", ")),
             ));
         };
-        interval.put(&mut timing, Duration::from_millis(millis));
+        values.insert(interval, Duration::from_millis(millis));
     }
+    override_with(&mut timing, &values);
     Ok(timing)
 }
 
@@ -184,7 +188,10 @@ fn plan(present: &Present, wanted: &Timing, changes: &[Interval]) -> String {
         })
         .collect();
     let table = output::columns(&["INTERVAL", "NOW", "THEN"], &rows, output::Headers::Shown);
-    let how = if wanted.ttl > present.timing.ttl {
+    let longer = [GateKind::Timed, GateKind::Kernel]
+        .into_iter()
+        .any(|gate| wanted.behind(gate).ttl > present.timing.behind(gate).ttl);
+    let how = if longer {
         "raised: every session is judged by the longer ttl at once, and its agent follows"
     } else {
         "lowered: each agent shortens its own lease first, and is judged by the shorter ttl when it has said so"

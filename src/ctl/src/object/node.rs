@@ -52,6 +52,8 @@ pub(super) fn json(node: &v1::Node, orders: &[v1::FenceOrder]) -> (Value, Value)
         "state": status.state,
         "incarnation": status.incarnation,
         "boot": status.boot,
+        "gate": status.gate,
+        "ttlMs": status.ttl_ns / 1_000_000,
         "coordinator": status.coordinator,
         "voter": status.voter,
         "leader": status.leader,
@@ -75,7 +77,14 @@ pub(super) fn json(node: &v1::Node, orders: &[v1::FenceOrder]) -> (Value, Value)
 pub(super) fn headers(form: Form) -> Vec<&'static str> {
     let mut headers = vec!["NAME", "STATE", "ROLE", "HOST", "HOLDS"];
     if form == Form::Wide {
-        headers.extend(["ID", "INCARNATION", "SCHEDULING", "FENCE-ORDER"]);
+        headers.extend([
+            "ID",
+            "INCARNATION",
+            "SCHEDULING",
+            "FENCE-ORDER",
+            "GATE",
+            "TTL-MS",
+        ]);
     }
     headers.push("MESSAGE");
     headers
@@ -104,6 +113,8 @@ pub(super) fn row(node: &v1::Node, form: Form) -> Vec<String> {
             status.incarnation.to_string(),
             chosen.to_owned(),
             order,
+            status.gate.clone(),
+            (status.ttl_ns / 1_000_000).to_string(),
         ]);
     }
     let mut parts = Vec::new();

@@ -114,7 +114,7 @@ fn admit(
     let epoch = state.epoch;
     if let Some(node) = state.nodes.get_mut(&id) {
         node.session = Session::Open { incarnation };
-        node.terms = Some(Terms::admitted(&in_force));
+        node.terms = Some(Terms::admitted(&in_force, asked.place.gate));
         node.boot = asked.boot;
         node.boot_epoch = epoch;
         node.place = asked.place;

@@ -92,12 +92,10 @@ fn offer(state: &mut ClusterState, id: NodeId, timing: &Timing) {
     let Some(incarnation) = state.live_incarnation(id) else {
         return;
     };
-    if let Some(terms) = state
-        .nodes
-        .get_mut(&id)
-        .and_then(|node| node.terms.as_mut())
+    if let Some(node) = state.nodes.get_mut(&id)
+        && let Some(terms) = &mut node.terms
     {
-        terms.offer(timing);
+        terms.offer(&timing.behind(node.place.gate));
     }
     for holding in held_under(state, id, incarnation) {
         holding.address_life = holding.address_life.max(timing.address_life);
@@ -124,10 +122,11 @@ fn retimed(
         ));
     };
     let name = node.name.clone();
+    let gate = node.place.gate;
     match &mut node.terms {
         Some(terms) if terms.generation == generation => return Ok(Outcome::Done),
-        Some(terms) => terms.accept(&in_force),
-        none => *none = Some(crate::timing::Terms::admitted(&in_force)),
+        Some(terms) => terms.accept(&in_force, gate),
+        none => *none = Some(crate::timing::Terms::admitted(&in_force, gate)),
     }
     // It has refreshed every address it holds.
     for holding in held_under(state, id, incarnation) {

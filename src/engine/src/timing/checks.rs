@@ -3,8 +3,10 @@
 //! One function per rule; adding a rule means adding it to [`checks`].
 
 use super::RHO_BOUNDS_PPM;
+use super::rows::gated_checks;
 use super::{Interval, millis};
 use crate::clock::{Timing, WATCHDOG_MARGIN};
+use crate::gate::GateKind;
 use std::time::Duration;
 
 /// Beats that may be lost in a row without costing a session.
@@ -37,6 +39,20 @@ pub fn checks(timing: &Timing) -> Vec<Check> {
         guard_outlives_the_next_beat(timing),
         lease_covers_guard_and_lost_beats(timing),
         guard_survives_a_late_renewal(timing),
+    ];
+    all.extend(row_checks(timing));
+    let row = timing.behind(GateKind::Kernel);
+    // Where both rows are one, the sums of W hold for it, and ask for more.
+    if row != *timing {
+        all.push(losing_the_gate_only_raises(timing));
+        all.extend(gated_checks(&row));
+    }
+    all
+}
+
+/// The sums that hold for a row whatever the gate.
+pub(super) fn row_checks(timing: &Timing) -> Vec<Check> {
+    let mut all = vec![
         followers_survive_lost_heartbeats(timing),
         election_has_room(timing),
         address_outlives_the_session(timing),
@@ -49,6 +65,18 @@ pub fn checks(timing: &Timing) -> Vec<Check> {
     all.push(rho_within_bounds(timing));
     all.extend(Interval::ALL.map(|interval| within_bounds(timing, interval)));
     all
+}
+
+/// A node that comes back without its gate is told a ttl that nobody has to wait out twice.
+fn losing_the_gate_only_raises(t: &Timing) -> Check {
+    Check {
+        protects: "a node whose kernel keeps no lease end is judged by the longer ttl",
+        rule: "gated_ttl <= ttl",
+        sum: format!("{} <= {}", ms(t.gated_ttl), ms(t.ttl)),
+        holds: t.gated_ttl <= t.ttl,
+        involves: vec![Interval::GatedTtl, Interval::Ttl],
+        fix: "lower gated_ttl_ms or raise ttl_ms",
+    }
 }
 
 fn silence_outlasts_lost_beats(t: &Timing) -> Check {

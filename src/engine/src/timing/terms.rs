@@ -7,6 +7,7 @@
 //! Knows no agent and no clock.
 
 use crate::clock::Timing;
+use crate::gate::GateKind;
 use crate::ids::Generation;
 use crate::plant::{self, Bug};
 
@@ -15,8 +16,19 @@ use crate::plant::{self, Bug};
 pub struct ClusterTiming {
     /// Index of the entry that wrote it.
     pub generation: Generation,
-    /// Every interval.
+    /// Every interval; in what an agent is told, its row of them.
     pub timing: Timing,
+}
+
+impl ClusterTiming {
+    /// What an agent with this gate is told of it.
+    #[must_use]
+    pub fn behind(&self, gate: GateKind) -> ClusterTiming {
+        ClusterTiming {
+            generation: self.generation,
+            timing: self.timing.behind(gate),
+        }
+    }
 }
 
 /// What one session counts by.
@@ -32,26 +44,32 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Of a session that is admitted now.
-    pub fn admitted(in_force: &ClusterTiming) -> Terms {
+    /// Of a session that is admitted now, behind this gate.
+    pub fn admitted(in_force: &ClusterTiming, gate: GateKind) -> Terms {
+        let row = in_force.timing.behind(gate);
+        let judged = if plant::is(Bug::JudgeByGatedRow) {
+            in_force.timing.behind(GateKind::Kernel)
+        } else {
+            row
+        };
         Terms {
             generation: in_force.generation,
-            timing: in_force.timing,
-            judged: in_force.timing,
+            timing: row,
+            judged,
         }
     }
 
-    /// The cluster's timing has changed: from this entry on the agent may be told of it.
-    pub fn offer(&mut self, timing: &Timing) {
+    /// The cluster's timing has changed: from this entry on the agent may be told of this row of it.
+    pub fn offer(&mut self, row: &Timing) {
         if plant::is(Bug::BelieveLoweringAtOnce) {
-            self.judged = *timing;
+            self.judged = *row;
             return;
         }
-        self.judged = self.judged.longest(timing);
+        self.judged = self.judged.longest(row);
     }
 
-    /// The agent counts by the timing in force, and by none that is longer.
-    pub fn accept(&mut self, in_force: &ClusterTiming) {
-        *self = Terms::admitted(in_force);
+    /// The agent, which has this gate, counts by the timing in force, and by none that is longer.
+    pub fn accept(&mut self, in_force: &ClusterTiming, gate: GateKind) {
+        *self = Terms::admitted(in_force, gate);
     }
 }

@@ -16,6 +16,7 @@ pub(super) fn explain(state: &ClusterState, node: &Node, lines: &mut Lines) {
         }
         Session::Open { incarnation } => {
             lines.state(format!("online as incarnation {incarnation}"));
+            lease(node, lines);
         }
         Session::Closing {
             incarnation,
@@ -74,6 +75,15 @@ pub(super) fn explain(state: &ClusterState, node: &Node, lines: &mut Lines) {
     for order in closed.filter(|order| order.node == node.id && !order.phase.is_open()) {
         order::may_still_act(state, order, lines);
     }
+}
+
+/// How long it lives, and what ends it where no coordinator can.
+fn lease(node: &Node, lines: &mut Lines) {
+    lines.rule(format!(
+        "its lease lives {} ms; what ends it on the node: {}",
+        node.judged().ttl.as_millis(),
+        node.place.gate.meaning()
+    ));
 }
 
 fn away(state: &ClusterState, node: &Node, lines: &mut Lines) {

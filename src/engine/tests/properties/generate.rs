@@ -8,6 +8,7 @@ use haft_engine::command::{
     Attestation, Command, Entry, FenceAction, FenceAttemptPlan, FenceCause, HeartbeatKey,
     HoldReason, NodeRole, Probe, Registration, RelinquishCause, StatedAge, Verdict, VoterSets,
 };
+use haft_engine::gate::GateKind;
 use haft_engine::ids::{
     BootId, ClusterId, DeviceName, EntryId, Epoch, Generation, Incarnation, LogIndex, NodeId,
     NodeName, OrderId, RequestId, ResourceId, Token, TopologyName,
@@ -261,6 +262,10 @@ impl Maker<'_> {
                             device: 4,
                             inode: u64::from(self.field(4) % 2),
                         }),
+                        gate: match self.field(7) % 2 {
+                            0 => GateKind::Timed,
+                            _ => GateKind::Kernel,
+                        },
                         ..Place::default()
                     },
                 }

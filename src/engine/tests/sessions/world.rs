@@ -66,10 +66,13 @@ pub(crate) fn admitted() -> ClusterState {
         spec: NodeSpec::default(),
         generation: Generation(1),
         session: Session::Open { incarnation: LIFE },
-        terms: Some(Terms::admitted(&ClusterTiming {
-            generation: Generation(1),
-            timing: TIMING,
-        })),
+        terms: Some(Terms::admitted(
+            &ClusterTiming {
+                generation: Generation(1),
+                timing: TIMING,
+            },
+            haft_engine::gate::GateKind::Timed,
+        )),
         boot: BootId::default(),
         boot_epoch: Default::default(),
         place: Default::default(),

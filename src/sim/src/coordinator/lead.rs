@@ -6,12 +6,14 @@ use haft_engine::apply::Outcome;
 use haft_engine::assignment::assignment;
 use haft_engine::clock::Moment;
 use haft_engine::command::{Command, Probe};
+use haft_engine::gate::GateKind;
 use haft_engine::ids::{BootId, Incarnation, NodeId};
 use haft_engine::keeper::Assignment;
 use haft_engine::leader::{
     EntryLimit, Fate, Input, Leader, Output, Proposal, ProposalNumber, Report, Silence, Stream,
 };
 use haft_engine::machine::Machine;
+use haft_engine::place::Place;
 use haft_engine::state::{ClusterState, Node, Ownership, Session};
 use haft_engine::timing::ClusterTiming;
 use std::collections::{BTreeMap, VecDeque};
@@ -273,9 +275,8 @@ impl Coordinator {
     pub(super) fn on_attach(
         &mut self,
         context: &mut Context<'_>,
-        node: NodeId,
-        stream: wire::Stream,
-        boot: BootId,
+        (node, stream): (NodeId, wire::Stream),
+        (boot, gate): (BootId, GateKind),
         probe: Probe,
     ) {
         let membership = self.raft.effective().clone();
@@ -320,7 +321,10 @@ impl Coordinator {
             boot,
             probe,
             replaces,
-            place: haft_engine::place::Place::default(),
+            place: Place {
+                gate,
+                ..Place::default()
+            },
         };
         self.step_lead(context, attach);
     }

@@ -17,6 +17,7 @@ use haft_api::pb::v1::attach_response::Message as Down;
 use haft_api::status::not_leader;
 use haft_engine::assignment::assignment;
 use haft_engine::command::{Command, Probe, VoterSets};
+use haft_engine::gate::GateKind;
 use haft_engine::ids::{BootId, Generation, Incarnation, LogIndex, NodeId};
 use haft_engine::keeper::AssignedItem;
 use haft_engine::leader::{Input, Report, Stream};
@@ -169,6 +170,10 @@ fn place_of(hello: &v1::Hello) -> Place {
         machine: hello.machine.as_slice().try_into().ok(),
         network: hello.network.as_ref().map(namespace),
         mounts: hello.mounts.as_ref().map(namespace),
+        gate: match hello.gate() {
+            v1::Gate::Unspecified => GateKind::Timed,
+            v1::Gate::Kernel => GateKind::Kernel,
+        },
     }
 }
 

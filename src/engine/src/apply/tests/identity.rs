@@ -17,6 +17,7 @@ fn at(machine: u8, network: Namespace) -> Place {
         machine: Some([machine; 16]),
         network: Some(network),
         mounts: Some(HERE),
+        ..Place::default()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::clock::Moment;
+use crate::gate::GateKind;
 use crate::session::Received;
 use crate::session::holder::Holder;
 use crate::session::responder::{Responder, Restart};
@@ -259,4 +260,50 @@ fn a_timing_into_which_no_watchdog_fits_is_refused_while_one_is_needed() {
     let (long, short) = (armed(Duration::from_secs(5)), armed(Duration::from_secs(1)));
     cluster.refused(long, "BadWatchdogPeriod");
     assert_eq!(cluster.apply(short), Outcome::Done);
+}
+
+#[test]
+fn a_session_has_the_row_of_the_gate_that_its_agent_states() {
+    let mut cluster = Cluster::new();
+    let first = cluster.set(Timing::FAST);
+    let admit =
+        |cluster: &Cluster, place: usize, gate| match cluster.admission(place, 1, Probe::Clean) {
+            Command::Admit {
+                node,
+                boot,
+                previous,
+                probe,
+                place,
+            } => Command::Admit {
+                node,
+                boot,
+                previous,
+                probe,
+                place: Place { gate, ..place },
+            },
+            other => other,
+        };
+    for (place, gate) in [(0, GateKind::Timed), (1, GateKind::Kernel)] {
+        let command = admit(&cluster, place, gate);
+        let outcome = cluster.apply(command);
+        assert!(matches!(outcome, Outcome::Admitted(_)), "{outcome:?}");
+        assert_eq!(cluster.terms(place).judged, Timing::FAST.behind(gate));
+    }
+    // Raised at once for both, each by its own row; lowered when it says so.
+    let second = cluster.set(Timing::NORMAL);
+    assert!(second > first);
+    assert_eq!(cluster.terms(1).judged.ttl, Timing::NORMAL.ttl);
+    let third = cluster.set(Timing::FAST);
+    assert_eq!(cluster.terms(1).judged.ttl, Timing::NORMAL.ttl);
+    for (place, ttl) in [(0, Timing::FAST.ttl), (1, Timing::FAST.gated_ttl)] {
+        let told = crate::assignment::assignment(
+            &cluster.state,
+            cluster.ids[place],
+            cluster.newest(place),
+        );
+        assert_eq!(told.timing.map(|told| told.timing.ttl), Some(ttl));
+        let word = cluster.retimed(place, third);
+        assert_eq!(cluster.apply(word), Outcome::Done);
+        assert_eq!(cluster.terms(place).judged.ttl, ttl);
+    }
 }

@@ -26,10 +26,13 @@ fn voters(index: u64, sets: &[&[u64]]) -> VoterSets {
 }
 
 fn terms(timing: Timing) -> Terms {
-    Terms::admitted(&ClusterTiming {
-        generation: Generation(1),
-        timing,
-    })
+    Terms::admitted(
+        &ClusterTiming {
+            generation: Generation(1),
+            timing,
+        },
+        crate::gate::GateKind::Timed,
+    )
 }
 
 fn state(applied: u64, session: Session) -> ClusterState {

@@ -6,6 +6,7 @@
 
 use crate::clock::Moment;
 use crate::command::{Command, Entry};
+use crate::gate::GateKind;
 use std::time::Duration;
 
 /// Changes of the timing that an earlier life of this process may have known.
@@ -23,7 +24,11 @@ impl Ttls {
                 continue;
             };
             match age {
-                Age::PerhapsInherited => self.inherited = self.inherited.max(timing.silence()),
+                Age::PerhapsInherited => {
+                    // Of the longer row: it is not known here which nodes count by which.
+                    let gated = timing.behind(GateKind::Kernel).silence();
+                    self.inherited = self.inherited.max(timing.silence()).max(gated);
+                }
                 Age::New => {}
             }
         }
