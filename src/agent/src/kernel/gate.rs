@@ -41,6 +41,8 @@ use upkeep::Attached;
 
 /// linux/rtnetlink.h: changes of interfaces.
 const RTNLGRP_LINK: u32 = 1;
+/// Queueing disciplines, and filters.
+const RTNLGRP_TC: u32 = 4;
 /// An address that no host has (RFC 7600), for the trial at the start.
 const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 0, 0, 8);
 /// TC_ACT_SHOT and TC_ACT_UNSPEC.
@@ -106,6 +108,8 @@ pub struct Gate {
     refused: BTreeMap<u32, String>,
     tended: Moment,
     stale: bool,
+    /// The link that was looked at last.
+    looked_at: u32,
 }
 
 impl AsFd for Gate {
@@ -139,7 +143,9 @@ impl Gate {
             }
         }
         let watch = Port::open(NETLINK_ROUTE).map_err(NoGate::Links)?;
-        watch.subscribe(RTNLGRP_LINK).map_err(NoGate::Links)?;
+        for group in [RTNLGRP_LINK, RTNLGRP_TC] {
+            watch.subscribe(group).map_err(NoGate::Links)?;
+        }
         let mut gate = Gate {
             home,
             ends,
@@ -152,6 +158,7 @@ impl Gate {
             refused: BTreeMap::new(),
             tended: Moment(0),
             stale: true,
+            looked_at: 0,
         };
         gate.compare_clocks()?;
         gate.try_out()?;
@@ -226,12 +233,21 @@ impl Gate {
     }
 
     /// Whether every path of an address passes the gate; else the packet filter alone closes some, and a flush
-    /// without an agent opens them.
+    /// without an agent opens them. A path that queues behind the gate is closed by it, if a little late.
     pub fn stands_everywhere(&self) -> bool {
         self.links
             .values()
             .filter(|facts| facts.speaks())
-            .all(|facts| self.carries(LinkIndex(facts.index)).is_ok())
+            .all(|facts| match self.carries(LinkIndex(facts.index)) {
+                Ok(()) | Err(Ungated::Queued { .. }) => true,
+                Err(
+                    Ungated::PortOf { .. }
+                    | Ungated::Xdp
+                    | Ungated::Header { .. }
+                    | Ungated::Refused { .. }
+                    | Ungated::Unknown,
+                ) => false,
+            })
     }
 
     /// The nanoseconds of one run of the egress program over this frame, averaged over `repeat` runs.

@@ -3,7 +3,7 @@
 //! A gate that is dropped is an agent that was killed: its links stay pinned, and nobody renews or looks after
 //! anything.
 
-use crate::fixture::{BOTH, V4, V6, VIP4, VIP6, assert_answering, assert_silent, client, own_link};
+use crate::fixture::{BOTH, V4, V6, VIP4, VIP6, assert_answering, assert_silent, client};
 use crate::foreign::a_refusal_changes_nothing_on_the_wire;
 use crate::lease::{assignment, beside_a_gated_lease};
 use crate::netns::{Namespace, Wire, eventually};
@@ -25,10 +25,10 @@ use std::time::Duration;
 const LONG: Duration = Duration::from_secs(3_600);
 
 /// A bpf file system mounted nowhere: it ends with the descriptor.
-struct FileSystem(OwnedFd);
+pub(crate) struct FileSystem(OwnedFd);
 
 impl FileSystem {
-    fn new() -> FileSystem {
+    pub(crate) fn new() -> FileSystem {
         let context = fsopen("bpf", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
         fsconfig_create(&context).unwrap();
         let attributes = MountAttrFlags::empty();
@@ -43,19 +43,24 @@ impl FileSystem {
 }
 
 /// An owner behind a gate, with both addresses on its interface and closed.
-struct Owner {
-    gate: Gate,
-    guard: Guard,
+pub(crate) struct Owner {
+    pub(crate) gate: Gate,
+    pub(crate) guard: Guard,
 }
 
 impl Owner {
-    fn new(wire: &Wire, files: &FileSystem) -> Owner {
+    pub(crate) fn new(wire: &Wire, files: &FileSystem) -> Owner {
+        Owner::on(wire, files, "own0")
+    }
+
+    /// On this interface.
+    pub(crate) fn on(wire: &Wire, files: &FileSystem, interface: &str) -> Owner {
         wire.owner.run(|| {
             let mut gate = Gate::open(files.home()).unwrap();
             let mut guard = Guard::behind_gate(Custody::Owned).unwrap();
             guard.set_gated(&gate.gated()).unwrap();
             let mut addresses = Addresses::open().unwrap();
-            let link = own_link(&mut addresses);
+            let link = addresses.link(interface).unwrap().unwrap();
             for vip in BOTH {
                 gate.close(vip).unwrap();
                 guard.manage(vip, &link).unwrap();
@@ -65,11 +70,11 @@ impl Owner {
         })
     }
 
-    fn open(&mut self) {
+    pub(crate) fn open(&mut self) {
         assert!(self.gate.renew(&BOTH, Moment(u64::MAX)));
     }
 
-    fn close(&mut self) {
+    pub(crate) fn close(&mut self) {
         assert!(self.gate.renew(&BOTH, boot_now()));
     }
 }

@@ -15,6 +15,7 @@ mod census;
 mod fixture;
 mod foreign;
 mod gate;
+mod gate_links;
 mod guard;
 mod lease;
 mod netns;

@@ -6,10 +6,12 @@
 use super::super::link::LINK_HEADER;
 use super::super::netlink::{self, Attributes};
 use super::program::Form;
+use haft_engine::gate::QUEUE;
 use std::fmt;
 
 // linux/if_link.h.
 const IFLA_IFNAME: u16 = 3;
+const IFLA_QDISC: u16 = 6;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_XDP: u16 = 43;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
@@ -25,6 +27,11 @@ pub enum Ungated {
     },
     /// An XDP program comes before every gate and may answer or redirect by itself.
     Xdp,
+    /// What has passed the gate may lie in its queue for longer than the gate allows for (q).
+    Queued {
+        /// Kind of its queueing discipline.
+        kind: String,
+    },
     /// Its frames begin with a header that the gate does not know.
     Header {
         /// ARPHRD_ number.
@@ -44,6 +51,14 @@ impl fmt::Display for Ungated {
         match self {
             Ungated::PortOf { kind } => write!(f, "it is a port of a {kind}: use that interface"),
             Ungated::Xdp => f.write_str("an XDP program on it comes before the gate: detach it"),
+            Ungated::Queued { kind } => {
+                write!(
+                    f,
+                    "its queue ({kind}) may hold packets for longer than {} ms after the gate: use a link without \
+                     shaping, or take it away (tc qdisc del dev LINK root)",
+                    QUEUE.as_millis()
+                )
+            }
             Ungated::Header { form } => {
                 write!(
                     f,
@@ -66,6 +81,8 @@ pub(super) struct Facts {
     /// Kind of the master whose port it is.
     port_of: Option<String>,
     xdp: bool,
+    /// Kind of the queueing discipline at its root.
+    queue: String,
 }
 
 impl Facts {
@@ -77,6 +94,7 @@ impl Facts {
             form: netlink::u16_at(body, 2)?,
             port_of: None,
             xdp: false,
+            queue: String::new(),
         };
         for (kind, payload) in Attributes::new(body.get(LINK_HEADER..)?) {
             match kind {
@@ -86,6 +104,7 @@ impl Facts {
                         .map(netlink::text)
                         .filter(|kind| speaks_over_master(kind));
                 }
+                IFLA_QDISC => facts.queue = netlink::text(payload),
                 IFLA_XDP => {
                     facts.xdp = netlink::find(payload, IFLA_XDP_ATTACHED)
                         .is_some_and(|mode| mode.first().is_some_and(|mode| *mode != 0));
@@ -119,8 +138,34 @@ impl Facts {
     /// Whether an address on it is behind the gate once the programs are there.
     pub(super) fn carries(&self) -> Result<(), Ungated> {
         self.programs()?;
-        if self.xdp { Err(Ungated::Xdp) } else { Ok(()) }
+        if self.xdp {
+            return Err(Ungated::Xdp);
+        }
+        if !leaves_at_once(&self.queue) {
+            let kind = self.queue.clone();
+            return Err(Ungated::Queued { kind });
+        }
+        Ok(())
     }
+}
+
+/// Whether this queueing discipline sends as fast as the link takes it. Others shape, delay or police (tc(8)); one that
+/// is not known here may do so.
+fn leaves_at_once(queue: &str) -> bool {
+    matches!(
+        queue,
+        "" | "noqueue"
+            | "noop"
+            | "pfifo_fast"
+            | "pfifo"
+            | "bfifo"
+            | "mq"
+            | "multiq"
+            | "fq"
+            | "fq_codel"
+            | "codel"
+            | "sfq"
+    )
 }
 
 /// Not a VRF's: there the stack speaks over the port.
@@ -175,6 +220,28 @@ mod tests {
             facts(32, |_| {}).programs(),
             Err(Ungated::Header { form: 32 })
         );
+    }
+
+    #[test]
+    fn a_link_that_shapes_is_gated_and_carries_nothing() {
+        let queued = |kind: &'static str| {
+            facts(1, move |message| {
+                message.name(IFLA_QDISC, kind);
+            })
+        };
+        for kind in ["noqueue", "fq_codel", "mq"] {
+            assert_eq!(queued(kind).carries(), Ok(()), "{kind}");
+        }
+        for kind in ["htb", "tbf", "netem", "cake", "of a later kernel"] {
+            let link = queued(kind);
+            assert_eq!(link.programs(), Ok(Form::Ether));
+            assert_eq!(
+                link.carries(),
+                Err(Ungated::Queued {
+                    kind: kind.to_owned()
+                })
+            );
+        }
     }
 
     #[test]

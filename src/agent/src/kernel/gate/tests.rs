@@ -56,8 +56,19 @@ fn unshare_network() {
 }
 
 fn ip(args: &str) {
-    let status = Command::new("ip").args(args.split(' ')).status().unwrap();
-    assert!(status.success(), "ip {args}");
+    run("ip", args);
+}
+
+fn tc(args: &str) {
+    run("tc", args);
+}
+
+fn run(program: &str, args: &str) {
+    let status = Command::new(program)
+        .args(args.split(' '))
+        .status()
+        .unwrap();
+    assert!(status.success(), "{program} {args}");
 }
 
 /// Looks at everything, whatever was looked at a moment ago.
@@ -89,6 +100,24 @@ fn what_somebody_detaches_or_puts_before_the_gate_is_noticed_and_mended() {
 }
 
 #[test]
+fn among_more_links_than_one_look_takes_each_has_its_turn() {
+    beside_a_gate(|gate| {
+        for number in 0..50 {
+            ip(&format!("link add a{number} type veth peer name b{number}"));
+        }
+        assert_eq!(look(gate), Tended::Links);
+        let indexes: Vec<u32> = gate.links.keys().copied().collect();
+        assert!(indexes.len() > 100);
+        for index in [indexes[0], indexes[70], indexes[100]] {
+            gate.home.unpin(&format!("out-{index}")).unwrap();
+            let looks = (0..2).map(|_| look(gate)).collect::<Vec<_>>();
+            let repaired = |tended: &Tended| matches!(tended, Tended::Repaired { .. });
+            assert_eq!(looks.iter().filter(|one| repaired(one)).count(), 1);
+        }
+    });
+}
+
+#[test]
 fn every_link_that_comes_is_gated_and_a_port_at_its_master() {
     beside_a_gate(|gate| {
         ip("link add bridge0 type bridge");
@@ -97,6 +126,13 @@ fn every_link_that_comes_is_gated_and_a_port_at_its_master() {
         for name in ["bridge0", "left", "right"] {
             assert_eq!(gate.carries(link(gate, name)), Ok(()), "{name}");
         }
+        tc("qdisc add dev right root tbf rate 1mbit burst 1540 latency 400ms");
+        assert_eq!(look(gate), Tended::Links);
+        let shaped = gate.carries(link(gate, "right"));
+        assert!(matches!(shaped, Err(Ungated::Queued { .. })));
+        assert!(gate.stands_everywhere(), "it is gated, if a little late");
+        tc("qdisc del dev right root");
+        assert_eq!(look(gate), Tended::Links);
         ip("link set left master bridge0");
         assert_eq!(look(gate), Tended::Links);
         let port = link(gate, "left");

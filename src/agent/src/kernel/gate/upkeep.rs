@@ -11,6 +11,7 @@ use crate::kernel::netlink::{Messages, NLM_F_DUMP, Read};
 use haft_engine::clock::Moment;
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Bound;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ const DUMP_ATTEMPTS: usize = 8;
 const READ_LIMIT: usize = 256;
 /// Every link is looked at again this often, since nothing reports a program that somebody puts before ours.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Links that one look asks the kernel about, in turn: a machine with thousands (containers) would else beat late.
+const LOOK_LINKS: usize = 64;
 
 /// A program of ours on one link and way.
 #[derive(Debug)]
@@ -207,7 +210,8 @@ impl Gate {
         Ok(())
     }
 
-    fn first_fault(&self) -> Option<String> {
+    /// Looks at the maps and at the next [`LOOK_LINKS`] links.
+    fn first_fault(&mut self) -> Option<String> {
         for (name, fd) in [(PLACES, &self.ends.places), (ENDS, &self.ends.ends)] {
             let ours = bpf::map_id(fd).ok();
             let there = bpf::pinned(&self.home.pin(name))
@@ -217,19 +221,27 @@ impl Gate {
                 return Some(format!("its map {name} is not pinned any more"));
             }
         }
-        let wanted = self
-            .links
-            .values()
-            .filter(|facts| !self.refused.contains_key(&facts.index))
-            .filter_map(|facts| Some((facts, facts.programs().ok()?)));
-        for (facts, form) in wanted {
-            for way in Way::BOTH {
-                if let Some(what) = self.fault(facts.index, form, way) {
-                    return Some(format!("on {}: {what}", facts.name));
-                }
+        let after = (Bound::Excluded(self.looked_at), Bound::Unbounded);
+        let from_the_start = self.links.range(..=self.looked_at);
+        let around = self.links.range(after).chain(from_the_start);
+        let mut last = self.looked_at;
+        let mut fault = None;
+        for (index, facts) in around.take(LOOK_LINKS) {
+            last = *index;
+            let Ok(form) = facts.programs() else { continue };
+            if self.refused.contains_key(index) {
+                continue;
+            }
+            let found = Way::BOTH
+                .into_iter()
+                .find_map(|way| self.fault(*index, form, way));
+            if let Some(what) = found {
+                fault = Some(format!("on {}: {what}", facts.name));
+                break;
             }
         }
-        None
+        self.looked_at = last;
+        fault
     }
 
     /// What is wrong with the program on one link, if anything is.
