@@ -23,7 +23,7 @@ impl AttachTask {
                 source,
             }
         })?;
-        if told.timing != self.attach.config.timing {
+        if told.timing != self.attach.config.timing.behind(self.attach.place.gate) {
             tracing::warn!(
                 file = ?self.attach.config.timing,
                 in_force = ?told.timing,

@@ -8,7 +8,7 @@ use crate::chain;
 use crate::kernel::clock::boot_now;
 use crate::kernel::gate::{Gate, Home, Tended, take_away};
 use crate::kernel::guard::{Custody, Guard, Upkeep};
-use crate::kernel::link::Link;
+use crate::kernel::link::{Link, LinkIndex};
 use haft_engine::clock::Moment;
 use haft_engine::command::Attestation;
 use haft_engine::gate::{Found, GateKind, attestation, closes};
@@ -276,17 +276,22 @@ impl Executor {
             return (Attestation::Intact, Links::Kept);
         };
         let mut links = Links::Kept;
-        let found = match gate.tend(boot_now()) {
+        gate.carry(self.places.values().map(|link| link.index).collect());
+        let tended = gate.tend(boot_now());
+        if tended != Tended::Intact {
+            let places = self.places.values().map(|link| link.index);
+            let hindered: BTreeSet<LinkIndex> =
+                places.filter(|link| gate.carries(*link).is_err()).collect();
+            // Once for each: what stood on it is given back, and others come and go meanwhile.
+            if !hindered.is_subset(&self.hindered) {
+                links = Links::Lost;
+            }
+            self.hindered = hindered;
+        }
+        let found = match tended {
             Tended::Intact => Found::Gated,
             Tended::Links => {
                 tracing::info!("interfaces have changed, and the gate with them");
-                if self
-                    .places
-                    .values()
-                    .any(|link| gate.carries(link.index).is_err())
-                {
-                    links = Links::Lost;
-                }
                 Found::Gated
             }
             Tended::Repaired { what } => {

@@ -105,6 +105,9 @@ pub struct Gate {
     loaded: BTreeMap<(Form, Way), Program>,
     attached: BTreeMap<(u32, Way), Attached>,
     links: BTreeMap<u32, Facts>,
+    /// What hinders a link by what lies beneath it.
+    hindered: BTreeMap<u32, Ungated>,
+    carrying: BTreeSet<LinkIndex>,
     refused: BTreeMap<u32, String>,
     tended: Moment,
     stale: bool,
@@ -155,6 +158,8 @@ impl Gate {
             loaded,
             attached: BTreeMap::new(),
             links: BTreeMap::new(),
+            hindered: BTreeMap::new(),
+            carrying: BTreeSet::new(),
             refused: BTreeMap::new(),
             tended: Moment(0),
             stale: true,
@@ -216,7 +221,15 @@ impl Gate {
         if let Some(why) = self.refused.get(&link.0) {
             return Err(Ungated::Refused { why: why.clone() });
         }
-        facts.carries()
+        facts.carries()?;
+        self.hindered
+            .get(&link.0)
+            .map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    /// The links on which addresses stand now: each look takes them first.
+    pub fn carry(&mut self, links: BTreeSet<LinkIndex>) {
+        self.carrying = links;
     }
 
     /// Every link of this namespace by name, and why an address on it would not be behind the gate.

@@ -183,7 +183,9 @@ pub(super) fn forget(state: &mut ClusterState) {
         on.retain(|node, _| nodes.contains_key(node));
         resources.contains_key(id) && !on.is_empty()
     });
-    state.rivals.retain(|id, _| resources.contains_key(id));
+    state
+        .rivals
+        .retain(|id, rival| resources.contains_key(id) && nodes.contains_key(&rival.by));
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -155,7 +155,9 @@ fn check_watchdogs(state: &ClusterState, timing: &Timing) -> Result<(), Refusal>
         let wanted = resource.spec.isolation() == Isolation::Watchdog
             || holding.is_some_and(|holding| holding.isolation == Isolation::Watchdog);
         let armed = holding.and_then(|holding| holding.watchdog);
-        let fits = armed.is_none_or(|period| timing.admits_watchdog(period));
+        let owner = holding.and_then(|holding| state.nodes.get(&holding.node));
+        let row = owner.map_or(*timing, |node| timing.behind(node.place.gate));
+        let fits = armed.is_none_or(|period| row.admits_watchdog(period));
         if wanted && (timing.watchdog.is_zero() || !fits) {
             return Err(no_room(resource, armed.unwrap_or(timing.watchdog)));
         }

@@ -82,9 +82,13 @@ impl Machines {
         let nodes: Vec<NodeId> = self.reported.keys().copied().collect();
         for node in nodes {
             settled &= self.changes(node, view.state).is_empty();
-            let mut changes = self.changes(node, draft.state());
-            changes.retain(|(id, wanted)| self.may_be_said(view, wake, node, id, wanted.as_ref()));
-            changes.truncate(OBSTACLE_CHANGES_MAX);
+            let all = self.changes(node, draft.state());
+            // What one entry has no room for is not taken for said.
+            let changes: Vec<_> = all
+                .into_iter()
+                .filter(|(id, wanted)| self.may_be_said(view, wake, node, id, wanted.as_ref()))
+                .take(OBSTACLE_CHANGES_MAX)
+                .collect();
             if !changes.is_empty() {
                 draft.propose(Command::Obstructed { node, changes });
             }

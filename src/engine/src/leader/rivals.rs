@@ -52,9 +52,13 @@ impl Rivals {
             let known = draft.state().rivals.get(id);
             let due = match (claim, known) {
                 (Some(claim), Some(known)) => known.claim != *claim,
-                (Some(_), None) => true,
-                (None, Some(known)) => known.by == *node,
+                (Some(_), None) | (None, Some(_)) => true,
                 (None, None) => false,
+            };
+            // The address may have moved since: what is over is said of whoever is known to have heard it.
+            let node = match (claim, known) {
+                (None, Some(known)) => known.by,
+                (Some(_), _) | (None, None) => *node,
             };
             if claim.is_some() {
                 wake.at(over);
@@ -69,7 +73,7 @@ impl Rivals {
             self.said.insert(id.clone(), view.now);
             draft.propose(Command::RivalHeard {
                 resource: id.clone(),
-                node: *node,
+                node,
                 rival: claim.cloned(),
             });
         }

@@ -46,6 +46,9 @@ pub fn checks(timing: &Timing) -> Vec<Check> {
     if row != *timing {
         all.push(losing_the_gate_only_raises(timing));
         all.extend(gated_checks(&row));
+        if !timing.watchdog.is_zero() {
+            all.push(watchdog_fits(&row));
+        }
     }
     all
 }

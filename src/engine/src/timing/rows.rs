@@ -126,4 +126,19 @@ mod tests {
             Some("gated_closing_after <= gated_ttl - 20")
         );
     }
+
+    #[test]
+    fn a_row_that_its_agents_would_refuse_is_refused_before_it_is_in_force() {
+        let set = Timing {
+            gated_ttl: Duration::from_millis(5_000),
+            gated_closing_after: Duration::from_millis(4_000),
+            ..Timing::RELAXED
+        };
+        let row = set.behind(GateKind::Kernel);
+        assert!(
+            refuted_behind(GateKind::Kernel, &row).is_some(),
+            "no room for its watchdog"
+        );
+        assert!(refuted(&set).is_some());
+    }
 }

@@ -191,7 +191,8 @@ impl Keeper {
             })
         };
         if renewed.is_err() {
-            self.reports = self.reports.max(Reports::Suspicious);
+            // Whatever the reports have led to, the kernel is asked what is there.
+            self.reports = Reports::Lost;
         }
         renewed
     }
@@ -223,11 +224,14 @@ impl Keeper {
             Err(error) => return Err(error),
         }
         match address {
+            // Its report was among those read; a removal by somebody else may have come after it.
             IpAddr::V4(_) => self.look()?,
-            IpAddr::V6(_) => self.list()?,
+            IpAddr::V6(_) => {
+                self.list()?;
+                // Its own report may be still to come.
+                self.census.seen(Assigned::ours(address, link, valid));
+            }
         }
-        // Its own report may be still to come.
-        self.census.seen(Assigned::ours(address, link, valid));
         let refused = self.refuse_foreign(address);
         if refused.is_err() {
             self.take_away(address)?;

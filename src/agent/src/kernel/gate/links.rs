@@ -7,15 +7,23 @@ use super::super::link::LINK_HEADER;
 use super::super::netlink::{self, Attributes};
 use super::program::Form;
 use haft_engine::gate::QUEUE;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 // linux/if_link.h.
 const IFLA_IFNAME: u16 = 3;
-const IFLA_QDISC: u16 = 6;
+const IFLA_LINK: u16 = 5;
+const IFLA_MASTER: u16 = 10;
 const IFLA_LINKINFO: u16 = 18;
 const IFLA_XDP: u16 = 43;
+const IFLA_LINK_NETNSID: u16 = 37;
+const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IFLA_XDP_ATTACHED: u16 = 2;
+
+// linux/rtnetlink.h: struct tcmsg, TCA_KIND.
+const TC_HEADER: usize = 20;
+const TCA_KIND: u16 = 1;
 
 /// Why a link cannot carry a guarded address.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -81,8 +89,11 @@ pub(super) struct Facts {
     /// Kind of the master whose port it is.
     port_of: Option<String>,
     xdp: bool,
-    /// Kind of the queueing discipline at its root.
-    queue: String,
+    /// The link that it sends over, if that is another one of this namespace.
+    lower: Option<u32>,
+    master: Option<u32>,
+    /// Kind of a queueing discipline on it that may hold packets.
+    queue: Option<String>,
 }
 
 impl Facts {
@@ -94,23 +105,35 @@ impl Facts {
             form: netlink::u16_at(body, 2)?,
             port_of: None,
             xdp: false,
-            queue: String::new(),
+            lower: None,
+            master: None,
+            queue: None,
         };
+        let mut elsewhere = false;
+        let mut pair = false;
         for (kind, payload) in Attributes::new(body.get(LINK_HEADER..)?) {
             match kind {
                 IFLA_IFNAME => facts.name = netlink::text(payload),
+                IFLA_LINK => facts.lower = netlink::u32_at(payload, 0),
+                IFLA_LINK_NETNSID => elsewhere = true,
+                IFLA_MASTER => facts.master = netlink::u32_at(payload, 0),
                 IFLA_LINKINFO => {
+                    pair = netlink::find(payload, IFLA_INFO_KIND)
+                        .is_some_and(|kind| netlink::text(kind) == "veth");
                     facts.port_of = netlink::find(payload, IFLA_INFO_SLAVE_KIND)
                         .map(netlink::text)
                         .filter(|kind| speaks_over_master(kind));
                 }
-                IFLA_QDISC => facts.queue = netlink::text(payload),
                 IFLA_XDP => {
                     facts.xdp = netlink::find(payload, IFLA_XDP_ATTACHED)
                         .is_some_and(|mode| mode.first().is_some_and(|mode| *mode != 0));
                 }
                 _ => {}
             }
+        }
+        // What a pair names is its other end, which does not send for it.
+        if elsewhere || pair {
+            facts.lower = None;
         }
         Some(facts)
     }
@@ -138,15 +161,62 @@ impl Facts {
     /// Whether an address on it is behind the gate once the programs are there.
     pub(super) fn carries(&self) -> Result<(), Ungated> {
         self.programs()?;
+        self.is_clear()
+    }
+
+    /// Whether what leaves over it is seen by the gate before it, and leaves at once.
+    fn is_clear(&self) -> Result<(), Ungated> {
         if self.xdp {
             return Err(Ungated::Xdp);
         }
-        if !leaves_at_once(&self.queue) {
-            let kind = self.queue.clone();
-            return Err(Ungated::Queued { kind });
+        match self.queue.clone() {
+            Some(kind) => Err(Ungated::Queued { kind }),
+            None => Ok(()),
         }
-        Ok(())
     }
+
+    /// From a message about a queueing discipline (`struct tcmsg`, linux/rtnetlink.h): the link, and the kind if it is
+    /// one that may hold packets, wherever in the tree it stands.
+    pub(super) fn queue(body: &[u8]) -> Option<(u32, String)> {
+        let index = netlink::u32_at(body, 4)?;
+        let kind = netlink::find(body.get(TC_HEADER..)?, TCA_KIND).map(netlink::text)?;
+        (!leaves_at_once(&kind)).then_some((index, kind))
+    }
+
+    /// Such a discipline stands on it.
+    pub(super) fn holds(&mut self, kind: String) {
+        self.queue = Some(kind);
+    }
+}
+
+/// What hinders each link by what lies beneath it: its ports, and the link that it sends over.
+pub(super) fn hindered(links: &BTreeMap<u32, Facts>) -> BTreeMap<u32, Ungated> {
+    let mut beneath: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for facts in links.values() {
+        if let Some(master) = facts.master {
+            beneath.entry(master).or_default().push(facts.index);
+        }
+        if let Some(lower) = facts.lower {
+            beneath.entry(facts.index).or_default().push(lower);
+        }
+    }
+    let mut hindered = BTreeMap::new();
+    for index in beneath.keys() {
+        let mut seen = BTreeSet::from([*index]);
+        let mut open = vec![*index];
+        while let Some(next) = open.pop() {
+            let below = beneath.get(&next).into_iter().flatten();
+            open.extend(below.filter(|one| seen.insert(**one)));
+        }
+        let found = seen
+            .iter()
+            .filter(|one| *one != index)
+            .filter_map(|one| links.get(one)?.is_clear().err());
+        if let Some(why) = found.into_iter().next() {
+            hindered.insert(*index, why);
+        }
+    }
+    hindered
 }
 
 /// Whether this queueing discipline sends as fast as the link takes it. Others shape, delay or police (tc(8)); one that
@@ -154,7 +224,7 @@ impl Facts {
 fn leaves_at_once(queue: &str) -> bool {
     matches!(
         queue,
-        "" | "noqueue"
+        "noqueue"
             | "noop"
             | "pfifo_fast"
             | "pfifo"
@@ -165,6 +235,9 @@ fn leaves_at_once(queue: &str) -> bool {
             | "fq_codel"
             | "codel"
             | "sfq"
+            // No queues, but places for filters.
+            | "ingress"
+            | "clsact"
     )
 }
 
@@ -224,23 +297,24 @@ mod tests {
 
     #[test]
     fn a_link_that_shapes_is_gated_and_carries_nothing() {
-        let queued = |kind: &'static str| {
-            facts(1, move |message| {
-                message.name(IFLA_QDISC, kind);
-            })
+        let said = |kind: &'static str| {
+            let mut header = [0; TC_HEADER];
+            header[4..8].copy_from_slice(&7_u32.to_ne_bytes());
+            let mut message = Messages::default();
+            message.begin(36, 0, 1).fixed(&header).name(TCA_KIND, kind);
+            message.finish();
+            Facts::queue(&message.as_bytes()[16..])
         };
-        for kind in ["noqueue", "fq_codel", "mq"] {
-            assert_eq!(queued(kind).carries(), Ok(()), "{kind}");
+        for kind in ["noqueue", "fq_codel", "mq", "clsact"] {
+            assert_eq!(said(kind), None, "{kind}");
         }
         for kind in ["htb", "tbf", "netem", "cake", "of a later kernel"] {
-            let link = queued(kind);
+            let (index, found) = said(kind).unwrap();
+            assert_eq!((index, found.as_str()), (7, kind));
+            let mut link = facts(1, |_| {});
+            link.holds(found.clone());
             assert_eq!(link.programs(), Ok(Form::Ether));
-            assert_eq!(
-                link.carries(),
-                Err(Ungated::Queued {
-                    kind: kind.to_owned()
-                })
-            );
+            assert_eq!(link.carries(), Err(Ungated::Queued { kind: found }));
         }
     }
 

@@ -3,7 +3,7 @@
 //! Never opens anything: a program is replaced in place or attached before the one that it supersedes is let go.
 
 use super::bpf::{self, Way};
-use super::links::Facts;
+use super::links::{Facts, hindered};
 use super::program::{ENDS, Form, PLACES};
 use super::{Gate, NoGate};
 use crate::kernel::link::LINK_HEADER;
@@ -23,8 +23,13 @@ const DUMP_ATTEMPTS: usize = 8;
 const READ_LIMIT: usize = 256;
 /// Every link is looked at again this often, since nothing reports a program that somebody puts before ours.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Links that one look asks the kernel about, in turn: a machine with thousands (containers) would else beat late.
-const LOOK_LINKS: usize = 64;
+/// Links that one look asks the kernel about, in turn, beside those that carry addresses: a machine with thousands
+/// (containers) would else beat late.
+const LOOK_LINKS: usize = 256;
+const RTM_NEWQDISC: u16 = 36;
+const RTM_GETQDISC: u16 = 38;
+/// `struct tcmsg` (linux/rtnetlink.h).
+const TC_HEADER: usize = 20;
 
 /// A program of ours on one link and way.
 #[derive(Debug)]
@@ -118,6 +123,7 @@ impl Gate {
             })
             .copied()
             .collect();
+        self.hindered = hindered(&links);
         self.links = links;
         self.refused
             .retain(|index, _| self.links.contains_key(index));
@@ -210,7 +216,7 @@ impl Gate {
         Ok(())
     }
 
-    /// Looks at the maps and at the next [`LOOK_LINKS`] links.
+    /// Looks at the maps, at the links that carry addresses, and at the next [`LOOK_LINKS`] of all.
     fn first_fault(&mut self) -> Option<String> {
         for (name, fd) in [(PLACES, &self.ends.places), (ENDS, &self.ends.ends)] {
             let ours = bpf::map_id(fd).ok();
@@ -224,10 +230,14 @@ impl Gate {
         let after = (Bound::Excluded(self.looked_at), Bound::Unbounded);
         let from_the_start = self.links.range(..=self.looked_at);
         let around = self.links.range(after).chain(from_the_start);
-        let mut last = self.looked_at;
+        let around = around.take(LOOK_LINKS);
+        let last = around.clone().last().map_or(0, |(index, _)| *index);
+        let carrying = self
+            .carrying
+            .iter()
+            .filter_map(|link| self.links.get_key_value(&link.0));
         let mut fault = None;
-        for (index, facts) in around.take(LOOK_LINKS) {
-            last = *index;
+        for (index, facts) in carrying.chain(around) {
             let Ok(form) = facts.programs() else { continue };
             if self.refused.contains_key(index) {
                 continue;
@@ -280,22 +290,39 @@ impl Gate {
     }
 
     fn list(&mut self) -> Result<BTreeMap<u32, Facts>, NoGate> {
+        let links = self.dump(RTM_GETLINK, &[0; LINK_HEADER], |kind, body| {
+            (kind == RTM_NEWLINK).then(|| Facts::parse(body)).flatten()
+        })?;
+        let queues = self.dump(RTM_GETQDISC, &[0; TC_HEADER], |kind, body| {
+            (kind == RTM_NEWQDISC).then(|| Facts::queue(body)).flatten()
+        })?;
+        let mut links: BTreeMap<u32, Facts> = links
+            .into_iter()
+            .map(|facts| (facts.index, facts))
+            .collect();
+        for (index, kind) in queues {
+            if let Some(facts) = links.get_mut(&index) {
+                facts.holds(kind);
+            }
+        }
+        Ok(links)
+    }
+
+    fn dump<T>(
+        &mut self,
+        what: u16,
+        header: &[u8],
+        read: impl Fn(u16, &[u8]) -> Option<T>,
+    ) -> Result<Vec<T>, NoGate> {
         let mut request = Messages::default();
-        request
-            .begin(RTM_GETLINK, NLM_F_DUMP, 1)
-            .fixed(&[0; LINK_HEADER])
-            .finish();
+        request.begin(what, NLM_F_DUMP, 1).fixed(header).finish();
         let mut last = 0;
         for _ in 0..DUMP_ATTEMPTS {
-            let mut found = BTreeMap::new();
+            let mut found = Vec::new();
             last = self
                 .lister
                 .dump(&request, |message| {
-                    if message.kind == RTM_NEWLINK
-                        && let Some(facts) = Facts::parse(message.body)
-                    {
-                        found.insert(facts.index, facts);
-                    }
+                    found.extend(read(message.kind, message.body));
                 })
                 .map_err(NoGate::Links)?;
             match last {
