@@ -1,5 +1,5 @@
 # haft: what people run. Each target is a script under scripts/, which says what it does and installs what it needs.
-.PHONY: demo test test-vm build lint sim planted bench-failover bench-fence bench-gate test-pacemaker fuzz fresh-root test-mixtures
+.PHONY: demo test test-vm build lint sim planted bench-failover bench-fence bench-gate test-pacemaker fuzz fresh-root test-mixtures test-calm
 
 demo: ## The main job on real parts: three nodes, real Raft, real addresses, real power-off (root; KEEP=1 leaves it up).
 	@KEEP=$(KEEP) DEMO_BREAK=$(DEMO_BREAK) BUILT=$(BUILT) scripts/demo
@@ -33,6 +33,9 @@ bench-gate: ## What the kernel gate costs a renewal and forwarded packets (root;
 
 test-pacemaker: ## A whole Pacemaker cluster in namespaces that fences with our agent (root).
 	@scripts/test-pacemaker
+
+test-calm: ## Ten minutes at preset fast with every processor busy: no session may end (root; OPTIONS="--minutes 2").
+	@scripts/test-calm $(OPTIONS)
 
 test-mixtures: ## Each ordered pair of timing presets on owner and others, judged from outside (root; OPTIONS="--owner relaxed").
 	@scripts/test-mixtures $(OPTIONS)

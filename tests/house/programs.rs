@@ -145,6 +145,16 @@ const SCRIPTS: &[Runs] = &[
         shell: Shell::Here,
     },
     Runs {
+        script: "scripts/test-calm",
+        code: &["tests/lab/src/"],
+        not: &[
+            "tests/lab/src/check",
+            "tests/lab/src/keepalived",
+            "tests/lab/src/bench",
+        ],
+        shell: Shell::Here,
+    },
+    Runs {
         script: "scripts/bench-failover",
         code: &["tests/lab/src/"],
         not: &["tests/lab/src/check"],

@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod bmc;
+pub mod calm;
 pub mod check;
 pub mod cluster;
 pub mod ctl;

@@ -4,10 +4,11 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use haft_lab::cluster::Preset;
-use haft_lab::{bench, bmc, check, demo, jail, mixtures, node_init, say};
+use haft_lab::{bench, bmc, calm, check, demo, jail, mixtures, node_init, say};
 
 /// Machines in namespaces with real BMCs: haft's demo, its failover benchmark, and the lab's own check.
 #[derive(Parser)]
@@ -40,6 +41,15 @@ enum What {
         /// Only where the others' files have this one.
         #[arg(long)]
         others: Option<Preset>,
+    },
+    /// Do nothing to a cluster on a machine whose processors are all busy: no session may end.
+    Calm {
+        /// Timing preset.
+        #[arg(long, default_value = "fast")]
+        preset: Preset,
+        /// For how long.
+        #[arg(long, default_value_t = 10)]
+        minutes: u64,
     },
     /// Run a command on a machine of a lab that was kept up.
     In {
@@ -104,6 +114,7 @@ fn run() -> anyhow::Result<ExitCode> {
         What::In { machine, words } => demo::enter(&machine, &words).map(ExitCode::from),
         What::Check
         | What::BenchFailover { .. }
+        | What::Calm { .. }
         | What::Demo { .. }
         | What::Mixtures { .. }
         | What::Up
@@ -129,6 +140,10 @@ fn run() -> anyhow::Result<ExitCode> {
             pairs.retain(|pair| owner.is_none_or(|preset| preset == pair.owner));
             pairs.retain(|pair| others.is_none_or(|preset| preset == pair.others));
             mixtures::run(&pairs).map(ExitCode::from)
+        }
+        What::Calm { preset, minutes } => {
+            let span = Duration::from_secs(minutes.saturating_mul(60));
+            calm::run(preset, span).map(ExitCode::from)
         }
         What::BenchFailover {
             runs,
