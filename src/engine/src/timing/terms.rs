@@ -47,15 +47,10 @@ impl Terms {
     /// Of a session that is admitted now, behind this gate.
     pub fn admitted(in_force: &ClusterTiming, gate: GateKind) -> Terms {
         let row = in_force.timing.behind(gate);
-        let judged = if plant::is(Bug::JudgeByGatedRow) {
-            in_force.timing.behind(GateKind::Kernel)
-        } else {
-            row
-        };
         Terms {
             generation: in_force.generation,
             timing: row,
-            judged,
+            judged: row,
         }
     }
 
