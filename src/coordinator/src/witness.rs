@@ -61,8 +61,8 @@ struct Known {
     sources: BTreeMap<NodeId, SocketAddr>,
     asked: BTreeMap<Challenge, Asked>,
     trips: BTreeMap<NodeId, Vec<Duration>>,
-    /// When each node was last measured.
-    measured: BTreeMap<NodeId, Moment>,
+    /// Each node's newest life, and when it was last measured, or first heard.
+    measured: BTreeMap<NodeId, (Incarnation, Moment)>,
     /// When each ended life was last challenged.
     suspected: BTreeMap<(NodeId, Incarnation), Moment>,
 }
@@ -115,7 +115,7 @@ impl Challenger {
         let due = {
             let mut known = self.known();
             known.sources.insert(node, from);
-            due(&mut known.measured, now, node)
+            due_in_life(&mut known.measured, now, node, incarnation)
         };
         if due {
             self.ask(node, incarnation, Purpose::Measure);
@@ -272,6 +272,23 @@ impl Challenger {
     }
 }
 
+/// Whether it is time to measure. Not when a life is first heard: its machine has just come, its haftd may not run yet
+/// and its hardware address has to be asked for, and how long that takes would be waited for by every fence order
+/// against it while it is remembered (R3a: twice the longest round trip).
+fn due_in_life(
+    measured: &mut BTreeMap<NodeId, (Incarnation, Moment)>,
+    now: Moment,
+    node: NodeId,
+    incarnation: Incarnation,
+) -> bool {
+    let (life, at) = *measured.entry(node).or_insert((incarnation, now));
+    let due = life == incarnation && now.since(at) >= MEASURE_EVERY;
+    if due || life != incarnation {
+        measured.insert(node, (incarnation, now));
+    }
+    due
+}
+
 /// Whether it is time again; forgets those that have been due for a while.
 fn due<K: Ord>(last: &mut BTreeMap<K, Moment>, now: Moment, key: K) -> bool {
     let at = last.get(&key);
@@ -298,4 +315,25 @@ pub fn own_boot() -> io::Result<BootId> {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
     let malformed = |_| io::Error::new(io::ErrorKind::InvalidData, "no boot id");
     text.trim_end().parse().map_err(malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_life_is_measured_now_and_then_and_not_when_it_is_first_heard() {
+        let mut measured = BTreeMap::new();
+        let mut due = |seconds: u64, life| {
+            let now = Moment(seconds * 1_000_000_000);
+            due_in_life(&mut measured, now, NodeId(1), Incarnation(life))
+        };
+        assert!(!due(100, 7));
+        assert!(!due(104, 7));
+        assert!(due(105, 7));
+        assert!(!due(109, 7));
+        assert!(!due(111, 8), "it has just come");
+        assert!(!due(115, 8));
+        assert!(due(116, 8));
+    }
 }
