@@ -23,6 +23,7 @@ const OBJ_GET_INFO_BY_FD: libc::c_long = 15;
 const PROG_QUERY: libc::c_long = 16;
 const LINK_CREATE: libc::c_long = 28;
 const LINK_UPDATE: libc::c_long = 29;
+const LINK_DETACH: libc::c_long = 34;
 
 /// BPF_PROG_TYPE_SCHED_CLS.
 const SCHED_CLS: u32 = 3;
@@ -162,6 +163,11 @@ struct LinkUpdate {
     program: u32,
     flags: u32,
     old: u32,
+}
+
+#[repr(C)]
+struct LinkDetach {
+    link: u32,
 }
 
 /// `struct bpf_prog_info` up to its name.
@@ -445,6 +451,15 @@ pub(super) fn replace(attached: &OwnedFd, program: &OwnedFd) -> io::Result<()> {
         ..LinkUpdate::default()
     };
     call(LINK_UPDATE, &mut update).map(|_| ())
+}
+
+/// Takes an attached program off its interface before it returns. Dropping the last descriptor or pin does that
+/// too, but later, from a worker of the kernel.
+pub(super) fn detach(attached: &OwnedFd) -> io::Result<()> {
+    let mut detach = LinkDetach {
+        link: number(attached),
+    };
+    call(LINK_DETACH, &mut detach).map(|_| ())
 }
 
 /// Id of the program that comes first on an interface.

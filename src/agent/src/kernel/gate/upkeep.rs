@@ -75,6 +75,12 @@ fn pinned_by(name: &str) -> Option<(u32, Way)> {
     Some((index.parse().ok()?, way))
 }
 
+/// A link of an interface that has gone has nothing to be taken off, which is no failure; nor is any other
+/// refusal, since the kernel takes the program off with its last descriptor in any case.
+fn release(link: &OwnedFd) {
+    let _ = bpf::detach(link);
+}
+
 impl Gate {
     /// Looks after the gate: new links, links that have gone, programs that were detached or are not first. To
     /// be called before each beat; costs one empty read between two looks.
@@ -128,10 +134,7 @@ impl Gate {
         self.refused
             .retain(|index, _| self.links.contains_key(index));
         for (index, way) in gone {
-            self.attached.remove(&(index, way));
-            self.home
-                .unpin(&pin_name(index, way))
-                .map_err(NoGate::Home)?;
+            self.let_go(index, way).map_err(NoGate::Home)?;
         }
         let wanted: Vec<(u32, Form)> = self
             .links
@@ -171,7 +174,12 @@ impl Gate {
                     self.attached.insert((index, way), attached);
                 }
                 // Of a link that is gone, or that is a port by now.
-                None => self.home.unpin(&name).map_err(NoGate::Home)?,
+                None => {
+                    if let Ok(link) = bpf::pinned(&self.home.pin(&name)) {
+                        release(&link);
+                    }
+                    self.home.unpin(&name).map_err(NoGate::Home)?;
+                }
             }
         }
         Ok(())
@@ -200,20 +208,31 @@ impl Gate {
                 return Ok(());
             }
         };
-        let program = program.identity.id;
-        let pin = pin_name(index, way);
-        self.home.unpin(&pin).map_err(NoGate::Home)?;
-        bpf::pin(&self.home.pin(&pin), &link).map_err(NoGate::Home)?;
-        self.attached.insert(
-            (index, way),
-            Attached {
-                link,
-                program,
-                form,
-            },
-        );
+        let pin = self.home.pin(&pin_name(index, way));
+        let fresh = Attached {
+            link,
+            program: program.identity.id,
+            form,
+        };
+        // Kept before anything can fail: without a descriptor or a pin it would be taken off again.
+        if let Some(old) = self.attached.insert((index, way), fresh) {
+            release(&old.link);
+        }
+        self.home
+            .unpin(&pin_name(index, way))
+            .map_err(NoGate::Home)?;
+        bpf::pin(&pin, &self.attached[&(index, way)].link).map_err(NoGate::Home)?;
         self.refused.remove(&index);
         Ok(())
+    }
+
+    /// Takes our program off a link and away from its pin, and both before it returns: a program that a worker
+    /// of the kernel takes off later would refuse the next one of the same kind, as one that stands there already.
+    fn let_go(&mut self, index: u32, way: Way) -> io::Result<()> {
+        if let Some(attached) = self.attached.remove(&(index, way)) {
+            release(&attached.link);
+        }
+        self.home.unpin(&pin_name(index, way))
     }
 
     /// Looks at the maps, at the links that carry addresses, and at the next [`LOOK_LINKS`] of all.
