@@ -7,7 +7,7 @@ use std::time::Duration;
 use haft_fence_protocol::caller::{
     AgentDirs, AgentPath, Call, Deadline, DeviceLock, DeviceTurn, OffOrder, OffProof, OffVerdict,
     Outcome, Parameter, Parameters, PowerReading, adopt_off, always, confirm_off, read_metadata,
-    read_power, run,
+    read_power, run, untold,
 };
 use haft_fence_protocol::{Action, Secret};
 use haft_tests::ipmi_sim::{Chassis, IpmiSim, PASSWORD, Power, USER};
@@ -51,12 +51,17 @@ async fn off_is_confirmed_and_adopted_against_a_real_bmc() {
     let parameters = parameters(&sim, &[]);
     let proof = OffProof::for_agent(&agent);
     assert_eq!(proof, OffProof::AgentReadsTwice);
+    let told = std::sync::atomic::AtomicUsize::new(0);
+    let tell = || {
+        told.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    };
     let order = OffOrder {
         agent: &agent,
         parameters: &parameters,
         proof,
         deadline: soon(),
         stands: &always,
+        first_off_read: &tell,
     };
     let mut turn = turn().await;
     let verdict = confirm_off(&mut turn, &order).await;
@@ -64,6 +69,7 @@ async fn off_is_confirmed_and_adopted_against_a_real_bmc() {
         matches!(verdict, OffVerdict::Confirmed { .. }),
         "{verdict:?}"
     );
+    assert_eq!(told.load(std::sync::atomic::Ordering::Relaxed), 1);
     assert_eq!(sim.power(), Power::Off);
     let commands = |sim: &IpmiSim| {
         sim.calls()
@@ -91,6 +97,7 @@ async fn a_sticking_chassis_is_refused_and_a_bmc_that_is_gone_is_unknown() {
         proof,
         deadline: soon(),
         stands: &always,
+        first_off_read: &untold,
     };
     let mut turn = turn().await;
     sim.set_chassis(Chassis::Sticks);

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use haft_fence_protocol::caller::{
     AgentDirs, Call, Deadline, DeviceLock, OffOrder, OffProof, OffVerdict, Parameter, Parameters,
-    adopt_off, always, confirm_off, run,
+    adopt_off, always, confirm_off, run, untold,
 };
 use haft_fence_protocol::{Action, Secret};
 use haft_tests::ipmi_sim::{IpmiSim, SECRETIVE, UNSEEN_PASSWORD};
@@ -127,6 +127,7 @@ async fn everything(sim: &IpmiSim) -> String {
         proof: OffProof::for_agent(&agent),
         deadline: soon(),
         stands: &always,
+        first_off_read: &untold,
     };
     let verdict = confirm_off(&mut turn, &order).await;
     assert!(

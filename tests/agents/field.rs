@@ -13,7 +13,7 @@ use haft_fence_protocol::Action;
 use haft_fence_protocol::caller::{
     AgentDirs, AgentPath, Call, Deadline, DeviceLock, DeviceTurn, HostArgument, OffOrder, OffProof,
     OffVerdict, OnIsUnfencing, Outcome, Parameter, ParameterError, Parameters, PowerReading,
-    adopt_off, always, confirm_off, read_metadata, read_power, run,
+    adopt_off, always, confirm_off, read_metadata, read_power, run, untold,
 };
 use haft_tests::ipmi_sim::{IpmiSim, PASSWORD, Power, USER};
 use haft_tests::snmp_pdu::{APC_RPDU, COMMUNITY, SnmpPdu};
@@ -171,6 +171,7 @@ async fn agents_of_the_field_run_unmodified() {
             proof: OffProof::for_agent(&agent),
             deadline: soon(),
             stands: &always,
+            first_off_read: &untold,
         };
         for verdict in [
             confirm_off(&mut turn, &order).await,
@@ -205,6 +206,7 @@ async fn a_bmc_that_is_gone_is_unknown_through_the_agent_of_the_field() {
         proof: OffProof::for_agent(&agent),
         deadline: Deadline::within(Duration::from_secs(3)),
         stands: &always,
+        first_off_read: &untold,
     };
     let verdict = confirm_off(&mut turn().await, &order).await;
     assert!(matches!(verdict, OffVerdict::Unknown { .. }), "{verdict:?}");
@@ -524,6 +526,7 @@ async fn fence_sbd_confirms_by_waiting_and_a_pill_in_the_slot_is_not_off() {
         proof,
         deadline: soon(),
         stands: &always,
+        first_off_read: &untold,
     };
     let verdict = confirm_off(&mut turn, &order).await;
     assert!(

@@ -10,7 +10,7 @@ use std::time::Duration;
 use haft_fence_protocol::Secret;
 use haft_fence_protocol::caller::{
     AgentDirs, Deadline, DeviceLock, OffOrder, OffProof, OffVerdict, Parameter, Parameters,
-    PowerReading, adopt_off, always, confirm_off, read_metadata, read_power,
+    PowerReading, adopt_off, always, confirm_off, read_metadata, read_power, untold,
 };
 use haft_tests::ipmi_sim::Power;
 use haft_tests::snmp_pdu::{
@@ -308,6 +308,7 @@ async fn off_is_confirmed_and_adopted_as_haftd_does_it() {
         proof,
         deadline,
         stands: &always,
+        first_off_read: &untold,
     };
     let verdict = confirm_off(&mut turn, &order).await;
     assert!(

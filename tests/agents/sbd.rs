@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use haft_fence_protocol::caller::{
     AgentDirs, Deadline, DeviceLock, OffOrder, OffProof, OffVerdict, Parameter, Parameters,
-    adopt_off, always, confirm_off,
+    adopt_off, always, confirm_off, untold,
 };
 use haft_tests::built;
 use haft_tests::sbd_lab::SbdLab;
@@ -288,6 +288,7 @@ async fn haftd_confirms_by_the_agents_own_wait_and_an_adopted_order_waits_again(
         proof: OffProof::for_agent(&agent),
         deadline: Deadline::within(Duration::from_secs(60)),
         stands: &always,
+        first_off_read: &untold,
     };
     assert_eq!(order.proof, OffProof::AgentWaits);
     let mut turn = DeviceLock::new().turn(order.deadline).await.unwrap();

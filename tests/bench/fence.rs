@@ -164,6 +164,7 @@ fn median(samples: &[f64]) -> f64 {
 
 fn write(out: &Path, contenders: &[Contender], part: f64, binary: u64, resident: u64) {
     let mut figures = serde_json::Map::new();
+    figures.insert("origin".to_owned(), haft_tests::figures::origin());
     for contender in contenders {
         let samples = &contender.samples;
         figures.insert(

@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _, UdpSo
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use haft_fence_protocol::agent::Talk;
+use haft_fence_protocol::agent::{Talk, edge};
 use thiserror::Error;
 use zeroize::Zeroizing;
 
@@ -118,6 +118,9 @@ impl<'a> Driver<'a> {
                 Step::Read => {
                     let power = self.read_power()?;
                     plan.on_read(Instant::now(), power);
+                    if plan.has_first_off_read() {
+                        edge::say_first_off_read();
+                    }
                 }
                 Step::Command(control) => {
                     self.command(control)?;

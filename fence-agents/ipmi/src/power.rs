@@ -107,6 +107,11 @@ impl SwitchPlan {
         self.next = Step::PauseUntil(now + self.pace.wait);
     }
 
+    /// Whether the newest read is the first of the two that prove off.
+    pub fn has_first_off_read(&self) -> bool {
+        self.goal == Power::Off && self.matching_reads == 1
+    }
+
     /// The machine was read.
     pub fn on_read(&mut self, now: Instant, power: Power) {
         self.next = if power == self.goal {

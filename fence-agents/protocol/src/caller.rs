@@ -28,9 +28,9 @@ pub use patience::{Patience, run_patiently};
 pub use plugs::{Plugs, PlugsError, read_plugs};
 pub use power::{
     OffOrder, OffProof, OffVerdict, PowerReading, Standing, adopt_off, always, confirm_off,
-    read_power,
+    read_power, untold,
 };
-pub use run::{Call, run};
+pub use run::{Call, run, run_and_tell};
 pub use turn::{DeviceLock, DeviceTurn, TurnTimedOut};
 
 #[cfg(test)]

@@ -13,7 +13,6 @@ use haft_agent::kernel::guard::{Custody, Guard};
 use haft_engine::clock::Moment;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 use rustix::thread::{LinkNameSpaceType, UnshareFlags};
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
@@ -211,12 +210,6 @@ fn median(samples: &[u64]) -> u64 {
     sorted[sorted.len() / 2]
 }
 
-fn said_by(program: &str, args: &[&str]) -> String {
-    let output = Command::new(program).args(args).output();
-    let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
-    text.unwrap_or_default().trim().replace('"', "'")
-}
-
 fn main() {
     // `cargo bench` adds a flag of its own.
     let mut args = std::env::args()
@@ -242,23 +235,9 @@ fn main() {
         drop(gate);
         row.router.inside(|| take_away(&row.home()).unwrap());
     }
-    let load = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     let mut out = std::io::stdout().lock();
-    let mut json = String::from("{\n");
-    for (name, text) in [
-        ("commit", said_by("git", &["rev-parse", "HEAD"])),
-        (
-            "dirty",
-            said_by("git", &["status", "--porcelain"])
-                .lines()
-                .count()
-                .to_string(),
-        ),
-        ("kernel", said_by("uname", &["-r"])),
-        ("load", load.trim().to_owned()),
-    ] {
-        writeln!(json, "  \"{name}\": \"{text}\",").unwrap();
-    }
+    let mut json = serde_json::Map::new();
+    json.insert("origin".to_owned(), haft_tests::figures::origin());
     let figures = [
         ("renewal_of_one_ns", &one),
         ("renewal_of_10000_ns", &every),
@@ -266,16 +245,12 @@ fn main() {
         ("forwarded_per_second_without", &without),
         ("forwarded_per_second_with", &with),
     ];
-    for (place, (name, samples)) in figures.iter().enumerate() {
-        let comma = if place + 1 < figures.len() { "," } else { "" };
+    for (name, samples) in figures {
         let middle = median(samples);
-        writeln!(
-            json,
-            "  \"{name}\": {{ \"median\": {middle}, \"samples\": {samples:?} }}{comma}"
-        )
-        .unwrap();
+        let figure = serde_json::json!({ "median": middle, "samples": samples });
+        json.insert(name.to_owned(), figure);
         writeln!(out, "{name}: {middle}").unwrap();
     }
-    json.push_str("}\n");
-    std::fs::write(&file, json).unwrap();
+    let text = serde_json::to_string_pretty(&json).unwrap();
+    std::fs::write(&file, text + "\n").unwrap();
 }

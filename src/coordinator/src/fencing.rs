@@ -21,9 +21,9 @@ use haft_fence_protocol::caller::{
 };
 use haft_fence_protocol::{Action, Secret};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 mod confirm;
 mod lane;
@@ -50,22 +50,25 @@ impl Finding {
 
 /// Runs one try and hands its verdict to the leader task.
 pub async fn execute(context: Arc<Context>, order: FenceRun) {
+    let began = Instant::now();
     let deadline = deadline_of(order.deadline);
     let mut attempt = Attempt::new(order);
     let mut words = Vec::new();
+    let early = Early::default();
     while let Some(device) = attempt.device().cloned() {
-        let finding = one_device(&context, &attempt, &device, deadline).await;
+        let finding = one_device(&context, &attempt, &device, (deadline, &early)).await;
         words.push(format!("{device}: {}", finding.words));
         attempt.found(finding.verdict, finding.observes);
     }
-    let round = ask_machine(&context, &mut attempt).await;
+    let round = ask_machine(&context, &mut attempt, early).await;
     let verdict = attempt.verdict().unwrap_or_else(|why| {
         words.push(why.to_string());
         Verdict::Unknown
     });
     let detail = words.join("; ");
     let order = attempt.run();
-    tracing::info!(order = %order.order, attempt = order.attempt, ?verdict, detail, "fence try is over");
+    let took = began.elapsed();
+    tracing::info!(order = %order.order, attempt = order.attempt, ?verdict, ?took, detail, "fence try is over");
     let input = Input::FenceAnswered {
         order: order.order,
         attempt: order.attempt,
@@ -81,14 +84,37 @@ pub async fn execute(context: Arc<Context>, order: FenceRun) {
     }
 }
 
-/// After the devices have said that the machine is off, it is asked itself (R3a).
-async fn ask_machine(context: &Arc<Context>, attempt: &mut Attempt) -> Option<Round> {
+/// The round of questions that the newest first off reading of the level's last device has begun.
+#[derive(Default)]
+struct Early(Mutex<Option<Round>>);
+
+impl Early {
+    /// The machine reads off for the first time: it is asked while the device reads again.
+    fn begin(&self, context: &Arc<Context>, attempt: &Attempt) {
+        if attempt.ends_with_this_device() {
+            let (node, life) = (attempt.run().node, attempt.run().incarnation);
+            *self.0.lock().expect(crate::POISON) = Round::begin(context, node, life);
+        }
+    }
+
+    fn end(self) -> Option<Round> {
+        self.0.into_inner().expect(crate::POISON)
+    }
+}
+
+/// When the devices say that the machine is off, it is asked itself (R3a): since the first reading of a device that
+/// tells it, after the last answer of all others.
+async fn ask_machine(context: &Arc<Context>, attempt: &mut Attempt, early: Early) -> Option<Round> {
     if !attempt.to_challenge() {
         return None;
     }
     let (node, life) = (attempt.run().node, attempt.run().incarnation);
+    let begun = early.end();
     // Without one the try proves nothing.
-    let mut round = Round::begin(context, node, life)?;
+    let mut round = match begun {
+        Some(round) => round,
+        None => Round::begin(context, node, life)?,
+    };
     round.testify(attempt).await;
     Some(round)
 }
@@ -107,10 +133,10 @@ pub(crate) fn off_proof(observes: Observes, agent: &AgentPath) -> OffProof {
 }
 
 async fn one_device(
-    context: &Context,
+    context: &Arc<Context>,
     attempt: &Attempt,
     device: &DeviceName,
-    deadline: Deadline,
+    (deadline, early): (Deadline, &Early),
 ) -> Finding {
     let delay = attempt.delay(&context.replica.state());
     if !delay.is_zero() {
@@ -145,6 +171,7 @@ async fn one_device(
                 proof: off_proof(spec.observes, &agent),
                 deadline,
                 stands: &stands,
+                first_off_read: &|| early.begin(context, attempt),
             };
             let answer = match order.status {
                 StatusFirst::Yes => adopt_off(&mut turn.turn, &off).await,

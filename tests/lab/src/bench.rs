@@ -99,6 +99,8 @@ pub enum Contenders {
 /// `target/figures/failover.json`.
 #[derive(Debug, Serialize)]
 struct Failover {
+    /// Of the tree that was measured and the machine that it was measured on.
+    origin: serde_json::Value,
     keepalived_version: String,
     keepalived: Figures,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -119,6 +121,8 @@ pub fn run(runs: usize, contenders: Contenders, out: &Path) -> anyhow::Result<()
         Contenders::Both => &PROGRAMS,
     };
     let lab = Lab::open(&own_directory()?, programs)?;
+    // Before it makes its own load.
+    let origin = haft_tests::figures::origin();
     let mut keepalived = beside::Keepalived::new(&lab)?;
     let mut haft = match contenders {
         Contenders::Keepalived => None,
@@ -137,6 +141,7 @@ pub fn run(runs: usize, contenders: Contenders, out: &Path) -> anyhow::Result<()
     let [beside, lease, stonith, planned] = series.map(Series::figures);
     let ours = |figures: Figures| haft.is_some().then_some(figures);
     let figures = Failover {
+        origin,
         keepalived_version: keepalived::version()?,
         keepalived: beside,
         haft_lease: ours(lease),

@@ -6,6 +6,7 @@ use std::io::{Read as _, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
 
 use super::input::STDIN_MAX;
+use super::report::FIRST_OFF_READ;
 use super::{AgentSpec, Input, InputError, Report, metadata, read_argv, read_stdin};
 use crate::Action;
 
@@ -113,6 +114,13 @@ pub fn lines(mut first: Vec<String>, last: String) -> String {
         first.push(last);
     }
     first.join("\n")
+}
+
+/// Says [`FIRST_OFF_READ`] now.
+pub fn say_first_off_read() {
+    // A closed pipe at the other end changes nothing about what was done to the machine.
+    let _ = writeln!(stdout(), "{FIRST_OFF_READ}");
+    let _ = stdout().flush();
 }
 
 /// Prints a report; the process's exit code.

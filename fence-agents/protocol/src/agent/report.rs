@@ -21,6 +21,10 @@ pub struct Report {
     pub exit: u8,
 }
 
+/// What an agent of haft's says on stdout, as a line of its own and at once, when the first of the two reads that prove
+/// off has said off; again if a read of "on" made it begin anew. The caller has the machine itself asked meanwhile.
+pub const FIRST_OFF_READ: &str = "First read: OFF";
+
 impl Report {
     /// `Success: …` on stdout, exit 0.
     pub fn success(what: &str) -> Self {

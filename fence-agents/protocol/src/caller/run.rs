@@ -29,6 +29,7 @@ use super::outcome::{Exit, Outcome, Report, interpret};
 use super::parameters::Parameters;
 use super::turn::DeviceTurn;
 use crate::Action;
+use crate::agent::report::FIRST_OFF_READ;
 use crate::secret::redact;
 use warden::Orders;
 
@@ -67,7 +68,16 @@ pub struct Call<'a> {
 
 /// Runs one action to its end or to the deadline. The turn proves that no other action of this device
 /// is running.
-pub async fn run(_turn: &mut DeviceTurn, call: &Call<'_>) -> Report {
+pub async fn run(turn: &mut DeviceTurn, call: &Call<'_>) -> Report {
+    run_and_tell(turn, call, &|| ()).await
+}
+
+/// The same, and tells of every [`FIRST_OFF_READ`] when the agent says it.
+pub async fn run_and_tell(
+    _turn: &mut DeviceTurn,
+    call: &Call<'_>,
+    first_off_read: &(dyn Fn() + Sync),
+) -> Report {
     let began = Instant::now();
     let text = call.parameters.stdin_text(call.action);
     let ended = if call.deadline.has_passed() {
@@ -76,7 +86,7 @@ pub async fn run(_turn: &mut DeviceTurn, call: &Call<'_>) -> Report {
         })
     } else {
         match Running::start(call) {
-            Ok(running) => running.finish(call, text).await,
+            Ok(running) => running.finish(call, text, first_off_read).await,
             Err(error) => Ended::silent(Outcome::NotRunnable {
                 why: format!("{} cannot be started: {error}", call.agent.path().display()),
             }),
@@ -172,7 +182,12 @@ impl Running {
         })
     }
 
-    async fn finish(mut self, call: &Call<'_>, text: Zeroizing<Vec<u8>>) -> Ended {
+    async fn finish(
+        mut self,
+        call: &Call<'_>,
+        text: Zeroizing<Vec<u8>>,
+        first_off_read: &(dyn Fn() + Sync),
+    ) -> Ended {
         let (mut stdin, stdout, stderr) = (
             self.child.stdin.take(),
             self.child.stdout.take(),
@@ -190,8 +205,8 @@ impl Running {
             let mut talk = pin!(async {
                 tokio::join!(
                     feed,
-                    capture(stdout, &mut said),
-                    capture(stderr, &mut complained)
+                    capture(stdout, &mut said, first_off_read),
+                    capture(stderr, &mut complained, &|| ())
                 )
             });
             let mut talking = true;
@@ -286,14 +301,31 @@ fn clean(parameters: &Parameters, bytes: &[u8]) -> String {
 
 /// Reads to the end, keeping the first [`CAPTURE_MAX`] bytes. The rest is read and dropped, so that a
 /// talkative agent is not blocked by a full pipe.
-async fn capture(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>) {
+async fn capture(
+    pipe: Option<impl AsyncRead + Unpin>,
+    kept: &mut Vec<u8>,
+    first_off_read: &(dyn Fn() + Sync),
+) {
     let Some(mut pipe) = pipe else { return };
     let mut chunk = [0; 4096];
+    let mut told = 0;
     while let Ok(count) = pipe.read(&mut chunk).await {
         if count == 0 {
             return;
         }
         let room = CAPTURE_MAX - kept.len();
         kept.extend_from_slice(&chunk[..count.min(room)]);
+        let said = first_off_reads(kept);
+        if said > told {
+            told = said;
+            first_off_read();
+        }
     }
+}
+
+/// How many whole lines say [`FIRST_OFF_READ`].
+fn first_off_reads(kept: &[u8]) -> usize {
+    kept.split_inclusive(|byte| *byte == b'\n')
+        .filter(|line| line.strip_suffix(b"\n") == Some(FIRST_OFF_READ.as_bytes()))
+        .count()
 }

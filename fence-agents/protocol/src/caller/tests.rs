@@ -3,6 +3,7 @@
 
 mod adopting;
 mod bound;
+mod first_read;
 
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -50,6 +51,8 @@ case "$mode-$action" in
   environment-*) env; cat /proc/$$/cmdline; echo; exit 0 ;;
   second-*) if [ "$(count)" -lt 2 ]; then echo "Connection timed out" >&2; exit 1; fi; echo "Status: ON" ;;
   pill-off) echo "Success: Already OFF" ;;
+  twice-off) echo "First read: OFF"; until grep -q heard "$log"; do :; done; echo "Success: Powered OFF" ;;
+  once-off) echo "First read: OFF" ;;
   pill-status) echo "Status: OFF"; exit 2 ;;
   lists-list) printf '1,n1\n2,n2\ninvalid option plug\n' ;;
   killed-*) kill -SEGV $$ ;;
@@ -147,6 +150,7 @@ impl Bench {
             proof,
             deadline: soon(),
             stands: &always,
+            first_off_read: &untold,
         }
     }
 

@@ -12,6 +12,9 @@ use crate::lab::Lab;
 use crate::machine::Machine;
 use crate::shell;
 
+/// Castings before a cluster counts as unsteady.
+const CASTS_MAX: usize = 10;
+
 /// A formed cluster with both addresses.
 pub(super) struct Haft {
     cluster: Cluster,
@@ -36,9 +39,21 @@ impl Haft {
         Ok(Self { cluster, judge })
     }
 
+    /// Casts until the leader is still the one that was found: it moves away from owners by itself (R9), and may have
+    /// moved to the very owner while the addresses were being placed.
     fn cast(&mut self, measured: &str) -> anyhow::Result<Cast> {
-        self.cluster.wait_whole()?;
-        let leader = self.cluster.ctl.leader()?;
+        for _ in 0..CASTS_MAX {
+            self.cluster.wait_whole()?;
+            let leader = self.cluster.ctl.leader()?;
+            let cast = self.cast_around(&leader, measured)?;
+            if self.cluster.ctl.leader()? == leader {
+                return Ok(cast);
+            }
+        }
+        anyhow::bail!("leadership moved in each of {CASTS_MAX} castings")
+    }
+
+    fn cast_around(&mut self, leader: &str, measured: &str) -> anyhow::Result<Cast> {
         let mut others = self
             .cluster
             .site

@@ -1,7 +1,7 @@
 //! Orders that another leader may have begun, and such as end while the device is asked.
 
 use super::{Bench, soon};
-use crate::caller::{DeviceLock, OffOrder, OffVerdict, adopt_off, confirm_off};
+use crate::caller::{DeviceLock, OffOrder, OffVerdict, adopt_off, confirm_off, untold};
 
 #[tokio::test]
 async fn an_adopted_order_asks_first_and_acts_only_on_a_running_machine() {
@@ -27,6 +27,7 @@ async fn an_order_that_ended_while_the_device_was_asked_switches_nothing_off() {
     let on = Bench::new("onfirst");
     let over = OffOrder {
         stands: &|| Box::pin(std::future::ready(Err("the order is over".to_owned()))),
+        first_off_read: &untold,
         ..on.order()
     };
     let mut turn = DeviceLock::new().turn(soon()).await.unwrap();
