@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+mod machines;
 mod superseded;
 
 const MS: Duration = Duration::from_millis(1);
