@@ -55,6 +55,15 @@ fn story() {
         refused.contains("AddressIsNode") && refused.contains("n2 has 10.9.9.9/24 on its eth1"),
         "{refused}"
     );
+    // A dry run is answered by the leader, whoever is asked.
+    let file = cluster.folder.path().join("objects.yaml");
+    for node in ["n1", "n2", "n3"] {
+        let endpoint = format!("{}:7400", cluster.host(node));
+        let arguments = ["apply", "--dry-run", "--endpoint", &endpoint, "-f"];
+        let file = file.to_str().unwrap();
+        let refused = stderr(&cluster.ctl(&[&arguments[..], &[file]].concat()));
+        assert!(refused.contains("AddressIsNode"), "{node}: {refused}");
+    }
     ip("addr del 10.9.9.9/24 dev eth1");
     let vip = VIP.replace("10.9.9.9", "10.9.9.8");
     succeeded(&apply(&cluster, &vip));

@@ -11,8 +11,8 @@ use crate::order::{Admission, BeatAddresses, Notice, Order, OrderError, Orders, 
 use haft_api::beat::BeatKey;
 use haft_api::client::{Credentials, dial};
 use haft_api::convert::{
-    admitted_by, assigned_by, assignment_from, membership_from, report_active, report_armed,
-    report_begun, report_failed, report_released, report_retimed, rival_into,
+    admitted_by, assigned_by, assignment_from, ended_by, membership_from, report_active,
+    report_armed, report_begun, report_failed, report_released, report_retimed, rival_into,
 };
 use haft_api::pb::v1;
 use haft_api::pb::v1::attach_request::Message as Up;
@@ -36,11 +36,13 @@ use tonic::{Code, Streaming};
 mod endpoints;
 mod hello;
 mod pulse;
+mod say;
 mod terms;
 
 use endpoints::endpoints;
 use hello::hello;
 use pulse::Pulse;
+use say::say;
 
 /// Reports that may wait for the network; a full queue breaks the stream, and the next one repeats them.
 const UP_QUEUE: usize = 256;
@@ -251,7 +253,7 @@ impl AttachTask {
             Standing::Idle(_) | Standing::Busy => return Ok(Next::Onward),
         };
         let (up, outbound) = mpsc::channel(UP_QUEUE);
-        up.try_send(hello).map_err(|_| StreamError::Stalled)?;
+        say(&up, hello)?;
         let attached = timeout(ANSWER_WITHIN, client.attach(ReceiverStream::new(outbound)));
         let attached = attached.await.map_err(|_| StreamError::Silent {
             endpoint: endpoint.to_owned(),
@@ -304,7 +306,7 @@ impl AttachTask {
                 notice = self.notices.recv() => match notice {
                     Some(notice) => {
                         if let Some(report) = self.noted(notice) {
-                            up.try_send(report).map_err(|_| StreamError::Stalled)?;
+                            say(&up, report)?;
                         }
                         if matches!(self.standing, Standing::Idle(_)) && !self.is_ending() {
                             return Ok(Next::Again);
@@ -316,14 +318,13 @@ impl AttachTask {
                     if pulse.is_lost() {
                         return Err(StreamError::Silent { endpoint: endpoint.to_owned() });
                     }
-                    up.try_send(pulse.ping()).map_err(|_| StreamError::Stalled)?;
+                    say(&up, pulse.ping())?;
                 }
                 changed = self.attach.sight.changed(), if looks => match changed {
                     Ok(()) => {
                         let sight = self.attach.sight.borrow_and_update().clone();
                         let message = Some(Up::Machine(sight));
-                        up.try_send(v1::AttachRequest { message })
-                            .map_err(|_| StreamError::Stalled)?;
+                        say(&up, v1::AttachRequest { message })?;
                     }
                     // Nobody looks any more; what was said stands.
                     Err(_) => looks = false,
@@ -344,8 +345,7 @@ impl AttachTask {
             if self.standing == Standing::Living(*incarnation) {
                 let report = report_released(resource, *token, *incarnation);
                 let message = Some(Up::Released(report));
-                up.try_send(v1::AttachRequest { message })
-                    .map_err(|_| StreamError::Stalled)?;
+                say(up, v1::AttachRequest { message })?;
             }
         }
         Ok(())
@@ -434,7 +434,8 @@ impl AttachTask {
             && let Standing::Living(incarnation) = self.standing
         {
             self.standing = Standing::Busy;
-            self.orders.send(Order::Over(incarnation))?;
+            let origin = ended_by(refusal);
+            self.orders.send(Order::Over(incarnation, origin))?;
         }
         Ok(Next::Pause(wait.min(self.attach.config.timing.ttl)))
     }
@@ -444,6 +445,12 @@ impl AttachTask {
         match notice {
             Notice::Idle(probe) => {
                 self.standing = Standing::Idle(probe);
+                None
+            }
+            Notice::Stands(incarnation) => {
+                if self.standing == Standing::Busy {
+                    self.standing = Standing::Living(incarnation);
+                }
                 None
             }
             Notice::Retimed(incarnation, generation) => Some(v1::AttachRequest {

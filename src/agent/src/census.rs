@@ -15,7 +15,7 @@ use haft_api::pb::v1;
 use haft_engine::clock::Moment;
 use haft_engine::keeper::Carrier;
 use haft_engine::machine::{
-    ADDRESSES_MAX, Foreign, LINKS_MAX, Link, Machine, NAME_MAX, NAMES_MAX, WHY_MAX,
+    ADDRESSES_MAX, Extent, Foreign, LINKS_MAX, Link, Machine, NAME_MAX, NAMES_MAX, WHY_MAX,
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
@@ -81,7 +81,9 @@ pub fn start() -> Result<Sight, CensusError> {
 
 /// Whether two reports say the same, whenever they were taken.
 fn is_same(earlier: &v1::Machine, later: &v1::Machine) -> bool {
-    earlier.links == later.links && earlier.addresses == later.addresses
+    earlier.links == later.links
+        && earlier.addresses == later.addresses
+        && earlier.partial == later.partial
 }
 
 #[derive(Debug)]
@@ -94,14 +96,6 @@ struct Look {
     listed: Moment,
     taken_ns: u64,
     extent: Extent,
-}
-
-/// How much of what is there the last report held.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Extent {
-    All,
-    /// There was more than a report may hold.
-    Part,
 }
 
 impl Look {
@@ -183,7 +177,10 @@ impl Look {
         foreign.truncate(ADDRESSES_MAX);
         let links = self.interfaces.iter().take(LINKS_MAX).map(link).collect();
         self.tell_extent(addresses);
-        machine_into(self.taken_ns, links, foreign)
+        v1::Machine {
+            partial: self.extent == Extent::Part,
+            ..machine_into(self.taken_ns, links, foreign)
+        }
     }
 
     /// Says in the log when there is more than a report may hold, and when there is not any more.

@@ -197,16 +197,7 @@ impl Lease {
                 self.unwatched = Some((origin, assignment));
             }
             Order::Assigned(origin, assignment) => self.assigned(origin, assignment),
-            Order::Over(incarnation) => {
-                if self
-                    .life
-                    .as_ref()
-                    .is_some_and(|life| life.incarnation == incarnation)
-                {
-                    tracing::warn!(%incarnation, "the session is over");
-                    self.drive(Input::SessionOver);
-                }
-            }
+            Order::Over(incarnation, origin) => self.over(incarnation, origin),
             Order::Shutdown => {
                 self.stop = Stop::Asked;
                 self.next = None;
@@ -220,36 +211,58 @@ impl Lease {
 
     /// Obeys the greatest leader (R2c); what any other says is dropped and told.
     fn assigned(&mut self, origin: Origin, assignment: Assignment) {
+        if self.heeds(origin, assignment.incarnation, "an assignment")
+            && let Some(life) = &mut self.life
+        {
+            life.retiming
+                .on_told(&mut life.holder, assignment.timing.filter(told_of));
+            self.executor
+                .learn(&assignment.items, &life.keeper.holdings());
+            self.drive(Input::Assigned(assignment));
+        }
+    }
+
+    /// A session ends by a leader's word like everything else that it says: a coordinator that was restored by itself
+    /// knows nothing of this life, and must not end it while others acknowledge it.
+    fn over(&mut self, incarnation: Incarnation, origin: Origin) {
+        if self.heeds(origin, incarnation, "the end of the session") {
+            tracing::warn!(%incarnation, "the session is over");
+            self.drive(Input::SessionOver);
+        } else if let Some(life) = &self.life {
+            let stands = Notice::Stands(life.incarnation);
+            self.notify(stands);
+        }
+    }
+
+    /// Whether what a leader says of this life is to be obeyed.
+    fn heeds(&mut self, origin: Origin, of: Incarnation, what: &'static str) -> bool {
         let Some(life) = &mut self.life else {
-            return;
+            return false;
         };
-        if assignment.incarnation != life.incarnation {
-            return;
+        if of != life.incarnation {
+            return false;
         }
         let obeyed = life.authority.told();
         match life.authority.hear(origin) {
-            Heed::Obey => {
-                life.retiming
-                    .on_told(&mut life.holder, assignment.timing.filter(told_of));
-                self.executor
-                    .learn(&assignment.items, &life.keeper.holdings());
-                self.drive(Input::Assigned(assignment));
-            }
-            Heed::Older => tracing::debug!(?origin, %obeyed, "an older assignment is dropped"),
+            Heed::Obey => return true,
+            Heed::Older => tracing::debug!(?origin, %obeyed, what, "dropped: it is older"),
             Heed::WentBack => tracing::error!(
                 ?origin,
                 %obeyed,
+                what,
                 "a leader's log went back behind what was obeyed; nothing is taken up and nothing dropped for it"
             ),
             Heed::EarlierEpoch => {
-                tracing::error!(?origin, %obeyed, "an assignment of an earlier epoch is dropped");
+                tracing::error!(?origin, %obeyed, what, "dropped: it is of an earlier epoch");
             }
             Heed::LaterEpoch => tracing::error!(
                 ?origin,
                 %obeyed,
-                "an assignment of a later epoch is dropped; this life ends with its lease"
+                what,
+                "dropped: it is of a later epoch; this life ends with its lease"
             ),
         }
+        false
     }
 
     fn begin(&mut self, admission: Admission) {
@@ -426,7 +439,9 @@ impl Lease {
         };
         life.retiming.say_again();
         let incarnation = life.incarnation;
-        for report in life.keeper.standing_reports() {
+        let reports = life.keeper.standing_reports();
+        self.notify(Notice::Stands(incarnation));
+        for report in reports {
             self.notify(Notice::Report(incarnation, report));
         }
     }

@@ -54,8 +54,8 @@ pub enum Order {
     Addresses(BeatAddresses),
     /// A leader's whole assignment, and where that leader stood.
     Assigned(Origin, Assignment),
-    /// The leader says that this life is over.
-    Over(Incarnation),
+    /// A leader says that this life is over, and where that leader stood.
+    Over(Incarnation, Origin),
     /// Release everything; the process ends.
     Shutdown,
 }
@@ -69,6 +69,8 @@ pub enum Notice {
     Retimed(Incarnation, Generation),
     /// Another machine claims the address of a resource, or no longer does.
     Rival(ResourceId, Option<Claim>),
+    /// This life goes on, whatever was said of it.
+    Stands(Incarnation),
     /// No life goes on and nothing is held: it may ask to be admitted.
     Idle(Probe),
 }

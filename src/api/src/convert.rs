@@ -20,8 +20,8 @@ pub use machine::{machine_from, machine_into, rival_from, rival_into};
 pub use node::{NodeView, Silence, after_fence_into, node_from, node_into};
 pub use session::{
     active_from, admitted_by, age_from, age_into, armed_from, assigned_by, assignment_from,
-    assignment_into, begun_from, failed_from, membership_from, membership_into, released_from,
-    report_active, report_armed, report_begun, report_failed, report_released,
+    assignment_into, begun_from, ended_by, failed_from, membership_from, membership_into,
+    released_from, report_active, report_armed, report_begun, report_failed, report_released,
 };
 pub use timing::{report_retimed, timing_from, timing_into, versioned_from, versioned_into};
 pub use virtual_ip::{vip_from, vip_into, vip_spec_from, vip_spec_into};

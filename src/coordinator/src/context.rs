@@ -73,18 +73,13 @@ impl Context {
         voter_sets(at, &memberships.effective.configs)
     }
 
-    /// Where this coordinator stands as a leader that may hand something out (R2c): it has applied the first entry
-    /// of its own term, so that everything which was committed before is in `state`. `None`: it may not.
+    /// Where this coordinator stands as a leader that may hand something out (R2c). `None`: it may not.
     pub fn origin(&self, state: &ClusterState) -> Option<Origin> {
         let Leadership::Leader { term, .. } = *self.consensus.leadership().borrow() else {
             return None;
         };
         let applied = self.replica.applied_entry(state);
-        (applied.term == Term(term)).then_some(Origin {
-            epoch: state.epoch,
-            term: applied.term,
-            index: applied.index,
-        })
+        Origin::of_leader(state.epoch, Term(term), applied)
     }
 
     /// States the silence of a life whose closing is applied here and on this disk.

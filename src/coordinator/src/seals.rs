@@ -8,6 +8,7 @@ use haft_api::persisted;
 use haft_engine::command::VoterSets;
 use haft_engine::ids::{EntryId, NodeId};
 use haft_engine::session::responder::Responder;
+use haft_engine::state::ClusterState;
 use haft_store::{AppendObserver, LogPosition, Membership, MembershipAt, PeerId, Snapshot};
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -32,18 +33,17 @@ impl SharedResponder {
 pub struct SealObserver(pub SharedResponder);
 
 impl AppendObserver for SealObserver {
-    fn on_snapshot(&mut self, snapshot: &Snapshot) {
+    fn on_snapshot(&mut self, snapshot: &Snapshot, in_force: &MembershipAt) {
+        let decoded = match snapshot.last {
+            Some(_) => persisted::decode_state(&snapshot.state),
+            None => Ok(ClusterState::default()),
+        };
         let last = snapshot.last.map(entry_id).unwrap_or_default();
-        let sets = sets_of(&snapshot.membership);
-        self.0
-            .with(|responder| responder.on_ground(boot_now(), last, sets));
-        if snapshot.last.is_none() {
-            return;
-        }
-        match persisted::decode_state(&snapshot.state) {
+        let sets = sets_of(in_force);
+        match decoded {
             Ok(state) => self
                 .0
-                .with(|responder| responder.on_applied(boot_now(), &state)),
+                .with(|responder| responder.on_ground(boot_now(), last, sets, &state)),
             Err(error) => {
                 // The state machine refuses the same snapshot and haftd does not start.
                 tracing::error!(%error, "the stored snapshot is unreadable to this version");

@@ -6,7 +6,7 @@
 use haft_engine::ids::NodeId;
 use haft_engine::machine::{Foreign, Machine};
 use haft_engine::state::{ClusterState, Node};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard};
 
@@ -22,14 +22,17 @@ impl Sights {
         known.retain(|node, _| state.nodes.contains_key(node));
     }
 
-    /// A registered node on which somebody has put this address, and where.
+    /// A registered node on which somebody has put this address, and where. Only of those that have a stream to this
+    /// coordinator: what others said is old, such as from when it led before.
     pub fn foreign<'a>(
         &self,
         state: &'a ClusterState,
+        attached: &BTreeSet<NodeId>,
         address: IpAddr,
     ) -> Option<(&'a Node, Foreign)> {
         let known = self.lock();
-        known.iter().find_map(|(node, machine)| {
+        let mut present = known.iter().filter(|(node, _)| attached.contains(node));
+        present.find_map(|(node, machine)| {
             Some((state.nodes.get(node)?, machine.foreign(address)?.clone()))
         })
     }
@@ -84,16 +87,19 @@ mod tests {
         let reports = |link| Machine::new(1, Vec::new(), vec![(address, found(link))]).unwrap();
         sights.note(&state, NodeId(1), reports("eth0"));
         sights.note(&state, NodeId(2), reports("eth1"));
-        let seen = |state: &ClusterState| {
-            let (node, found) = sights.foreign(state, address)?;
+        let seen = |state: &ClusterState, attached: &[u64]| {
+            let attached = attached.iter().map(|node| NodeId(*node)).collect();
+            let (node, found) = sights.foreign(state, &attached, address)?;
             Some((node.id, found))
         };
-        assert_eq!(seen(&state), Some((NodeId(1), found("eth0"))));
+        assert_eq!(seen(&state, &[1, 2]), Some((NodeId(1), found("eth0"))));
+        assert_eq!(seen(&state, &[2]), Some((NodeId(2), found("eth1"))));
+        assert_eq!(seen(&state, &[]), None);
         // A node that is gone hides no other, and its report goes with the next.
         state.nodes.remove(&NodeId(1));
-        assert_eq!(seen(&state), Some((NodeId(2), found("eth1"))));
+        assert_eq!(seen(&state, &[1, 2]), Some((NodeId(2), found("eth1"))));
         sights.note(&state, NodeId(2), Machine::default());
-        assert_eq!(seen(&state), None);
+        assert_eq!(seen(&state, &[1, 2]), None);
         assert_eq!(sights.lock().len(), 1);
     }
 }

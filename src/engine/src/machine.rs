@@ -73,6 +73,17 @@ pub struct Machine {
     links: Vec<Link>,
     names: BTreeMap<String, usize>,
     addresses: BTreeMap<IpAddr, Vec<Foreign>>,
+    extent: Extent,
+}
+
+/// How much of what the machine has its report holds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Extent {
+    /// All.
+    #[default]
+    All,
+    /// There is more than a report may hold: what it does not name may be there all the same.
+    Part,
 }
 
 /// Why a report is not taken.
@@ -157,6 +168,15 @@ impl Machine {
         Ok(machine)
     }
 
+    /// The same report, of a machine that has more than it holds.
+    #[must_use]
+    pub fn as_part(self) -> Machine {
+        Machine {
+            extent: Extent::Part,
+            ..self
+        }
+    }
+
     /// Whether one report may hold so many.
     ///
     /// # Errors
@@ -168,7 +188,9 @@ impl Machine {
 
     /// Whether both say the same, whenever they were taken.
     pub fn says_like(&self, other: &Machine) -> bool {
-        self.links == other.links && self.addresses == other.addresses
+        self.links == other.links
+            && self.addresses == other.addresses
+            && self.extent == other.extent
     }
 
     /// The interface of this name, or with this among its other names.
@@ -190,7 +212,10 @@ impl Machine {
             return Some(Obstacle::Foreign(found.clone()));
         }
         let Some(link) = self.link(&vip.interface) else {
-            return Some(Obstacle::NoInterface);
+            return match self.extent {
+                Extent::All => Some(Obstacle::NoInterface),
+                Extent::Part => None,
+            };
         };
         match link.carrier {
             Carrier::Up => {}
@@ -268,6 +293,17 @@ mod tests {
             carrier,
             no_ipv6: Some("its MTU is 1200".to_owned()),
         }
+    }
+
+    #[test]
+    fn an_interface_that_a_part_of_a_report_does_not_name_may_be_there() {
+        let spec = spec(Ipv4Addr::new(192, 0, 2, 7), "eth9");
+        let links = vec![link(&["eth0"], Carrier::Up)];
+        let machine = Machine::new(1, links, Vec::new()).expect("it is small");
+        assert_eq!(machine.obstacle(&spec), Some(Obstacle::NoInterface));
+        let part = machine.clone().as_part();
+        assert_eq!(part.obstacle(&spec), None);
+        assert!(!part.says_like(&machine));
     }
 
     #[test]

@@ -86,6 +86,12 @@ pub enum Bug {
     AnswerBlocking,
     /// An agent obeys whatever assignment came last (R2c).
     ObeyTheLatest,
+    /// A leader hands out what a state says that lacks entries of earlier leaders (R2c).
+    HandOutBehind,
+    /// "Written" is taken for "on the disk" when an age is stated (R2; in the consensus driver).
+    StateAgeUnsynced,
+    /// An installed snapshot opens what entries above it have sealed (R2).
+    OpenSealsBySnapshot,
     /// A copy of the address that somebody else has put there is taken for our own, and let go of with it (R13).
     AdoptForeign,
 }
@@ -123,7 +129,7 @@ impl Bug {
     ];
 
     /// Bugs that the simulator does not show: the engine's own tests do, each in a history of its own.
-    pub const BESIDE: [Bug; 14] = [
+    pub const BESIDE: [Bug; 17] = [
         Bug::EscapeToVictim,
         Bug::DateDrainByItsStart,
         Bug::StateAgeUncommitted,
@@ -132,6 +138,9 @@ impl Bug {
         Bug::NoRestartSilence,
         Bug::AnswerBlocking,
         Bug::ObeyTheLatest,
+        Bug::HandOutBehind,
+        Bug::StateAgeUnsynced,
+        Bug::OpenSealsBySnapshot,
         Bug::ForgetSuperseded,
         Bug::VouchForNewest,
         Bug::RebootOpensStonith,

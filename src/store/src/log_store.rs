@@ -81,8 +81,9 @@ pub enum ReadError {
 /// there, in the same order: the snapshot, then every entry after it. Purging is not reported, since
 /// what was purged is in the snapshot. It must not call the store and must not block.
 pub trait AppendObserver: Send {
-    /// A snapshot is the new ground: forget everything, and start from `state`.
-    fn on_snapshot(&mut self, snapshot: &Snapshot);
+    /// A snapshot is the new ground: what was seen up to its last entry is in it. Entries above it stay in the log and
+    /// are not shown again. `in_force` is the latest membership of both.
+    fn on_snapshot(&mut self, snapshot: &Snapshot, in_force: &MembershipAt);
     /// A command enters the log.
     fn on_append(&mut self, at: LogPosition, payload: &[u8]);
     /// A membership enters the log.
@@ -99,7 +100,7 @@ pub trait AppendObserver: Send {
 pub struct NoObserver;
 
 impl AppendObserver for NoObserver {
-    fn on_snapshot(&mut self, _: &Snapshot) {}
+    fn on_snapshot(&mut self, _: &Snapshot, _: &MembershipAt) {}
     fn on_append(&mut self, _: LogPosition, _: &[u8]) {}
     fn on_membership(&mut self, _: LogPosition, _: &Membership) {}
     fn on_blank(&mut self, _: LogPosition) {}

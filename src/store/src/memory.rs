@@ -294,7 +294,6 @@ impl LogStore for MemoryStore {
     fn install_snapshot(&self, snapshot: &Snapshot, rows: &[RowChange], done: Done) {
         self.write(Some(done), |inner| {
             inner.observed.snapshot(snapshot);
-            show_after(&inner.written, snapshot.last, &mut inner.observed);
             inner.written.rows.clear();
             change_rows(&mut inner.written.rows, rows);
             inner.written.applied = snapshot.last;

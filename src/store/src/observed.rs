@@ -22,10 +22,14 @@ impl Observed {
         }
     }
 
-    /// A snapshot is the new ground; entries after it follow.
+    /// A snapshot is the new ground; entries above it that are in the log stay there.
     pub(crate) fn snapshot(&mut self, snapshot: &Snapshot) {
-        self.memberships = vec![snapshot.membership.clone()];
-        self.observer.on_snapshot(snapshot);
+        let last = snapshot.last.map(|last| last.index);
+        self.memberships
+            .retain(|membership| membership.at.map(|at| at.index) > last);
+        self.memberships.insert(0, snapshot.membership.clone());
+        let in_force = self.memberships.last().cloned().unwrap_or_default();
+        self.observer.on_snapshot(snapshot, &in_force);
     }
 
     /// An entry enters the log.

@@ -185,17 +185,6 @@ impl RocksStore {
         Ok(decoded.stored)
     }
 
-    /// Shows the observer the entries that a new ground leaves in the log.
-    fn show_after(&self, ends: &mut Ends, ground: Option<LogPosition>) {
-        let from = ground.map_or(0, |at| at.index + 1);
-        match self.read(from, u64::MAX, usize::MAX) {
-            Ok(records) => records
-                .iter()
-                .for_each(|record| ends.observed.entry(record.at, &record.payload)),
-            Err(error) => abort_on_lost_write("entries after a snapshot", &error.to_string()),
-        }
-    }
-
     fn put_snapshot(&self, batch: &mut WriteBatch, snapshot: &Snapshot) {
         let meta = self.family(layout::META);
         let head = snapshot.head();
@@ -454,7 +443,6 @@ impl LogStore for RocksStore {
         self.put_snapshot(&mut batch, snapshot);
         self.put_applied(&mut batch, snapshot.last, rows);
         ends.observed.snapshot(snapshot);
-        self.show_after(&mut ends, snapshot.last);
         self.write("installed snapshot", batch);
         ends.applied = snapshot.last;
         self.flusher.push(done);

@@ -322,6 +322,9 @@ impl Coordinator {
             reason: reason.to_owned(),
             message: String::new(),
             retry_after_ms: 0,
+            epoch: 1,
+            term: 4,
+            index: 90,
         }));
         self.script.lock().unwrap().down = None;
     }

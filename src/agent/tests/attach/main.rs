@@ -18,9 +18,10 @@ use haft_config::{Config, NodeConfig, Ports};
 use haft_engine::clock::Timing;
 use haft_engine::command::{NodeRole, Probe};
 use haft_engine::ids::{
-    BootId, Epoch, Generation, Incarnation, LogIndex, NodeName, ResourceId, Token,
+    BootId, Epoch, Generation, Incarnation, LogIndex, NodeName, ResourceId, Term, Token,
 };
 use haft_engine::keeper::Output;
+use haft_engine::session::authority::Origin;
 use haft_engine::timing::ClusterTiming;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -121,7 +122,7 @@ impl Agent {
     async fn await_begin(&self) -> Incarnation {
         self.await_order("begin", |order| match order {
             Order::Begin(admission) => Some(admission.incarnation),
-            Order::Addresses(_) | Order::Assigned(..) | Order::Over(_) | Order::Shutdown => None,
+            Order::Addresses(_) | Order::Assigned(..) | Order::Over(..) | Order::Shutdown => None,
         })
         .await
     }
@@ -175,7 +176,7 @@ async fn an_idle_agent_says_hello_and_is_admitted() {
     let assignment = agent
         .await_order("assigned", |order| match order {
             Order::Assigned(_, assignment) => Some(assignment),
-            Order::Begin(_) | Order::Addresses(_) | Order::Over(_) | Order::Shutdown => None,
+            Order::Begin(_) | Order::Addresses(_) | Order::Over(..) | Order::Shutdown => None,
         })
         .await;
     assert_eq!(assignment.items[0].token, token());
@@ -239,17 +240,43 @@ async fn a_life_that_is_over_is_let_go_before_a_new_one_is_asked_for() {
     leader.end("SessionEnded");
     let over = agent
         .await_order("over", |order| match order {
-            Order::Over(incarnation) => Some(incarnation),
+            Order::Over(incarnation, origin) => Some((incarnation, origin)),
             Order::Begin(_) | Order::Addresses(_) | Order::Assigned(..) | Order::Shutdown => None,
         })
         .await;
-    assert_eq!(over, LIFE);
+    let origin = Origin {
+        epoch: Epoch(1),
+        term: Term(4),
+        index: LogIndex(90),
+    };
+    assert_eq!(over, (LIFE, origin));
     agent.say(released()).await;
     agent.say(Notice::Idle(Probe::Unclean)).await;
     let hello = leader.await_hello().await;
     assert_eq!((hello.incarnation, hello.probe()), (0, v1::Probe::Unclean));
     // What could not be said on the ended stream was handed over before.
     leader.await_word(&Word::Relayed(30)).await;
+}
+
+#[tokio::test]
+async fn a_life_that_the_thread_keeps_asks_for_its_stream_again() {
+    let authority = Authority::mint();
+    let port = port();
+    let mut leader = Coordinator::start(&authority, "n1", 1, port).await;
+    let agent = Agent::start(&authority, &[&leader], port);
+    agent.say(Notice::Idle(Probe::Clean)).await;
+    leader.await_hello().await;
+    leader.admit(LIFE);
+    agent.await_begin().await;
+    leader.end("SessionEnded");
+    agent
+        .await_order("over", |order| match order {
+            Order::Over(..) => Some(()),
+            Order::Begin(_) | Order::Addresses(_) | Order::Assigned(..) | Order::Shutdown => None,
+        })
+        .await;
+    agent.say(Notice::Stands(LIFE)).await;
+    assert_eq!(leader.await_hello().await.incarnation, LIFE.0);
 }
 
 #[tokio::test]

@@ -485,7 +485,22 @@ fn a_session_that_is_over_releases_everything_and_asks_anew() {
         world.admit();
         world.order(assignment(30, &[Want::Hold]));
         world.await_active();
-        world.order(Order::Over(LIFE));
+        // By a coordinator that was restored by itself, and knows nothing of this life.
+        let restored = |epoch| Origin {
+            epoch: Epoch(epoch),
+            term: Term(9),
+            index: LogIndex(12),
+        };
+        for epoch in [0, 1, 2] {
+            world.order(Order::Over(LIFE, restored(epoch)));
+            world.await_notice("it goes on", &Notice::Stands(LIFE));
+        }
+        let leader = Origin {
+            epoch: Epoch(1),
+            term: Term(1),
+            index: LogIndex(31),
+        };
+        world.order(Order::Over(LIFE, leader));
         world.await_release();
         world.await_notice("it may ask anew", &Notice::Idle(Probe::Clean));
     });

@@ -30,6 +30,7 @@ pub fn machine_into(
         taken_ns,
         links: links.into_iter().map(link).collect(),
         addresses: foreign.into_iter().map(address).collect(),
+        partial: false,
     }
 }
 
@@ -67,7 +68,11 @@ pub fn machine_from(form: v1::Machine) -> Result<Machine, FieldError> {
     let links = form.links.into_iter().map(link).collect();
     let foreign = form.addresses.into_iter().map(address);
     let foreign = foreign.collect::<Result<_, _>>()?;
-    Machine::new(form.taken_ns, links, foreign).map_err(refused)
+    let machine = Machine::new(form.taken_ns, links, foreign).map_err(refused)?;
+    Ok(match form.partial {
+        true => machine.as_part(),
+        false => machine,
+    })
 }
 
 /// The report of a rival, or that none is heard any more.

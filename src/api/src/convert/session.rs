@@ -94,6 +94,15 @@ pub fn admitted_by(form: &v1::Admitted) -> Origin {
     }
 }
 
+/// Where the leader stood that says that a session has ended.
+pub fn ended_by(form: &v1::NotAdmitted) -> Origin {
+    Origin {
+        epoch: Epoch(form.epoch),
+        term: Term(form.term),
+        index: LogIndex(form.index),
+    }
+}
+
 /// Voters with the hosts of their beat ports, for the agent.
 pub fn membership_into(state: &ClusterState, effective: &VoterSets) -> v1::Membership {
     let set = |set: &std::collections::BTreeSet<NodeId>| v1::VoterSet {

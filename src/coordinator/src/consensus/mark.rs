@@ -3,6 +3,7 @@
 //! openraft applies an entry that a majority holds also while this node's own copy waits for its sync, so "applied"
 //! does not say "durable here". Only counts; the store and openraft decide what is written.
 
+use haft_engine::plant::{self, Bug};
 use haft_store::LogPosition;
 use std::sync::{Arc, Mutex};
 
@@ -48,7 +49,7 @@ impl DurableMark {
 
     /// Whether the entry at `index`, if the log has it, is on the disk.
     pub(super) fn covers(&self, index: u64) -> bool {
-        self.lock().upto >= Some(index)
+        self.lock().upto >= Some(index) || plant::is(Bug::StateAgeUnsynced)
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Mark> {
@@ -75,5 +76,16 @@ mod tests {
         assert!(mark.covers(5) && !mark.covers(6));
         mark.on_truncate(None);
         assert!(!mark.covers(0));
+    }
+
+    #[cfg(feature = "planted-bugs")]
+    #[test]
+    fn what_is_only_written_and_counts_is_noticed() {
+        plant::set(Some(Bug::StateAgeUnsynced));
+        let seen = std::panic::catch_unwind(
+            an_entry_is_covered_once_its_sync_has_ended_and_not_by_one_from_before_a_truncation,
+        );
+        plant::set(None);
+        assert!(seen.is_err());
     }
 }

@@ -6,7 +6,7 @@ use super::write::{Effect, effect, field_status, write};
 use crate::context::Context;
 use haft_api::convert::{expected_from, request_id_from, vip_from, vip_into};
 use haft_api::pb::v1;
-use haft_api::status::status;
+use haft_api::status::{not_leader, status};
 use haft_engine::clock::Timing;
 use haft_engine::command::Command;
 use haft_engine::ids::{NodeName, ResourceId};
@@ -57,7 +57,9 @@ fn require_free(context: &Context, id: &ResourceId, spec: &ResourceSpec) -> Resu
         let ResourceSpec::VirtualIp(present) = &resource.spec;
         present.address == address
     });
-    let found = context.sights.foreign(&state, address);
+    let found = context
+        .sights
+        .foreign(&state, &context.streams.attached(), address);
     let Some((node, found)) = found.filter(|_| !kept) else {
         return Ok(());
     };
@@ -126,10 +128,12 @@ impl v1::virtual_ip_service_server::VirtualIpService for VirtualIps {
         let in_force = self.0.replica.state().timing;
         let timing = in_force.map_or(self.0.timing, |now| now.timing);
         require_room(&timing, &spec)?;
-        // What agents report is known where their streams end: another coordinator has old news at most.
-        if self.0.consensus.leads_now().is_some() {
-            require_free(&self.0, &id, &spec)?;
+        // What agents report is known where their streams end: another coordinator has old news at most, and would
+        // say of a dry run that it is well.
+        if self.0.consensus.leads_now().is_none() {
+            return Err(not_leader(self.0.leader_api().as_deref()));
         }
+        require_free(&self.0, &id, &spec)?;
         let effect = effect(request.options.as_ref());
         let options = request.options.unwrap_or_default();
         let command = Command::Put {

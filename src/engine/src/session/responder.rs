@@ -224,11 +224,24 @@ impl Responder {
         self.enforce(now, effective);
     }
 
-    /// A snapshot that ends with `last` is what the log stands on, and `effective` the membership that it holds.
-    pub fn on_ground(&mut self, now: Moment, last: EntryId, effective: VoterSets) {
-        self.last = last;
-        self.seals.clear();
+    /// A snapshot that ends with `last` is what the log stands on, `effective` is in force with it, and `state` is what
+    /// it holds: in one step, so that no beat finds the seals of before gone and the closings of now not yet there.
+    /// Entries above it stay in the log, and what they seal stays sealed, until they are truncated.
+    pub fn on_ground(
+        &mut self,
+        now: Moment,
+        last: EntryId,
+        effective: VoterSets,
+        state: &ClusterState,
+    ) {
+        if last.index >= self.last.index {
+            self.last = last;
+        }
+        if plant::is(plant::Bug::OpenSealsBySnapshot) {
+            self.seals.clear();
+        }
         self.enforce(now, effective);
+        self.on_applied(now, state);
     }
 
     fn enforce(&mut self, now: Moment, effective: VoterSets) {

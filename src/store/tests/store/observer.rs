@@ -25,13 +25,13 @@ struct Seen {
 struct Watcher(Arc<Mutex<Seen>>);
 
 impl AppendObserver for Watcher {
-    fn on_snapshot(&mut self, snapshot: &Snapshot) {
-        *self.0.lock().unwrap() = Seen {
-            ground: snapshot.last,
-            membership: snapshot.membership.clone(),
-            last: snapshot.last,
-            ..Seen::default()
-        };
+    fn on_snapshot(&mut self, snapshot: &Snapshot, in_force: &MembershipAt) {
+        let mut seen = self.0.lock().unwrap();
+        let first_kept = snapshot.last.map_or(0, |at| at.index + 1);
+        seen.commands = seen.commands.split_off(&first_kept);
+        seen.ground = snapshot.last;
+        seen.membership = in_force.clone();
+        seen.last = seen.last.max(snapshot.last);
     }
 
     fn on_append(&mut self, at: LogPosition, payload: &[u8]) {
@@ -125,6 +125,50 @@ fn an_installed_snapshot_is_the_new_ground_and_later_entries_stay() {
     store.install_snapshot(&snapshot, &[], Box::new(|| {}));
     assert_eq!(indexes(&watcher), [2]);
     assert_eq!(watcher.0.lock().unwrap().ground, Some(at(1, 1)));
+    assert_eq!(watcher.0.lock().unwrap().last, Some(at(1, 2)));
+}
+
+/// Whoever counts a majority by what is in the log must not be taken back by what is below it.
+fn an_installed_snapshot_takes_no_later_membership_back(store: &impl LogStore, watcher: &Watcher) {
+    let in_force = || watcher.0.lock().unwrap().membership.at;
+    append(
+        store,
+        &[
+            membership(1, 0, &[1, 2, 3]),
+            normal(1, 1),
+            membership(1, 2, &[1, 2, 4]),
+            membership(1, 3, &[1, 2, 5]),
+        ],
+    );
+    let snapshot = Snapshot {
+        last: Some(at(1, 1)),
+        membership: MembershipAt {
+            at: Some(at(1, 0)),
+            ..MembershipAt::default()
+        },
+        ..Snapshot::default()
+    };
+    store.install_snapshot(&snapshot, &[], Box::new(|| {}));
+    assert_eq!(in_force(), Some(at(1, 3)));
+    store.truncate_after(Some(2)).unwrap();
+    assert_eq!(in_force(), Some(at(1, 2)));
+    store.truncate_after(Some(1)).unwrap();
+    assert_eq!(in_force(), Some(at(1, 0)));
+}
+
+#[test]
+fn memberships_above_an_installed_snapshot_stay_on_rocksdb_and_its_twin() {
+    let dir = TempDir::new().unwrap();
+    let (store, watcher) = watched(dir.path());
+    an_installed_snapshot_takes_no_later_membership_back(&store, &watcher);
+    let watcher = Watcher::default();
+    let twin = MemoryStore::new(
+        identity(),
+        SyncMode::Immediate,
+        7,
+        Box::new(watcher.clone()),
+    );
+    an_installed_snapshot_takes_no_later_membership_back(&twin, &watcher);
 }
 
 #[test]

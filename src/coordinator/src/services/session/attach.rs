@@ -83,6 +83,7 @@ async fn attend(
             message: "this agent does not count by the timing that the log holds; upgrade it"
                 .to_owned(),
             retry_after_ms: 1_000,
+            ..v1::NotAdmitted::default()
         };
         let _ = sender.send(down(Down::NotAdmitted(refusal))).await;
         return Ok(());
@@ -97,6 +98,7 @@ async fn attend(
             reason: "SessionEnding".to_owned(),
             message: "an earlier life of this node is not over yet".to_owned(),
             retry_after_ms: again / 4,
+            ..v1::NotAdmitted::default()
         };
         let _ = sender.send(down(Down::NotAdmitted(refusal))).await;
         return Ok(());
@@ -312,6 +314,9 @@ fn news(
             reason: "SessionEnded".to_owned(),
             message: format!("incarnation {incarnation} is over"),
             retry_after_ms: 0,
+            epoch: origin.epoch.0,
+            term: origin.term.0,
+            index: origin.index.0,
         })];
     }
     let mut messages = Vec::new();

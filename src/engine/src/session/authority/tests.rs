@@ -109,3 +109,19 @@ fn obeying_whatever_came_last_is_noticed() {
     plant::set(None);
     assert_ne!(older, Heed::Older);
 }
+
+#[test]
+fn a_leader_hands_nothing_out_before_it_has_applied_the_first_entry_of_its_term() {
+    let stands = |term, applied| Origin::of_leader(Epoch(1), Term(term), applied);
+    assert_eq!(stands(5, EntryId::new(4, 90)), None);
+    assert_eq!(stands(5, EntryId::new(5, 91)), Some(origin(1, 5, 91)));
+}
+
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn a_leader_that_hands_out_what_it_has_not_caught_up_with_is_noticed() {
+    plant::set(Some(Bug::HandOutBehind));
+    let behind = Origin::of_leader(Epoch(1), Term(5), EntryId::new(4, 90));
+    plant::set(None);
+    assert_ne!(behind, None);
+}

@@ -262,6 +262,32 @@ fn a_restart_rebuilds_the_seal_from_the_log_and_from_a_snapshot() {
 }
 
 #[test]
+fn an_installed_snapshot_opens_no_seal_whether_it_is_above_it_or_in_it() {
+    let mut above = responder(Restart::Fresh);
+    above.on_appended(ms(1_010), EntryId::new(1, 30), &closing());
+    above.on_membership(ms(1_015), voters(31, &[&[1, 2, 3]]));
+    above.on_ground(
+        ms(1_020),
+        EntryId::new(1, 20),
+        voters(31, &[&[1, 2, 3]]),
+        &state(20, open()),
+    );
+    assert_eq!(kind(&mut above, 1_030, &beat(1, 31)), AnswerKind::Sealed);
+    let answer = above.on_beat(got(ms(1_031)), &beat(2, 31));
+    assert_eq!(answer.log, EntryId::new(1, 31), "the log has not shrunk");
+    let mut within = responder(Restart::Fresh);
+    within.on_appended(ms(1_010), EntryId::new(1, 30), &closing());
+    let ground = state(40, in_force(30));
+    within.on_ground(
+        ms(1_020),
+        EntryId::new(1, 40),
+        voters(5, &[&[1, 2, 3]]),
+        &ground,
+    );
+    assert_eq!(kind(&mut within, 1_030, &beat(1, 5)), AnswerKind::Sealed);
+}
+
+#[test]
 fn a_restarted_coordinator_is_silent_for_one_lease_and_at_least_one_ttl() {
     for timing in [Timing::FAST, Timing::NORMAL, Timing::RELAXED] {
         // Whatever its own file says of sessions.
@@ -368,6 +394,10 @@ fn what_is_planted_in_the_responder_is_noticed() {
     is_noticed(
         Bug::NoRestartSilence,
         a_restarted_coordinator_is_silent_for_one_lease_and_at_least_one_ttl,
+    );
+    is_noticed(
+        Bug::OpenSealsBySnapshot,
+        an_installed_snapshot_opens_no_seal_whether_it_is_above_it_or_in_it,
     );
 }
 
