@@ -235,6 +235,7 @@ impl Agent {
             Local::Flushed { .. }
             | Local::Propose { .. }
             | Local::DeviceSaid { .. }
+            | Local::Witnessed { .. }
             | Local::DeviceProbed(..)
             | Local::Administrator(_)
             | Local::ChangeVoters(_)

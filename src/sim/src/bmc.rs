@@ -1,8 +1,9 @@
 //! How a device that switches power answers: a machine's management controller, or the outlets of a PDU.
 //!
-//! A mood is one fault. Only [`Mood::LiesOff`] reports off for good while the machine is on. Against that no
-//! single device helps (hazards R21), so the nemesis allows it only where another device of the same level is
-//! honest and proves the machine off by itself ([`crate::park::Park::has_witness`]). [`Mood::Flaps`] says off between two
+//! A mood is one fault. Only [`Mood::LiesOff`] reports off for good while the machine is on. Against that helps another
+//! device of the same level that is honest and proves the machine off by itself ([`crate::park::Park::has_witness`]), or
+//! the machine's own answer to a challenge (R3a); a controller that lies where there is neither acts after all
+//! ([`World::challenge`](crate::world::World)). [`Mood::Flaps`] says off between two
 //! words of on, within one conversation: a device that said off twice in a row would be that liar.
 
 use crate::clock::{MS, TrueTime};

@@ -139,6 +139,7 @@ impl Coordinator {
                 }
             }
             Local::Propose { term, proposal } => self.propose(context, term, &proposal),
+            Local::Witnessed { task, witness } => self.on_witness(context, task, witness),
             Local::DeviceSaid { task, turn, said } => self.on_device(context, task, turn, said),
             Local::DeviceProbed(device, generation, health) => {
                 let health = Some(health);

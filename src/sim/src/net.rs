@@ -86,6 +86,12 @@ impl Net {
         *cuts = cuts.saturating_sub(1);
     }
 
+    /// Whether nothing cuts the links between two machines, in both directions.
+    pub(crate) fn joins(&self, one: Place, other: Place) -> bool {
+        let cut = |from, to| self.cuts[from * self.places + to] > 0;
+        one == other || !(cut(one, other) || cut(other, one))
+    }
+
     /// Whether the agent of this machine can have a stream, also to the coordinator beside it.
     pub(crate) fn streams(&self, place: Place) -> bool {
         self.stream_cuts[place] == 0

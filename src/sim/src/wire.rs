@@ -19,6 +19,7 @@ use haft_engine::leader::Proposal;
 use haft_engine::machine::Machine;
 use haft_engine::session::{Answer, Beat};
 use haft_engine::timing::ClusterTiming;
+use haft_engine::witness::Witness;
 use std::rc::Rc;
 
 /// A process of a machine.
@@ -145,6 +146,13 @@ pub(crate) enum Act {
     ProposeSoon { term: u64, proposal: Rc<Proposal> },
     /// Ask a fence device.
     AskDevice(Question),
+    /// Have every coordinator challenge this machine, for this try (R3a).
+    Challenge {
+        /// Which try.
+        task: u64,
+        /// Which machine.
+        target: NodeId,
+    },
     /// Find out whether a fence device answers, for the leader's probe of this version of its spec.
     ProbeDevice(DeviceName, Generation),
     /// An entry was applied here.
@@ -206,6 +214,8 @@ pub(crate) enum Local {
     Propose { term: u64, proposal: Rc<Proposal> },
     /// A fence device answered the question of this turn.
     DeviceSaid { task: u64, turn: u64, said: Said },
+    /// Something of the machine has answered the challenge of this try.
+    Witnessed { task: u64, witness: Witness },
     /// A probe's finding.
     DeviceProbed(DeviceName, Generation, PathHealth),
     /// The watchdog is armed for the shared disks, and they vouch for this machine.

@@ -15,7 +15,7 @@ use haft_engine::clock::Moment;
 use haft_engine::command::{FenceAction, Verdict};
 use haft_engine::leader::{FenceRun, Input, StatusFirst};
 use haft_engine::plant::{self, Bug};
-use haft_engine::witness::Challenge;
+use haft_engine::witness::{Challenge, Heard, LISTEN_MIN, Witness};
 use std::time::Duration;
 
 /// Between two reads of a BMC, and before an unanswered question is asked again.
@@ -60,12 +60,14 @@ enum Stage {
     LookingBack,
     /// Planted: a pill in the slot is taken for off.
     TrustingSlot,
+    /// All devices have said off; the machine itself is asked.
+    Challenging,
 }
 
 impl Task {
     fn ask(&self) -> Option<Ask> {
         match (self.stage, self.attempt.run().action, self.tool) {
-            (Stage::Delaying | Stage::Waiting, _, _) => None,
+            (Stage::Delaying | Stage::Waiting | Stage::Challenging, _, _) => None,
             (Stage::Verifying | Stage::LookingBack | Stage::TrustingSlot, _, _) => Some(Ask::Slot),
             (Stage::Asking | Stage::Reading, _, _) => Some(Ask::Status),
             (Stage::Ordering, FenceAction::Off, Tool::Disks) => Some(Ask::Pill),
@@ -123,7 +125,7 @@ impl Coordinator {
             return;
         };
         let Some(name) = task.attempt.device() else {
-            self.finish(context, id);
+            self.ask_machine(context, id);
             return;
         };
         let Some(tool) = Tool::named(name) else {
@@ -154,6 +156,10 @@ impl Coordinator {
         let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
+        if task.stage == Stage::Challenging {
+            self.finish(context, id);
+            return;
+        }
         if now >= task.attempt.run().deadline {
             self.found(context, id, Verdict::Unknown);
             return;
@@ -166,6 +172,7 @@ impl Coordinator {
             | Stage::Reading
             | Stage::Verifying
             | Stage::LookingBack
+            | Stage::Challenging
             | Stage::TrustingSlot => {}
         }
         task.next = (now + task.spacing(&times)).min(task.attempt.run().deadline);
@@ -290,15 +297,38 @@ impl Coordinator {
         self.begin_device(context, id);
     }
 
-    /// Reports what all devices together have proved; none, if some were not reached.
-    fn finish(&mut self, context: &mut Context<'_>, id: u64) {
-        let Some(mut task) = self.tasks.remove(&id) else {
+    /// Where all devices have said off, every coordinator asks the machine, and its answer is waited for.
+    fn ask_machine(&mut self, context: &mut Context<'_>, id: u64) {
+        let Some(task) = self.tasks.get_mut(&id) else {
             return;
         };
-        if task.attempt.to_challenge() {
-            // Nothing of the machine is asked here yet (docs/simulator.md).
-            task.attempt.challenged(Challenge(id));
+        if !task.attempt.to_challenge() {
+            self.finish(context, id);
+            return;
         }
+        task.attempt.challenged(Challenge(id));
+        task.enter(Stage::Challenging, context.now + LISTEN_MIN);
+        let target = task.attempt.run().node;
+        context.acts.push(Act::Challenge { task: id, target });
+    }
+
+    /// Something of the machine has answered.
+    pub(super) fn on_witness(&mut self, context: &mut Context<'_>, id: u64, witness: Witness) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let challenge = Challenge(id);
+        task.attempt.heard(Heard { challenge, witness });
+        if task.attempt.lie().is_some() {
+            self.finish(context, id);
+        }
+    }
+
+    /// Reports what all devices together have proved; none, if some were not reached.
+    fn finish(&mut self, context: &mut Context<'_>, id: u64) {
+        let Some(task) = self.tasks.remove(&id) else {
+            return;
+        };
         let run = task.attempt.run();
         let answer = Input::FenceAnswered {
             order: run.order,

@@ -1,7 +1,7 @@
 //! Faults of fence devices: BMCs, PDUs and their feeds, shared disks and watchers, and executors that are lost.
 //!
-//! What a device may not do here is what no rule can bear: report off for good while the machine is on with nobody of its
-//! level to prove it wrong; call an outlet off for one read before it opens, so that the next, within the supply's
+//! What a device may not do here is what no rule can bear: report off for good while the machine is on, with nobody of
+//! its level to prove it wrong and nobody who hears the machine answer a challenge; call an outlet off for one read before it opens, so that the next, within the supply's
 //! hold-up, is the second (seen, before it was ruled out here; three reads would bear it); hide a pill
 //! on every disk that a machine reads; feed another machine than the administrator wrote. The checks for that are here, so that a sweep without violations shows what holds within
 //! these limits and no more.
@@ -20,7 +20,6 @@ use crate::world::{Event, World};
 pub(super) fn fits(park: &Park, fault: Fault) -> bool {
     match fault {
         Fault::Freeze => !park.rests_on_pills(),
-        Fault::BmcLies => park.has_witness(Tool::Bmc),
         Fault::PduLies => !park.pdus.is_empty() && park.has_witness(Tool::Pdu(0)),
         Fault::PduCut
         | Fault::PduRefuses

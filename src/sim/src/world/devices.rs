@@ -5,14 +5,15 @@ use crate::bmc::{Ask, Mood, Power, Said, Seen};
 use crate::clock::{MS, TrueTime};
 use crate::disks::{Obeyed, StartMode, Watching, Word, Wrote, io_takes};
 use crate::invariants::order_stands;
-use crate::machine::Outage;
+use crate::machine::{Machine, Outage};
 use crate::net::Place;
 use crate::park::Tool;
 use crate::pdu::RELAY_MAX;
 use crate::raft::nanos;
 use crate::wire::{Life, Local, Question, Role};
 use haft_engine::command::{PathFault, PathHealth};
-use haft_engine::ids::{DeviceName, Generation};
+use haft_engine::ids::{DeviceName, Generation, NodeId};
+use haft_engine::witness::{Speaker, Witness};
 
 /// What the nemesis counts and did not strike.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -214,6 +215,51 @@ impl World {
             }
             Ask::Off | Ask::On | Ask::Status => (Some(Said::Unknown), 0),
         }
+    }
+
+    /// Every coordinator asks whether the machine lives. Where nobody can hear an answer, a controller that lies alone
+    /// carries out what it said: against one that nobody could contradict there is no help (docs/simulator.md).
+    pub(super) fn challenge(&mut self, from: Place, life: Life, task: u64, target: NodeId) {
+        let Some(place) = self.places.get(&target).copied() else {
+            return;
+        };
+        let Some(witness) = self.witness(place) else {
+            if self.machines[place].bmc.mood == Mood::LiesOff {
+                self.power_off(place);
+            }
+            return;
+        };
+        self.note(place, || "answers a challenge".to_owned());
+        let delay = self.rng.range(MS / 5, 4 * MS);
+        let local = Local::Witnessed { task, witness };
+        self.after(delay, self.local(from, Role::Coordinator, life, local));
+    }
+
+    /// Who of the machine answers, and which coordinator hears it.
+    fn witness(&self, place: Place) -> Option<Witness> {
+        let machine = &self.machines[place];
+        let agent = machine.agent.running.is_some() && machine.agent.stopped == 0;
+        let coordinator = machine.coordinator.running.is_some() && machine.coordinator.stopped == 0;
+        let speaker = match (agent, coordinator) {
+            (true, _) => Speaker::Agent,
+            (false, true) => Speaker::Coordinator,
+            (false, false) => return None,
+        };
+        let hears = |other: &&Machine<Event>| {
+            let process = &other.coordinator;
+            let up = other.alive() && process.running.is_some() && process.stopped == 0;
+            up && other.place != place && self.net.joins(place, other.place)
+        };
+        let by = self
+            .machines
+            .iter()
+            .find(hears)
+            .filter(|_| machine.alive())?;
+        Some(Witness {
+            by: by.node,
+            speaker,
+            boot: machine.boot(),
+        })
     }
 
     /// A leader's probe: its agent's `monitor`, killed when the device is silent.
