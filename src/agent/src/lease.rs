@@ -141,7 +141,9 @@ impl Lease {
         }
         let guards = self.attest();
         self.beat(guards);
-        self.listen();
+        for input in self.listen() {
+            self.drive(input);
+        }
         for input in self.executor.tend() {
             self.drive(input);
         }
@@ -335,10 +337,12 @@ impl Lease {
         }
     }
 
-    fn listen(&mut self) {
+    /// What the answers that have come teach the keeper.
+    fn listen(&mut self) -> Vec<Input> {
+        let mut inputs = Vec::new();
         for answer in self.beats.receive() {
             let Some(life) = &mut self.life else {
-                return;
+                return inputs;
             };
             if life.authority.is_foreign(&answer) {
                 self.beats.count_foreign();
@@ -352,18 +356,19 @@ impl Lease {
             {
                 let obeyed = life.authority.told();
                 tracing::error!(%obeyed, "a majority says that the log went back; everything is released");
-                self.drive(Input::SessionOver);
+                inputs.push(Input::SessionOver);
                 continue;
             }
             match life.holder.on_answer(boot_now(), &answer) {
                 Learned::Nothing => {}
-                Learned::Extended(end) => self.drive(Input::LeaseEnds(end)),
+                Learned::Extended(end) => inputs.push(Input::LeaseEnds(end)),
                 Learned::Over => {
                     tracing::warn!(incarnation = %life.incarnation, by = %answer.from, "the session has ended");
-                    self.drive(Input::SessionOver);
+                    inputs.push(Input::SessionOver);
                 }
             }
         }
+        inputs
     }
 
     /// Follows the cluster's timing (R2a), between the executor's operations: none is in flight here.
@@ -385,36 +390,67 @@ impl Lease {
         }
     }
 
-    /// Steps the keeper and carries out what it wants, until it wants nothing more.
+    /// Steps the keeper and carries out what it wants, until it wants nothing more. What follows from the newest input
+    /// comes first: an address that is armed is installed before the next one is armed, a renewal or a release waits for
+    /// no other address. Beats that fall due meanwhile are sent: hundreds of addresses at once must not cost the lease
+    /// that they are held under. The keeper waits for the end of each operation before it wants another of the same
+    /// resource, so that none of this changes their order.
     fn drive(&mut self, input: Input) {
+        let Some(driven) = self.life.as_ref().map(|life| life.incarnation) else {
+            return;
+        };
         let mut inputs = VecDeque::from([input]);
-        while let Some(input) = inputs.pop_front() {
-            let Some(life) = &mut self.life else {
+        let mut wanted: VecDeque<Output> = VecDeque::new();
+        loop {
+            // What was learned of one life says nothing to the next.
+            let Some(life) = self.life.as_mut().filter(|life| life.incarnation == driven) else {
                 return;
             };
-            let outputs = life.keeper.step(boot_now(), input);
-            let incarnation = life.incarnation;
-            for output in outputs {
-                match output {
-                    Output::Do(operation) => {
-                        let Some(life) = &self.life else {
-                            return;
-                        };
-                        let end = life.holder.end();
-                        inputs.extend(self.executor.carry_out(&life.keeper, end, operation));
-                    }
-                    Output::Idle => self.idle(),
-                    report @ (Output::ReportActive { .. }
-                    | Output::ReportReleased { .. }
-                    | Output::ReportArmed { .. }
-                    | Output::ReportBegun { .. }
-                    | Output::ReportFailed { .. }) => {
-                        self.log_report(&report);
-                        self.notify(Notice::Report(incarnation, report));
-                    }
-                }
+            if let Some(input) = inputs.pop_front() {
+                let news = life.keeper.step(boot_now(), input);
+                wanted = news.into_iter().chain(wanted).collect();
+            } else if let Some(output) = wanted.pop_front() {
+                inputs.extend(self.carry_out(output));
+                inputs.extend(self.beat_between());
+            } else {
+                return;
             }
         }
+    }
+
+    fn carry_out(&mut self, output: Output) -> Vec<Input> {
+        let Some(life) = &self.life else {
+            return Vec::new();
+        };
+        let incarnation = life.incarnation;
+        match output {
+            Output::Do(operation) => {
+                let end = life.holder.end();
+                return self.executor.carry_out(&life.keeper, end, operation);
+            }
+            Output::Idle => self.idle(),
+            report @ (Output::ReportActive { .. }
+            | Output::ReportReleased { .. }
+            | Output::ReportArmed { .. }
+            | Output::ReportBegun { .. }
+            | Output::ReportFailed { .. }) => {
+                self.log_report(&report);
+                self.notify(Notice::Report(incarnation, report));
+            }
+        }
+        Vec::new()
+    }
+
+    /// The beat that has fallen due while something was carried out, and what came of the one before.
+    fn beat_between(&mut self) -> Vec<Input> {
+        let due = |life: &Life| life.holder.next_wake() <= boot_now();
+        if !self.life.as_ref().is_some_and(due) {
+            return Vec::new();
+        }
+        let (guards, mut inputs) = self.executor.attest();
+        self.beat(guards);
+        inputs.extend(self.listen());
+        inputs
     }
 
     /// The life is over and everything is released: goes on as the next one, asks anew, or ends.

@@ -110,6 +110,31 @@ pub(crate) fn assignment_of(
     revision: u64,
     wants: &[Want],
 ) -> Order {
+    let items = wants
+        .iter()
+        .map(|want| item(ResourceId::vip("web"), (address, interface), *want));
+    order_of(revision, items.collect())
+}
+
+fn item(resource: ResourceId, (address, interface): (IpAddr, &str), want: Want) -> AssignedItem {
+    AssignedItem {
+        resource,
+        token: token(),
+        spec: ResourceSpec::VirtualIp(VirtualIpSpec {
+            address,
+            interface: interface.to_owned(),
+            isolation: Isolation::Lease,
+            unfenced: Unfenced::Refused,
+            preference: Vec::new(),
+            failback: Failback::Never,
+        }),
+        want,
+        watchdog: None,
+        progress: haft_engine::state::Progress::Begun,
+    }
+}
+
+fn order_of(revision: u64, items: Vec<AssignedItem>) -> Order {
     let origin = Origin {
         epoch: Epoch(1),
         term: Term(1),
@@ -118,24 +143,7 @@ pub(crate) fn assignment_of(
     let assignment = Assignment {
         revision: LogIndex(revision),
         incarnation: LIFE,
-        items: wants
-            .iter()
-            .map(|want| AssignedItem {
-                resource: ResourceId::vip("web"),
-                token: token(),
-                spec: ResourceSpec::VirtualIp(VirtualIpSpec {
-                    address,
-                    interface: interface.to_owned(),
-                    isolation: Isolation::Lease,
-                    unfenced: Unfenced::Refused,
-                    preference: Vec::new(),
-                    failback: Failback::Never,
-                }),
-                want: *want,
-                watchdog: None,
-                progress: haft_engine::state::Progress::Begun,
-            })
-            .collect(),
+        items,
         timing: None,
     };
     Order::Assigned(origin, assignment)
@@ -148,6 +156,8 @@ pub(crate) struct World {
     pub(crate) notices: mpsc::Receiver<Notice>,
     addresses: BeatAddresses,
     timing: Timing,
+    /// Beats that the coordinators have heard, together.
+    heard: Arc<AtomicU64>,
 }
 
 impl World {
@@ -265,11 +275,14 @@ fn beside_a_lease_with(
         notices,
         addresses,
         timing,
+        heard: Arc::default(),
     };
+    let heard = Arc::clone(&world.heard);
     std::thread::scope(|scope| {
         for (voter, socket) in VOTERS.iter().zip(&sockets) {
             let (answering, ended) = (&answering, &ended);
-            scope.spawn(move || respond(*voter, socket, timing, answering, ended));
+            let heard = Arc::clone(&heard);
+            scope.spawn(move || respond((*voter, socket), timing, &heard, answering, ended));
         }
         let thread = scope.spawn(|| {
             wire.owner.run(|| {
@@ -293,9 +306,9 @@ fn beside_a_lease_with(
 }
 
 fn respond(
-    own: NodeId,
-    socket: &UdpSocket,
+    (own, socket): (NodeId, &UdpSocket),
     timing: Timing,
+    heard: &AtomicU64,
     answering: &AtomicBool,
     ended: &AtomicBool,
 ) {
@@ -305,10 +318,11 @@ fn respond(
     responder.on_applied(now, &state(timing));
     let mut buffer = [0; 512];
     while !ended.load(Ordering::SeqCst) {
-        let (heard, received) = Received::after(|| socket.recv_from(&mut buffer), boot_now);
-        let Ok((length, from)) = heard else {
+        let (got, received) = Received::after(|| socket.recv_from(&mut buffer), boot_now);
+        let Ok((length, from)) = got else {
             continue;
         };
+        heard.fetch_add(1, Ordering::SeqCst);
         if !answering.load(Ordering::SeqCst) {
             continue;
         }
@@ -475,6 +489,39 @@ fn a_lease_that_comes_back_in_time_opens_the_address_again() {
         eventually("the guard has lapsed", || !probe.echoes(VIP4));
         answering.store(true, Ordering::SeqCst);
         eventually("the address answers again", || probe.echoes(VIP4));
+    });
+}
+
+#[test]
+fn hundreds_of_addresses_at_once_cost_no_beat() {
+    let wire = Wire::new();
+    beside_a_lease(&wire, Timing::NORMAL, |world, _| {
+        world.admit();
+        eventually("it beats", || world.heard.load(Ordering::SeqCst) > 0);
+        let many = (0..300_u16).map(|number| {
+            let [high, low] = number.to_be_bytes();
+            let address = IpAddr::from([10, 9, 64 + high, low]);
+            let resource = ResourceId::vip(&format!("v{number}"));
+            item(resource, (address, "own0"), Want::Hold)
+        });
+        let (before, began) = (world.heard.load(Ordering::SeqCst), boot_now());
+        world.order(order_of(30, many.collect()));
+        let mut active = 0;
+        eventually("all of them act", || {
+            match world.notices.try_recv() {
+                Ok(Notice::Report(_, Output::ReportActive { .. })) => active += 1,
+                Ok(Notice::Report(_, other)) => panic!("{other:?}"),
+                Ok(_) | Err(_) => {}
+            }
+            active == 300
+        });
+        let took = boot_now().since(began);
+        let heard = world.heard.load(Ordering::SeqCst) - before;
+        // On a machine that is done within a few beats there is nothing to see.
+        if took > Timing::NORMAL.beat * 3 {
+            assert!(heard >= 3, "{heard} beats heard in {took:?}");
+        }
+        println!("300 addresses in {took:?}, {heard} beats heard meanwhile");
     });
 }
 
