@@ -504,22 +504,26 @@ fn hundreds_of_addresses_at_once_cost_no_beat() {
             let resource = ResourceId::vip(&format!("v{number}"));
             item(resource, (address, "own0"), Want::Hold)
         });
-        let (before, began) = (world.heard.load(Ordering::SeqCst), boot_now());
         world.order(order_of(30, many.collect()));
-        let mut active = 0;
+        let heard = |world: &World| world.heard.load(Ordering::SeqCst);
+        let (mut active, mut first) = (0, None);
         eventually("all of them act", || {
             match world.notices.try_recv() {
-                Ok(Notice::Report(_, Output::ReportActive { .. })) => active += 1,
+                Ok(Notice::Report(_, Output::ReportActive { .. })) => {
+                    first.get_or_insert_with(|| (boot_now(), heard(world)));
+                    active += 1;
+                }
                 Ok(Notice::Report(_, other)) => panic!("{other:?}"),
                 Ok(_) | Err(_) => {}
             }
             active == 300
         });
+        let (began, before) = first.unwrap();
         let took = boot_now().since(began);
-        let heard = world.heard.load(Ordering::SeqCst) - before;
-        // On a machine that is done within a few beats there is nothing to see.
+        let heard = heard(world) - before;
+        // Where all is done within a few beats there is nothing to see. One round of beats may follow the last report.
         if took > Timing::NORMAL.beat * 3 {
-            assert!(heard >= 3, "{heard} beats heard in {took:?}");
+            assert!(heard > 3, "{heard} beats heard in {took:?}");
         }
         println!("300 addresses in {took:?}, {heard} beats heard meanwhile");
     });
