@@ -158,6 +158,29 @@ fn port() -> u16 {
     probe.local_addr().unwrap().port()
 }
 
+/// An agent that lives, and its leader.
+async fn living() -> (Authority, Coordinator, Agent) {
+    let authority = Authority::mint();
+    let port = port();
+    let mut leader = Coordinator::start(&authority, "n1", 1, port).await;
+    let agent = Agent::start(&authority, &[&leader], port);
+    agent.say(Notice::Idle(Probe::Clean)).await;
+    leader.await_hello().await;
+    leader.admit(LIFE);
+    agent.await_begin().await;
+    (authority, leader, agent)
+}
+
+/// The leader's word that the life is over, as the lease thread gets it.
+async fn ended(agent: &Agent) -> (Incarnation, Origin) {
+    agent
+        .await_order("over", |order| match order {
+            Order::Over(incarnation, origin) => Some((incarnation, origin)),
+            Order::Begin(_) | Order::Addresses(_) | Order::Assigned(..) | Order::Shutdown => None,
+        })
+        .await
+}
+
 #[tokio::test]
 async fn an_idle_agent_says_hello_and_is_admitted() {
     let authority = Authority::mint();
@@ -197,14 +220,7 @@ async fn a_follower_is_left_for_the_leader_it_names() {
 
 #[tokio::test]
 async fn a_lost_stream_is_attached_anew_under_the_same_life() {
-    let authority = Authority::mint();
-    let port = port();
-    let mut leader = Coordinator::start(&authority, "n1", 1, port).await;
-    let agent = Agent::start(&authority, &[&leader], port);
-    agent.say(Notice::Idle(Probe::Clean)).await;
-    leader.await_hello().await;
-    leader.admit(LIFE);
-    agent.await_begin().await;
+    let (_authority, mut leader, _agent) = living().await;
     leader.cut();
     let hello = leader.await_hello().await;
     assert_eq!(
@@ -215,41 +231,21 @@ async fn a_lost_stream_is_attached_anew_under_the_same_life() {
 
 #[tokio::test]
 async fn a_leader_that_falls_silent_is_given_up() {
-    let authority = Authority::mint();
-    let port = port();
-    let mut leader = Coordinator::start(&authority, "n1", 1, port).await;
-    let agent = Agent::start(&authority, &[&leader], port);
-    agent.say(Notice::Idle(Probe::Clean)).await;
-    leader.await_hello().await;
-    leader.admit(LIFE);
-    agent.await_begin().await;
+    let (_authority, mut leader, _agent) = living().await;
     leader.answer_no_pings();
     assert_eq!(leader.await_hello().await.incarnation, LIFE.0);
 }
 
 #[tokio::test]
 async fn a_life_that_is_over_is_let_go_before_a_new_one_is_asked_for() {
-    let authority = Authority::mint();
-    let port = port();
-    let mut leader = Coordinator::start(&authority, "n1", 1, port).await;
-    let agent = Agent::start(&authority, &[&leader], port);
-    agent.say(Notice::Idle(Probe::Clean)).await;
-    leader.await_hello().await;
-    leader.admit(LIFE);
-    agent.await_begin().await;
+    let (_authority, mut leader, agent) = living().await;
     leader.end("SessionEnded");
-    let over = agent
-        .await_order("over", |order| match order {
-            Order::Over(incarnation, origin) => Some((incarnation, origin)),
-            Order::Begin(_) | Order::Addresses(_) | Order::Assigned(..) | Order::Shutdown => None,
-        })
-        .await;
     let origin = Origin {
         epoch: Epoch(1),
         term: Term(4),
         index: LogIndex(90),
     };
-    assert_eq!(over, (LIFE, origin));
+    assert_eq!(ended(&agent).await, (LIFE, origin));
     agent.say(released()).await;
     agent.say(Notice::Idle(Probe::Unclean)).await;
     let hello = leader.await_hello().await;
@@ -260,49 +256,23 @@ async fn a_life_that_is_over_is_let_go_before_a_new_one_is_asked_for() {
 
 #[tokio::test]
 async fn a_life_that_the_thread_keeps_asks_for_its_stream_again() {
-    let authority = Authority::mint();
-    let port = port();
-    let mut leader = Coordinator::start(&authority, "n1", 1, port).await;
-    let agent = Agent::start(&authority, &[&leader], port);
-    agent.say(Notice::Idle(Probe::Clean)).await;
-    leader.await_hello().await;
-    leader.admit(LIFE);
-    agent.await_begin().await;
+    let (_authority, mut leader, agent) = living().await;
     leader.end("SessionEnded");
-    agent
-        .await_order("over", |order| match order {
-            Order::Over(..) => Some(()),
-            Order::Begin(_) | Order::Addresses(_) | Order::Assigned(..) | Order::Shutdown => None,
-        })
-        .await;
+    assert_eq!(ended(&agent).await.0, LIFE);
     agent.say(Notice::Stands(LIFE)).await;
     assert_eq!(leader.await_hello().await.incarnation, LIFE.0);
 }
 
 #[tokio::test]
 async fn a_session_that_the_thread_finds_over_ends_the_stream() {
-    let authority = Authority::mint();
-    let port = port();
-    let mut leader = Coordinator::start(&authority, "n1", 1, port).await;
-    let agent = Agent::start(&authority, &[&leader], port);
-    agent.say(Notice::Idle(Probe::Clean)).await;
-    leader.await_hello().await;
-    leader.admit(LIFE);
-    agent.await_begin().await;
+    let (_authority, mut leader, agent) = living().await;
     agent.say(Notice::Idle(Probe::Clean)).await;
     assert_eq!(leader.await_hello().await.incarnation, 0);
 }
 
 #[tokio::test]
 async fn without_a_leader_any_coordinator_relays_a_release() {
-    let authority = Authority::mint();
-    let port = port();
-    let mut only = Coordinator::start(&authority, "n1", 1, port).await;
-    let agent = Agent::start(&authority, &[&only], port);
-    agent.say(Notice::Idle(Probe::Clean)).await;
-    only.await_hello().await;
-    only.admit(LIFE);
-    agent.await_begin().await;
+    let (_authority, mut only, agent) = living().await;
     only.follow(None);
     only.cut();
     agent.say(released()).await;
