@@ -16,3 +16,4 @@ pub mod stamp;
 pub mod stock;
 pub mod story;
 pub mod table;
+pub mod trial;

@@ -10,6 +10,7 @@ use haft_lab::{bmc, jail, node_init, say};
 use haft_vm::guest::Switch;
 use haft_vm::stamp::Writer;
 use haft_vm::story::{self, Story};
+use haft_vm::trial::Trial;
 
 /// haft in virtual machines: Debian's kernel, real watchdogs, BMCs, a shared disk.
 #[derive(Parser)]
@@ -37,6 +38,8 @@ enum What {
     },
     /// The stories, and what each demands.
     List,
+    /// Run test programs in one guest, and say how each test ended.
+    Trial(Trial),
     /// In a guest: the stand-in for a protected service.
     #[command(hide = true)]
     Stamp(Writer),
@@ -81,6 +84,7 @@ fn run() -> anyhow::Result<ExitCode> {
             story::list();
             Ok(ExitCode::SUCCESS)
         }
+        What::Trial(trial) => trial.run().map(ExitCode::from),
         What::Stamp(writer) => writer.run().map(|()| ExitCode::SUCCESS),
         What::LabInit { args } => jail::init(&args),
         What::NodeInit { plan } => node_init::run(&plan).map(|()| ExitCode::SUCCESS),
