@@ -9,7 +9,7 @@ use crate::gate::{FileSystem, Owner};
 use crate::netns::{Namespace, Wire, eventually};
 use crate::probe::{OWNER_MAC, Probe, arp, claims4, echo_request, is_echo_reply};
 use haft_agent::kernel::clock::boot_now;
-use haft_agent::kernel::gate::{Tended, Ungated};
+use haft_agent::kernel::gate::{Footing, Tended, Ungated};
 use haft_engine::clock::Moment;
 use rustix::ioctl::{Opcode, Setter, ioctl, opcode};
 use std::fs::{File, OpenOptions};
@@ -170,6 +170,16 @@ enum Agent {
     Frozen,
 }
 
+/// Each fate on each footing that this kernel has.
+fn fates() -> Vec<(Agent, Footing)> {
+    let mut footings = vec![Footing::Filters];
+    if Footing::of_this_kernel() == Footing::Pinned {
+        footings.push(Footing::Pinned);
+    }
+    let both = |footing| [(Agent::Killed, footing), (Agent::Frozen, footing)];
+    footings.into_iter().flat_map(both).collect()
+}
+
 /// Somebody else configures the machine.
 fn disturb(wire: &Wire, name: &str, probe: &Probe) {
     wire.owner
@@ -206,10 +216,10 @@ fn stays_closed_on(kind: Kind) {
     if !kind.is_there() {
         return;
     }
-    for agent in [Agent::Killed, Agent::Frozen] {
+    for (agent, footing) in fates() {
         let (wire, files) = (Wire::new(), FileSystem::new());
         let (name, probe) = kind.build(&wire);
-        let mut owner = Owner::on(&wire, &files, name);
+        let mut owner = Owner::standing(&wire.owner, &files, name, footing);
         assert_silent(&probe);
         owner.open();
         assert_answering(&probe);
@@ -336,6 +346,33 @@ fn a_bond_is_gated_at_the_master_and_stays_closed_over_each_of_its_ports() {
         shown.contains("active_slave own1")
     });
     assert_silent(&second);
+}
+
+#[test]
+fn a_clsact_qdisc_that_somebody_deletes_is_back_while_the_agent_lives() {
+    let (wire, files) = (Wire::new(), FileSystem::new());
+    let probe = client(&wire);
+    let mut owner = Owner::standing(&wire.owner, &files, "own0", Footing::Filters);
+    let settle = |owner: &mut Owner, what: &str, wanted: fn(&Tended) -> bool| {
+        wire.owner.run(|| {
+            eventually(what, || wanted(&owner.gate.tend(boot_now())));
+        });
+    };
+    settle(&mut owner, "what the gate did itself is read", |told| {
+        *told == Tended::Intact
+    });
+    assert_silent(&probe);
+    wire.owner.command("tc", "qdisc del dev own0 clsact");
+    settle(&mut owner, "the gate is missed", |told| {
+        matches!(told, Tended::Repaired { .. })
+    });
+    assert_silent(&probe);
+    // With the agent dead nobody misses it, which is why such a gate is attested as watched.
+    drop(owner);
+    assert_silent(&probe);
+    wire.owner.command("tc", "qdisc del dev own0 clsact");
+    wire.owner.command("nft", "flush ruleset");
+    assert_answering(&probe);
 }
 
 #[test]
