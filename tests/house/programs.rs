@@ -197,6 +197,7 @@ const SCRIPTS: &[Runs] = &[
         script: "scripts/test-gate",
         code: &[
             "tests/vm/src/trial.rs",
+            "tests/vm/src/sleep.rs",
             "tests/vm/src/image.rs",
             "tests/vm/src/stock.rs",
         ],

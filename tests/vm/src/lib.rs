@@ -11,6 +11,7 @@ pub mod guest;
 pub mod image;
 pub mod qmp;
 pub mod rack;
+pub mod sleep;
 pub mod stage;
 pub mod stamp;
 pub mod stock;

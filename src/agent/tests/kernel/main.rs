@@ -21,4 +21,5 @@ mod guard;
 mod lease;
 mod netns;
 mod probe;
+mod suspend;
 mod traffic;
