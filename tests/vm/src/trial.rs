@@ -189,9 +189,7 @@ pub(crate) fn command(kernel: &Path, image: &Path, folder: &Path, lab: &str) -> 
         .arg(image)
         // A panic ends the guest, by way of a reboot that QEMU does not carry out.
         .arg("-append")
-        .arg(format!(
-            "console=ttyS0 quiet panic=-1 mitigations=off nokaslr {lab}"
-        ))
+        .arg(format!("console=ttyS0 quiet panic=-1 nokaslr {lab}"))
         .args(["-serial", &file("console"), "-serial", &file("log")]);
     command
 }
