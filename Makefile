@@ -1,5 +1,5 @@
 # haft: what people run. Each target is a script under scripts/, which says what it does and installs what it needs.
-.PHONY: demo test test-vm build lint sim planted bench-failover bench-fence bench-gate test-pacemaker fuzz fresh-root test-mixtures test-calm
+.PHONY: demo test test-vm test-gate build lint sim planted bench-failover bench-fence bench-gate test-pacemaker fuzz fresh-root test-mixtures test-calm
 
 demo: ## The main job on real parts: three nodes, real Raft, real addresses, real power-off (root; KEEP=1 leaves it up).
 	@KEEP=$(KEEP) DEMO_BREAK=$(DEMO_BREAK) BUILT=$(BUILT) scripts/demo
@@ -9,6 +9,9 @@ test: ## Every suite, compared with tests/suites.txt (root).
 
 test-vm: ## haft in three virtual machines with Debian's kernel (root; STORIES="..." for some).
 	@STORIES="$(STORIES)" scripts/test-vm
+
+test-gate: ## The gate's tests in guests with Debian's 6.1 and 6.12 kernels (root; KERNELS=6.1 for one).
+	@KERNELS="$(KERNELS)" TESTS="$(TESTS)" scripts/test-gate
 
 build: ## Release binaries in target/release.
 	@. scripts/build-env && cargo build --release --locked

@@ -193,6 +193,17 @@ const SCRIPTS: &[Runs] = &[
         ],
         shell: Shell::InAGuest,
     },
+    Runs {
+        script: "scripts/test-gate",
+        code: &[
+            "tests/vm/src/trial.rs",
+            "tests/vm/src/sleep.rs",
+            "tests/vm/src/image.rs",
+            "tests/vm/src/stock.rs",
+        ],
+        not: &[],
+        shell: Shell::InAGuest,
+    },
 ];
 
 impl Runs {

@@ -43,8 +43,8 @@ pub async fn dismantle(options: &Options) -> Result<(), DismantleError> {
     }
     match Home::of_this_machine() {
         Ok(home) => gate::take_away(&home).map_err(DismantleError::Gate)?,
-        // There never was a gate.
-        Err(NoGate::NoFileSystem) => {}
+        // There never was a gate, or only its filters are left.
+        Err(NoGate::NoFileSystem) => gate::take_filters_away().map_err(DismantleError::Gate)?,
         Err(error) => return Err(DismantleError::Gate(io::Error::other(error))),
     }
     Ok(Guard::open(Custody::Owned)?.dismantle()?)

@@ -122,7 +122,7 @@ impl Executor {
             silenced: BTreeSet::new(),
         };
         executor.remove_leftovers()?;
-        Executor::take_relic_away(barrier.relic);
+        Executor::take_relic_away(&barrier.relic);
         executor.attested = executor.attest().0;
         Ok(executor)
     }

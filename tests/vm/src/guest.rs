@@ -25,7 +25,7 @@ const VISIT: Duration = Duration::from_secs(60);
 
 /// The guest's processor. The plain model boots much faster than `max`; the additions are what the kernel's random
 /// numbers and haft's cryptography use.
-const PROCESSOR: &str = "qemu64,+rdrand,+ssse3,+sse4.1,+sse4.2,+aes,+pclmulqdq";
+pub(crate) const PROCESSOR: &str = "qemu64,+rdrand,+ssse3,+sse4.1,+sse4.2,+aes,+pclmulqdq";
 
 /// Memory of a guest in MiB.
 const MEMORY: u32 = 512;

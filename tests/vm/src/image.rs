@@ -1,6 +1,6 @@
 //! The guests' first and only root file system: busybox, modules, haft's programs with their libraries, and our init.
 //!
-//! All guests boot the same image; a guest learns who it is from its kernel's command line. Nothing secret is in it but
+//! All guests of the stories boot the same image; a guest learns who it is from its kernel's command line. Nothing secret is in it but
 //! the lab's own BMC password, which guards nothing.
 
 use std::fs;
@@ -14,12 +14,16 @@ use haft_lab::shell;
 use crate::cpio::Archive;
 use crate::stock::Stock;
 
-/// The init script.
-const INIT: &str = include_str!("guest_init.sh");
+/// The init script of the stories' guests.
+pub const INIT: &str = include_str!("guest_init.sh");
 
 /// What goes into the image besides the stock.
 #[derive(Debug)]
 pub struct Content<'a> {
+    /// What process 1 runs.
+    pub init: &'a str,
+    /// Modules that it loads, besides what these depend on.
+    pub modules: &'a [&'a str],
     /// haft's programs and the suite's own, as built.
     pub programs: &'a [PathBuf],
     /// Path in the guest, permissions and content of further files.
@@ -46,14 +50,13 @@ pub fn build(path: &Path, stock: &Stock, content: &Content<'_>) -> anyhow::Resul
     ] {
         archive.directory(directory)?;
     }
-    archive.file("init", 0o755, INIT.as_bytes())?;
+    archive.file("init", 0o755, content.init.as_bytes())?;
     archive.file("bin/busybox", 0o755, &fs::read(&stock.busybox)?)?;
     archive.link("bin/sh", "busybox")?;
     let mut order = String::new();
-    for (number, module) in stock.load_order()?.iter().enumerate() {
-        let stem = module.file_stem().unwrap_or_default().to_string_lossy();
-        let name = format!("{number:02}-{stem}.ko");
-        archive.file(&format!("lib/modules/{name}"), 0o644, &fs::read(module)?)?;
+    for (number, module) in stock.load_order(content.modules)?.iter().enumerate() {
+        let name = format!("{number:02}-{}.ko", module.name);
+        archive.file(&format!("lib/modules/{name}"), 0o644, &module.content)?;
         order += &format!("{name}\n");
     }
     archive.file("lib/modules/order", 0o644, order.as_bytes())?;

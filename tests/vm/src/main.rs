@@ -8,8 +8,10 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use haft_lab::{bmc, jail, node_init, say};
 use haft_vm::guest::Switch;
+use haft_vm::sleep::Sleep;
 use haft_vm::stamp::Writer;
 use haft_vm::story::{self, Story};
+use haft_vm::trial::Trial;
 
 /// haft in virtual machines: Debian's kernel, real watchdogs, BMCs, a shared disk.
 #[derive(Parser)]
@@ -37,6 +39,10 @@ enum What {
     },
     /// The stories, and what each demands.
     List,
+    /// Run test programs in one guest, and say how each test ended.
+    Trial(Trial),
+    /// Suspend an owner beyond the end of its lease, and listen to it from outside when it wakes.
+    Sleep(Sleep),
     /// In a guest: the stand-in for a protected service.
     #[command(hide = true)]
     Stamp(Writer),
@@ -81,6 +87,8 @@ fn run() -> anyhow::Result<ExitCode> {
             story::list();
             Ok(ExitCode::SUCCESS)
         }
+        What::Sleep(sleep) => sleep.run().map(ExitCode::from),
+        What::Trial(trial) => trial.run().map(ExitCode::from),
         What::Stamp(writer) => writer.run().map(|()| ExitCode::SUCCESS),
         What::LabInit { args } => jail::init(&args),
         What::NodeInit { plan } => node_init::run(&plan).map(|()| ExitCode::SUCCESS),

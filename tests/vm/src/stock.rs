@@ -4,14 +4,15 @@
 //! The packages carry no dependency list of modules (that is written on installation), so it is read from the modules
 //! themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 
-/// Modules that guests load, besides what these depend on, in this order.
-const MODULES: &[&str] = &[
+/// Modules that the stories' guests load, besides what these depend on, in this order.
+pub const MODULES: &[&str] = &[
     "virtio_pci",
     "virtio_blk",
     "virtio_net",
@@ -31,13 +32,23 @@ const MODULES: &[&str] = &[
 /// The unpacked packages.
 #[derive(Debug)]
 pub struct Stock {
-    /// The kernel image.
+    /// The kernel's image.
     pub kernel: PathBuf,
     /// Its version, such as `6.1.0-56-amd64`.
     pub version: String,
     /// The static busybox.
     pub busybox: PathBuf,
     modules: BTreeMap<String, PathBuf>,
+    built_in: BTreeSet<String>,
+}
+
+/// A module as the kernel takes it.
+#[derive(Debug)]
+pub struct Module {
+    /// With underscores.
+    pub name: String,
+    /// Not compressed.
+    pub content: Vec<u8>,
 }
 
 impl Stock {
@@ -57,42 +68,47 @@ impl Stock {
         let busybox = folder.join("bin/busybox");
         ensure!(busybox.is_file(), "{} is missing", busybox.display());
         let mut modules = BTreeMap::new();
-        collect(
-            &folder.join("lib/modules").join(&version).join("kernel"),
-            &mut modules,
-        )?;
+        let all = folder.join("lib/modules").join(&version);
+        collect(&all.join("kernel"), &mut modules)?;
+        let listed = fs::read_to_string(all.join("modules.builtin")).unwrap_or_default();
+        let built_in = listed.lines().filter_map(|line| stem(Path::new(line)));
         Ok(Self {
             kernel,
             version,
             busybox,
             modules,
+            built_in: built_in.collect(),
         })
     }
 
-    /// The modules that guests load, each after what it depends on.
+    /// These modules but those that are part of the kernel, each after what it depends on.
     ///
     /// # Errors
     /// One that this kernel does not have.
-    pub fn load_order(&self) -> anyhow::Result<Vec<PathBuf>> {
+    pub fn load_order(&self, modules: &[&str]) -> anyhow::Result<Vec<Module>> {
         let mut order = Vec::new();
-        for module in MODULES {
+        for module in modules {
             self.append(module, &mut order)?;
         }
         Ok(order)
     }
 
-    fn append(&self, module: &str, order: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    fn append(&self, module: &str, order: &mut Vec<Module>) -> anyhow::Result<()> {
+        if self.built_in.contains(module) || order.iter().any(|known| known.name == module) {
+            return Ok(());
+        }
         let path = self
             .modules
             .get(module)
             .with_context(|| format!("kernel {} has no module {module}", self.version))?;
-        if order.contains(path) {
-            return Ok(());
-        }
-        for needed in depends(&fs::read(path)?) {
+        let content = content(path)?;
+        for needed in depends(&content) {
             self.append(&needed, order)?;
         }
-        order.push(path.clone());
+        order.push(Module {
+            name: module.to_owned(),
+            content,
+        });
         Ok(())
     }
 }
@@ -103,16 +119,37 @@ fn name(path: &Path) -> &str {
         .unwrap_or_default()
 }
 
+/// The name of the module in this file, with underscores.
+fn stem(path: &Path) -> Option<String> {
+    let file = name(path).trim_end_matches(".xz");
+    Some(file.strip_suffix(".ko")?.replace('-', "_"))
+}
+
 fn collect(folder: &Path, modules: &mut BTreeMap<String, PathBuf>) -> anyhow::Result<()> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
         if path.is_dir() {
             collect(&path, modules)?;
-        } else if let Some(stem) = name(&path).strip_suffix(".ko") {
-            modules.insert(stem.replace('-', "_"), path.clone());
+        } else if let Some(stem) = stem(&path) {
+            modules.insert(stem, path.clone());
         }
     }
     Ok(())
+}
+
+/// Later kernels' packages have their modules compressed; busybox loads them only as they are.
+fn content(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if path.extension().is_none_or(|end| end != "xz") {
+        return Ok(fs::read(path)?);
+    }
+    let output = Command::new("xz").arg("-dc").arg(path).output()?;
+    ensure!(
+        output.status.success(),
+        "{}: {}",
+        path.display(),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(output.stdout)
 }
 
 /// The value of `depends=` in a module's `.modinfo` section, which is zero-terminated text.

@@ -12,7 +12,7 @@ use crate::guest::Switch;
 use crate::image::{self, Content};
 use crate::rack::{self, Rack};
 use crate::stage::Stage;
-use crate::stock::Stock;
+use crate::stock::{self, Stock};
 use crate::table::{self, Demand, Outcome};
 
 mod isolation;
@@ -283,6 +283,8 @@ fn set_up(
     lab_programs(&programs)?;
     let image = folder.join("image.cpio");
     let content = Content {
+        init: image::INIT,
+        modules: stock::MODULES,
         programs: &programs,
         files: &cluster::guest_files(),
     };

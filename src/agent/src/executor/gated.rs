@@ -6,7 +6,7 @@
 use super::{Enforcement, Executor, OpenExecutorError, done};
 use crate::chain;
 use crate::kernel::clock::boot_now;
-use crate::kernel::gate::{Gate, Home, Tended, take_away};
+use crate::kernel::gate::{Footing, Gate, Home, Tended, take_away, take_filters_away};
 use crate::kernel::guard::{Custody, Guard, Upkeep};
 use crate::kernel::link::{Link, LinkIndex};
 use haft_engine::clock::Moment;
@@ -22,8 +22,18 @@ pub(super) struct Barrier {
     pub(super) gate: Option<Gate>,
     /// The static layer where there is a gate. None where nothing is to stand.
     pub(super) guard: Option<Guard>,
-    /// Where an earlier agent's gate may stand that this one cannot use: to be taken away when no address is left.
-    pub(super) relic: Option<Home>,
+    pub(super) relic: Relic,
+}
+
+/// What may stand of an earlier agent's gate that this one cannot use: to be taken away when no address is left.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Relic {
+    /// Nothing, or this agent has taken it over.
+    Nothing,
+    /// Filters, whose maps are pinned nowhere any more.
+    Filters,
+    /// Whatever is pinned there, and filters.
+    Pinned(Home),
 }
 
 /// The gate with the packet filter's static layer, or timed elements. The tables are opened first: they tell
@@ -32,19 +42,19 @@ pub(super) fn barrier(enforcement: Enforcement) -> Result<Barrier, OpenExecutorE
     let (home, needed) = match enforcement {
         Enforcement::Guarded => (Home::of_this_machine(), Needed::No),
         Enforcement::Gated(home) => (Ok(home), Needed::Yes),
-        Enforcement::Timed => return timed(None),
+        Enforcement::Timed => return timed(Relic::Nothing),
         #[cfg(feature = "planted-bugs")]
         Enforcement::Open => {
             return Ok(Barrier {
                 gate: None,
                 guard: None,
-                relic: None,
+                relic: Relic::Nothing,
             });
         }
     };
-    let mut relic = None;
+    let mut relic = Relic::Filters;
     let opened = home.map_err(OpenExecutorError::Gate).and_then(|home| {
-        relic = Some(home.clone());
+        relic = Relic::Pinned(home.clone());
         gated(home)
     });
     match (opened, needed) {
@@ -70,6 +80,13 @@ enum Needed {
 fn gated(home: Home) -> Result<Barrier, OpenExecutorError> {
     let mut guard = Guard::behind_gate(Custody::Owned)?;
     let gate = Gate::open(home)?;
+    match gate.footing() {
+        Footing::Pinned => tracing::info!("the kernel gate stands on pinned links"),
+        Footing::Filters => tracing::info!(
+            "the kernel gate stands on filters of clsact qdiscs, since this kernel has no tcx (Linux 6.6): with this \
+             agent dead anybody can delete them, so it is attested as watched"
+        ),
+    }
     for (link, standing) in gate.report() {
         if let Err(why) = standing {
             tracing::info!(link, %why, "this link carries no guarded address");
@@ -79,11 +96,11 @@ fn gated(home: Home) -> Result<Barrier, OpenExecutorError> {
     Ok(Barrier {
         gate: Some(gate),
         guard: Some(guard),
-        relic: None,
+        relic: Relic::Nothing,
     })
 }
 
-fn timed(relic: Option<Home>) -> Result<Barrier, OpenExecutorError> {
+fn timed(relic: Relic) -> Result<Barrier, OpenExecutorError> {
     Ok(Barrier {
         gate: None,
         guard: Some(Guard::open(Custody::Owned)?),
@@ -113,11 +130,8 @@ impl Executor {
             self.attested = Attestation::Intact;
             return (self.attested, Vec::new());
         };
-        let kind = self.gate.as_ref().map(Gate::stands_everywhere);
-        let whole = attestation(match kind {
-            Some(true) => Found::Gated,
-            Some(false) | None => Found::Watched,
-        });
+        let worth = self.gate.as_ref().map(Gate::worth);
+        let whole = attestation(worth.unwrap_or(Found::Watched));
         let mut inputs = Vec::new();
         if moved == Links::Lost {
             inputs.push(Input::GuardsAttested(Attestation::Broken));
@@ -132,7 +146,7 @@ impl Executor {
                 );
                 self.renewal = None;
                 // Timed elements are to be installed anew; the gate's ends are where they were.
-                if kind.is_none() {
+                if worth.is_none() {
                     inputs.push(Input::GuardsAttested(Attestation::Broken));
                     inputs.push(Input::GuardsAttested(whole));
                 }
@@ -233,10 +247,13 @@ impl Executor {
     }
 
     /// No address is left that an earlier agent's gate could open.
-    pub(super) fn take_relic_away(relic: Option<Home>) {
-        if let Some(home) = relic
-            && let Err(error) = take_away(&home)
-        {
+    pub(super) fn take_relic_away(relic: &Relic) {
+        let taken = match relic {
+            Relic::Nothing => Ok(()),
+            Relic::Filters => take_filters_away(),
+            Relic::Pinned(home) => take_away(home),
+        };
+        if let Err(error) = taken {
             tracing::warn!(
                 err = chain(&error),
                 "an earlier agent's gate stays; what it closed is silent"

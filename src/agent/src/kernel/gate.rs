@@ -5,13 +5,16 @@
 //! flush of the packet filter nor the death of the agent opens anything, and an end written late is an end in the
 //! past. What an address may be told is decided in haft-engine; this module writes it and looks after the links.
 //!
-//! Absent where the kernel has no tcx links (before 6.6), no BPF for us (a user namespace, lockdown), or no bpf
-//! file system of the machine: [`Gate::open`] says why, and the guard's timed elements stand instead.
+//! Where the kernel has no tcx links (before 6.6) the same programs are filters of clsact qdiscs (`hooked`): worth
+//! less once the agent is dead, and attested so. Absent where there is no BPF for us (a user namespace, lockdown), or
+//! no bpf file system of the machine: [`Gate::open`] says why, and the guard's timed elements stand instead.
 //! Known limits: hardware offload and IPsec without an interface are not looked for.
 
 mod bpf;
 mod ends;
+mod filters;
 mod home;
+mod hooked;
 mod links;
 mod program;
 mod upkeep;
@@ -29,7 +32,9 @@ use super::link::LinkIndex;
 use super::netlink::Port;
 use bpf::Way;
 use ends::Ends;
+use filters::Filters;
 use haft_engine::clock::Moment;
+use haft_engine::gate::Found;
 use links::Facts;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use program::{Form, Program, Programs};
@@ -75,7 +80,7 @@ pub enum NoGate {
     /// Its programs.
     #[error("the kernel refused the gate's program")]
     Program(#[source] io::Error),
-    /// Its attachment, before 6.6 for lack of tcx.
+    /// Its attachment.
     #[error("the kernel refused the gate on interface {link}: {why}")]
     Attach {
         /// Which.
@@ -94,14 +99,47 @@ pub enum NoGate {
     Trial(&'static str),
 }
 
+/// What keeps the programs on their links, whatever becomes of this process.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Footing {
+    /// Pinned links of tcx: nobody takes them off without meaning this gate.
+    Pinned,
+    /// Filters of clsact qdiscs: gone with the qdisc, which anybody may delete who configures the network.
+    Filters,
+}
+
+/// Every network namespace's loopback.
+const LOOPBACK: u32 = 1;
+
+impl Footing {
+    /// The best that this kernel has.
+    pub fn of_this_kernel() -> Footing {
+        match bpf::first(LOOPBACK, Way::In) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Footing::Filters,
+            Ok(_) | Err(_) => Footing::Pinned,
+        }
+    }
+
+    /// Links that one look asks the kernel about, in turn, beside those that carry addresses: a machine with
+    /// thousands (containers) would else beat late. A list of filters takes several system calls, one of tcx one.
+    fn look_links(self) -> usize {
+        match self {
+            Footing::Pinned => 256,
+            Footing::Filters => 64,
+        }
+    }
+}
+
 /// The gate of one network namespace. Readable (`AsFd`) when a link has changed.
 #[derive(Debug)]
 pub struct Gate {
+    footing: Footing,
     home: Home,
     ends: Ends,
     programs: Programs,
     watch: Port,
     lister: Port,
+    filters: Filters,
     loaded: BTreeMap<(Form, Way), Program>,
     attached: BTreeMap<(u32, Way), Attached>,
     links: BTreeMap<u32, Facts>,
@@ -128,6 +166,14 @@ impl Gate {
     /// # Errors
     /// When the gate cannot stand here; nothing is opened by that.
     pub fn open(home: Home) -> Result<Gate, NoGate> {
+        Gate::open_on(home, Footing::of_this_kernel())
+    }
+
+    /// As [`Gate::open`], on this footing.
+    ///
+    /// # Errors
+    /// As there, and where the kernel does not have it.
+    pub fn open_on(home: Home, footing: Footing) -> Result<Gate, NoGate> {
         let ends = Ends::open(&home)?;
         let id = |map: &OwnedFd| bpf::map_id(map).map(|(id, _)| id).map_err(NoGate::Map);
         let mut map_ids = [id(&ends.places)?, id(&ends.ends)?];
@@ -150,11 +196,13 @@ impl Gate {
             watch.subscribe(group).map_err(NoGate::Links)?;
         }
         let mut gate = Gate {
+            footing,
             home,
             ends,
             programs,
             watch,
             lister: Port::open(NETLINK_ROUTE).map_err(NoGate::Links)?,
+            filters: Filters::open().map_err(NoGate::Links)?,
             loaded,
             attached: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -169,7 +217,13 @@ impl Gate {
         gate.try_out()?;
         gate.adopt()?;
         gate.stand_on_every_link()?;
-        match gate.refused.pop_first() {
+        // What refuses a pinned link refuses all. A filter may be refused for what somebody has on that link alone,
+        // which then carries nothing; loopback is nobody's.
+        let refused = match footing {
+            Footing::Pinned => gate.refused.pop_first(),
+            Footing::Filters => gate.refused.remove_entry(&LOOPBACK),
+        };
+        match refused {
             Some((index, why)) => Err(NoGate::Attach {
                 link: gate
                     .links
@@ -178,6 +232,19 @@ impl Gate {
                 why,
             }),
             None => Ok(gate),
+        }
+    }
+
+    /// What keeps the programs on their links.
+    pub fn footing(&self) -> Footing {
+        self.footing
+    }
+
+    /// What it is worth as evidence while every program is in its place (R3).
+    pub fn worth(&self) -> Found {
+        match self.footing {
+            Footing::Pinned if self.stands_everywhere() => Found::Gated,
+            Footing::Pinned | Footing::Filters => Found::Watched,
         }
     }
 
@@ -308,12 +375,23 @@ impl Gate {
     }
 }
 
-/// Takes a gate away, whoever opened it: what it closed passes. To be called when no address is left.
+/// Takes a gate away, whoever opened it: what it closed passes. To be called when no address is left, in the gate's
+/// network namespace.
 ///
 /// # Errors
 /// When a pin stays.
 pub fn take_away(home: &Home) -> io::Result<()> {
+    take_filters_away()?;
     home.clear(&[program::PLACES, program::ENDS])
+}
+
+/// Takes away what stands of a gate without any pin: filters, in this thread's network namespace. To be called when
+/// no address is left.
+///
+/// # Errors
+/// When a filter stays.
+pub fn take_filters_away() -> io::Result<()> {
+    hooked::unhook_everywhere()
 }
 
 /// An ARP request by which `address` claims itself.

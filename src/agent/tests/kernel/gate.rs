@@ -10,7 +10,7 @@ use crate::netns::{Namespace, Wire, eventually};
 use crate::probe::{CLIENT_MAC, Probe, advertisement, arp, claims4};
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::clock::boot_now;
-use haft_agent::kernel::gate::{Gate, Home, Tended};
+use haft_agent::kernel::gate::{Footing, Gate, Home, Tended};
 use haft_agent::kernel::guard::{Custody, Guard};
 use haft_agent::order::Notice;
 use haft_engine::clock::Moment;
@@ -55,8 +55,18 @@ impl Owner {
 
     /// On this interface.
     pub(crate) fn on(wire: &Wire, files: &FileSystem, interface: &str) -> Owner {
-        wire.owner.run(|| {
-            let mut gate = Gate::open(files.home()).unwrap();
+        Owner::standing(&wire.owner, files, interface, Footing::of_this_kernel())
+    }
+
+    /// On this interface of this namespace, and this footing.
+    pub(crate) fn standing(
+        namespace: &Namespace,
+        files: &FileSystem,
+        interface: &str,
+        footing: Footing,
+    ) -> Owner {
+        namespace.run(|| {
+            let mut gate = Gate::open_on(files.home(), footing).unwrap();
             let mut guard = Guard::behind_gate(Custody::Owned).unwrap();
             guard.set_gated(&gate.gated()).unwrap();
             let mut addresses = Addresses::open().unwrap();

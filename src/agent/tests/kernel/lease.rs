@@ -8,7 +8,7 @@ use haft_agent::executor::Enforcement;
 use haft_agent::kennel::{Kennel, Timer};
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::clock::boot_now;
-use haft_agent::kernel::gate::Home;
+use haft_agent::kernel::gate::{Footing, Home};
 use haft_agent::lease::Lease;
 use haft_agent::order::{Admission, BeatAddresses, Notice, Order, Orders, orders};
 use haft_agent::sbd::SbdNotice;
@@ -267,8 +267,10 @@ fn beside_a_lease_with(
     let (sender, notices) = mpsc::channel(1_024);
     let mut world = World {
         guard: match enforcement {
-            Enforcement::Gated(_) => Attestation::Intact,
-            // Nobody looks after timed elements when their agent is dead.
+            Enforcement::Gated(_) if Footing::of_this_kernel() == Footing::Pinned => {
+                Attestation::Intact
+            }
+            // Nobody looks after timed elements, or after filters, when their agent is dead.
             _ => Attestation::Watched,
         },
         orders,

@@ -1,6 +1,7 @@
 //! The kernel modules against real kernels: every test makes its own network namespaces.
 //!
-//! Needs root, iproute2 and nft; fails with a clear message without them, and skips nothing.
+//! Needs root, iproute2 and nft; fails with a clear message without them. Skips nothing but links that a kernel does
+//! not make, and says so; with `HAFT_LINK_KINDS=required`, as in a guest of `scripts/test-gate`, not even those.
 
 #![expect(
     clippy::unwrap_used,
@@ -20,4 +21,5 @@ mod guard;
 mod lease;
 mod netns;
 mod probe;
+mod suspend;
 mod traffic;

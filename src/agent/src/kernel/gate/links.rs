@@ -94,6 +94,8 @@ pub(super) struct Facts {
     master: Option<u32>,
     /// Kind of a queueing discipline on it that may hold packets.
     queue: Option<String>,
+    /// Somebody has put filters' place on it for what comes in alone.
+    inward_only: bool,
 }
 
 impl Facts {
@@ -108,6 +110,7 @@ impl Facts {
             lower: None,
             master: None,
             queue: None,
+            inward_only: false,
         };
         let mut elsewhere = false;
         let mut pair = false;
@@ -176,16 +179,26 @@ impl Facts {
     }
 
     /// From a message about a queueing discipline (`struct tcmsg`, linux/rtnetlink.h): the link, and the kind if it is
-    /// one that may hold packets, wherever in the tree it stands.
+    /// one that may hold packets, wherever in the tree it stands, or the one with a place for filters of one way.
     pub(super) fn queue(body: &[u8]) -> Option<(u32, String)> {
         let index = netlink::u32_at(body, 4)?;
         let kind = netlink::find(body.get(TC_HEADER..)?, TCA_KIND).map(netlink::text)?;
-        (!leaves_at_once(&kind)).then_some((index, kind))
+        (kind == INGRESS || !leaves_at_once(&kind)).then_some((index, kind))
     }
 
     /// Such a discipline stands on it.
-    pub(super) fn holds(&mut self, kind: String) {
-        self.queue = Some(kind);
+    pub(super) fn has(&mut self, kind: String) {
+        if kind == INGRESS {
+            self.inward_only = true;
+        } else {
+            self.queue = Some(kind);
+        }
+    }
+
+    /// Whether its place for filters, if it has one, takes those of both ways: an ingress discipline takes what is
+    /// meant for the way out, and puts it in the way in.
+    pub(super) fn takes_filters(&self) -> bool {
+        !self.inward_only
     }
 }
 
@@ -219,6 +232,9 @@ pub(super) fn hindered(links: &BTreeMap<u32, Facts>) -> BTreeMap<u32, Ungated> {
     hindered
 }
 
+/// Filters for what comes in, and none for what goes out.
+const INGRESS: &str = "ingress";
+
 /// Whether this queueing discipline sends as fast as the link takes it. Others shape, delay or police (tc(8)); one that
 /// is not known here may do so.
 fn leaves_at_once(queue: &str) -> bool {
@@ -236,7 +252,7 @@ fn leaves_at_once(queue: &str) -> bool {
             | "codel"
             | "sfq"
             // No queues, but places for filters.
-            | "ingress"
+            | INGRESS
             | "clsact"
     )
 }
@@ -308,11 +324,15 @@ mod tests {
         for kind in ["noqueue", "fq_codel", "mq", "clsact"] {
             assert_eq!(said(kind), None, "{kind}");
         }
+        let (_, found) = said(INGRESS).unwrap();
+        let mut link = facts(1, |_| {});
+        link.has(found);
+        assert_eq!((link.carries(), link.takes_filters()), (Ok(()), false));
         for kind in ["htb", "tbf", "netem", "cake", "of a later kernel"] {
             let (index, found) = said(kind).unwrap();
             assert_eq!((index, found.as_str()), (7, kind));
             let mut link = facts(1, |_| {});
-            link.holds(found.clone());
+            link.has(found.clone());
             assert_eq!(link.programs(), Ok(Form::Ether));
             assert_eq!(link.carries(), Err(Ungated::Queued { kind: found }));
         }

@@ -27,7 +27,7 @@ pub(super) enum Form {
 }
 
 impl Form {
-    fn program(self, way: Way) -> &'static str {
+    pub(super) fn program(self, way: Way) -> &'static str {
         match (self, way) {
             (Form::Ether, Way::In) => "ether_in",
             (Form::Ether, Way::Out) => "ether_out",

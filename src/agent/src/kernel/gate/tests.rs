@@ -10,6 +10,8 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+mod hooked;
+mod rights;
 mod table;
 mod verdicts;
 
@@ -30,6 +32,22 @@ fn in_own_namespace(work: impl FnOnce(&Path) + Send + 'static) {
     });
     if let Err(panic) = thread.join() {
         std::panic::resume_unwind(panic);
+    }
+}
+
+/// The same with pinned links; on a kernel without them there is nothing to try, and `hooked` tries what it has.
+fn beside_pinned_links(work: impl FnOnce(&mut Gate) + Send + 'static) {
+    match Footing::of_this_kernel() {
+        Footing::Pinned => beside_a_gate(work),
+        Footing::Filters => {}
+    }
+}
+
+/// Whether anything of ours stands on this link.
+fn is_on(gate: &mut Gate, link: LinkIndex) -> bool {
+    match gate.footing() {
+        Footing::Pinned => bpf::first(link.0, Way::In).unwrap().is_some(),
+        Footing::Filters => !gate.filters.on(link.0, Way::In).unwrap().is_empty(),
     }
 }
 
@@ -84,7 +102,7 @@ fn link(gate: &Gate, name: &str) -> LinkIndex {
 
 #[test]
 fn what_somebody_detaches_or_puts_before_the_gate_is_noticed_and_mended() {
-    beside_a_gate(|gate| {
+    beside_pinned_links(|gate| {
         assert_eq!(look(gate), Tended::Intact);
         gate.home.unpin("in-1").unwrap();
         assert!(matches!(look(gate), Tended::Repaired { .. }));
@@ -101,7 +119,7 @@ fn what_somebody_detaches_or_puts_before_the_gate_is_noticed_and_mended() {
 
 #[test]
 fn among_more_links_than_one_look_takes_each_has_its_turn() {
-    beside_a_gate(|gate| {
+    beside_pinned_links(|gate| {
         for number in 0..150 {
             ip(&format!("link add a{number} type veth peer name b{number}"));
         }
@@ -154,7 +172,7 @@ fn every_link_that_comes_is_gated_and_a_port_at_its_master() {
         assert_eq!(look(gate), Tended::Links);
         let port = link(gate, "left");
         assert!(matches!(gate.carries(port), Err(Ungated::PortOf { .. })));
-        assert_eq!(bpf::first(port.0, Way::In).unwrap(), None);
+        assert!(!is_on(gate, port));
         ip("link set left nomaster");
         assert_eq!(look(gate), Tended::Links);
         assert_eq!(gate.carries(port), Ok(()));

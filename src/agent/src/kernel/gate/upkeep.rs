@@ -3,9 +3,10 @@
 //! Never opens anything: a program is replaced in place or attached before the one that it supersedes is let go.
 
 use super::bpf::{self, Way};
+use super::filters::Handle;
 use super::links::{Facts, hindered};
 use super::program::{ENDS, Form, PLACES};
-use super::{Gate, NoGate};
+use super::{Footing, Gate, NoGate};
 use crate::kernel::link::LINK_HEADER;
 use crate::kernel::netlink::{Messages, NLM_F_DUMP, Read};
 use haft_engine::clock::Moment;
@@ -23,20 +24,26 @@ const DUMP_ATTEMPTS: usize = 8;
 const READ_LIMIT: usize = 256;
 /// Every link is looked at again this often, since nothing reports a program that somebody puts before ours.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Links that one look asks the kernel about, in turn, beside those that carry addresses: a machine with thousands
-/// (containers) would else beat late.
-const LOOK_LINKS: usize = 256;
 const RTM_NEWQDISC: u16 = 36;
 const RTM_GETQDISC: u16 = 38;
 /// `struct tcmsg` (linux/rtnetlink.h).
 const TC_HEADER: usize = 20;
 
+/// What keeps a program on its link.
+#[derive(Debug)]
+pub(super) enum Hold {
+    /// A link of tcx, pinned.
+    Link(OwnedFd),
+    /// A filter of the clsact qdisc.
+    Filter(Handle),
+}
+
 /// A program of ours on one link and way.
 #[derive(Debug)]
 pub(super) struct Attached {
-    link: OwnedFd,
-    program: u32,
-    form: Form,
+    pub(super) hold: Hold,
+    pub(super) program: u32,
+    pub(super) form: Form,
 }
 
 /// What a look at the gate led to.
@@ -81,6 +88,15 @@ fn release(link: &OwnedFd) {
     let _ = bpf::detach(link);
 }
 
+impl Attached {
+    fn release(&self) {
+        match &self.hold {
+            Hold::Link(link) => release(link),
+            Hold::Filter(_) => {}
+        }
+    }
+}
+
 impl Gate {
     /// Looks after the gate: new links, links that have gone, programs that were detached or are not first. To
     /// be called before each beat; costs one empty read between two looks.
@@ -92,13 +108,15 @@ impl Gate {
         self.tended = now;
         self.stale = true;
         let before = self.gated();
+        // Before it is mended, so that somebody who takes a program off is told of.
+        let noticed = if changed { self.first_fault() } else { None };
         if changed && let Err(error) = self.stand_on_every_link() {
             return Tended::Broken {
                 what: crate::chain(&error),
             };
         }
         let outcome = match self.first_fault() {
-            None => Tended::Intact,
+            None => noticed.map_or(Tended::Intact, |what| Tended::Repaired { what }),
             Some(what) => match self.stand_on_every_link().map(|()| self.first_fault()) {
                 Ok(None) => Tended::Repaired { what },
                 Ok(Some(what)) => return Tended::Broken { what },
@@ -142,8 +160,10 @@ impl Gate {
             .filter_map(|facts| Some((facts.index, facts.programs().ok()?)))
             .collect();
         for (index, form) in wanted {
+            // A refusal of one way is not undone by the other.
+            self.refused.remove(&index);
             for way in Way::BOTH {
-                if self.fault(index, form, way).is_some() {
+                if !self.refused.contains_key(&index) && self.fault(index, form, way).is_some() {
                     self.attach(index, form, way)?;
                 }
             }
@@ -151,9 +171,16 @@ impl Gate {
         Ok(())
     }
 
-    /// Takes over the links that an earlier agent pinned: each gets our program in place.
+    /// Takes over what an earlier agent left: each gets our program in place.
     pub(super) fn adopt(&mut self) -> Result<(), NoGate> {
         let links = self.list()?;
+        match self.footing {
+            Footing::Pinned => self.adopt_links(&links),
+            Footing::Filters => self.adopt_filters(&links),
+        }
+    }
+
+    fn adopt_links(&mut self, links: &BTreeMap<u32, Facts>) -> Result<(), NoGate> {
         for name in self.home.pins().map_err(NoGate::Home)? {
             let Some((index, way)) = pinned_by(&name) else {
                 continue;
@@ -164,7 +191,7 @@ impl Gate {
                 let alive = bpf::place(&link).ok()?.link == index;
                 let program = &self.loaded[&(form, way)];
                 (alive && bpf::replace(&link, &program.fd).is_ok()).then_some(Attached {
-                    link,
+                    hold: Hold::Link(link),
                     program: program.identity.id,
                     form,
                 })
@@ -187,6 +214,16 @@ impl Gate {
 
     /// The old one goes when the new one is first: never neither. A link that has gone meanwhile is no failure.
     fn attach(&mut self, index: u32, form: Form, way: Way) -> Result<(), NoGate> {
+        match self.footing {
+            Footing::Pinned => self.attach_link(index, form, way),
+            Footing::Filters => {
+                self.attach_filter(index, form, way);
+                Ok(())
+            }
+        }
+    }
+
+    fn attach_link(&mut self, index: u32, form: Form, way: Way) -> Result<(), NoGate> {
         // The same program cannot stand there twice.
         let there = self
             .attached
@@ -208,34 +245,37 @@ impl Gate {
                 return Ok(());
             }
         };
-        let pin = self.home.pin(&pin_name(index, way));
+        let pin = pin_name(index, way);
+        let pinned = link.try_clone().map_err(NoGate::Home)?;
         let fresh = Attached {
-            link,
+            hold: Hold::Link(link),
             program: program.identity.id,
             form,
         };
         // Kept before anything can fail: without a descriptor or a pin it would be taken off again.
         if let Some(old) = self.attached.insert((index, way), fresh) {
-            release(&old.link);
+            old.release();
         }
-        self.home
-            .unpin(&pin_name(index, way))
-            .map_err(NoGate::Home)?;
-        bpf::pin(&pin, &self.attached[&(index, way)].link).map_err(NoGate::Home)?;
-        self.refused.remove(&index);
+        self.home.unpin(&pin).map_err(NoGate::Home)?;
+        bpf::pin(&self.home.pin(&pin), &pinned).map_err(NoGate::Home)?;
         Ok(())
     }
 
     /// Takes our program off a link and away from its pin, and both before it returns: a program that a worker
     /// of the kernel takes off later would refuse the next one of the same kind, as one that stands there already.
     fn let_go(&mut self, index: u32, way: Way) -> io::Result<()> {
-        if let Some(attached) = self.attached.remove(&(index, way)) {
-            release(&attached.link);
+        match self.footing {
+            Footing::Pinned => {
+                if let Some(attached) = self.attached.remove(&(index, way)) {
+                    attached.release();
+                }
+                self.home.unpin(&pin_name(index, way))
+            }
+            Footing::Filters => self.let_go_of_filters(index, way),
         }
-        self.home.unpin(&pin_name(index, way))
     }
 
-    /// Looks at the maps, at the links that carry addresses, and at the next [`LOOK_LINKS`] of all.
+    /// Looks at the maps, at the links that carry addresses, and at the next of all, in turn.
     fn first_fault(&mut self) -> Option<String> {
         for (name, fd) in [(PLACES, &self.ends.places), (ENDS, &self.ends.ends)] {
             let ours = bpf::map_id(fd).ok();
@@ -249,45 +289,56 @@ impl Gate {
         let after = (Bound::Excluded(self.looked_at), Bound::Unbounded);
         let from_the_start = self.links.range(..=self.looked_at);
         let around = self.links.range(after).chain(from_the_start);
-        let around = around.take(LOOK_LINKS);
+        let around = around.take(self.footing.look_links());
         let last = around.clone().last().map_or(0, |(index, _)| *index);
         let carrying = self
             .carrying
             .iter()
             .filter_map(|link| self.links.get_key_value(&link.0));
-        let mut fault = None;
-        for (index, facts) in carrying.chain(around) {
-            let Ok(form) = facts.programs() else { continue };
-            if self.refused.contains_key(index) {
-                continue;
-            }
-            let found = Way::BOTH
-                .into_iter()
-                .find_map(|way| self.fault(*index, form, way));
-            if let Some(what) = found {
-                fault = Some(format!("on {}: {what}", facts.name));
-                break;
-            }
-        }
+        let looked_at: Vec<(u32, Form)> = carrying
+            .chain(around)
+            .filter(|(index, _)| !self.refused.contains_key(index))
+            .filter_map(|(index, facts)| Some((*index, facts.programs().ok()?)))
+            .collect();
         self.looked_at = last;
-        fault
+        looked_at.into_iter().find_map(|(index, form)| {
+            let what = Way::BOTH
+                .into_iter()
+                .find_map(|way| self.fault(index, form, way))?;
+            Some(format!("on {}: {what}", self.links[&index].name))
+        })
     }
 
     /// What is wrong with the program on one link, if anything is.
-    fn fault(&self, index: u32, form: Form, way: Way) -> Option<&'static str> {
+    fn fault(&mut self, index: u32, form: Form, way: Way) -> Option<&'static str> {
         let Some(attached) = self.attached.get(&(index, way)) else {
             return Some("no program");
         };
         if attached.form != form {
             return Some("the program for another kind of link");
         }
+        let program = attached.program;
+        match &attached.hold {
+            Hold::Link(link) => self.link_fault((index, way), (link, program)),
+            Hold::Filter(handle) => {
+                let handle = *handle;
+                self.filter_fault((index, way), (handle, program))
+            }
+        }
+    }
+
+    fn link_fault(
+        &self,
+        (index, way): (u32, Way),
+        (link, program): (&OwnedFd, u32),
+    ) -> Option<&'static str> {
         match bpf::first(index, way) {
-            Ok(Some(first)) if first == attached.program => {}
+            Ok(Some(first)) if first == program => {}
             // The link has just gone, and its report is on the way.
             Err(error) if error.raw_os_error() == Some(libc::ENODEV) => return None,
             Ok(_) | Err(_) => return Some("its program is not the first"),
         }
-        let ours = bpf::place(&attached.link).ok();
+        let ours = bpf::place(link).ok();
         let pinned = bpf::pinned(&self.home.pin(&pin_name(index, way)));
         match pinned.and_then(|link| bpf::place(&link)) {
             Ok(place) if place.link == index && Some(place) == ours => None,
@@ -321,7 +372,7 @@ impl Gate {
             .collect();
         for (index, kind) in queues {
             if let Some(facts) = links.get_mut(&index) {
-                facts.holds(kind);
+                facts.has(kind);
             }
         }
         Ok(links)
