@@ -436,6 +436,8 @@ impl AttachTask {
             self.standing = Standing::Busy;
             let origin = ended_by(refusal);
             self.orders.send(Order::Over(incarnation, origin))?;
+            // It may find that the life goes on, and would be told the same again at once.
+            return Ok(Next::Pause(self.attach.config.timing.beat));
         }
         Ok(Next::Pause(wait.min(self.attach.config.timing.ttl)))
     }

@@ -170,7 +170,10 @@ impl Executor {
             }
             Operation::Remove(resource, token) => self.remove(resource, *token),
             Operation::Announce(resource, token) => {
-                self.announce(resource, *token);
+                // It may have been decided to stop since: a claim would speak against the next owner.
+                if keeper.may_still(boot_now(), &operation) {
+                    self.announce(resource, *token);
+                }
                 OperationResult::Done
             }
             Operation::Renew(_) => OperationResult::Done,
@@ -355,6 +358,12 @@ impl Executor {
     /// One transaction for all. Elements that had lapsed are told apart, and the others are sent again at
     /// the same turn, decided at the same clock reading.
     fn renew(&mut self, keeper: &Keeper, list: Vec<(ResourceId, Token)>) -> Vec<Input> {
+        let (list, stopped): (Vec<_>, Vec<_>) = list
+            .into_iter()
+            .partition(|(resource, token)| keeper.keeps(resource, *token));
+        if list.is_empty() {
+            return vec![done(stopped, OperationResult::Lapsed)];
+        }
         if self.gate.is_some() {
             return self.gate_renew(keeper, list);
         }

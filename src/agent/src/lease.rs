@@ -6,6 +6,8 @@
 //! and the kernel goes silent by itself.
 
 mod beats;
+mod heed;
+mod wanted;
 
 use crate::chain;
 use crate::executor::{Enforcement, Executor, OpenExecutorError};
@@ -18,7 +20,7 @@ use haft_engine::command::{Attestation, Difficulty, Probe};
 use haft_engine::gate::GateKind;
 use haft_engine::ids::{Incarnation, ResourceId, Token};
 use haft_engine::keeper::{Assignment, Input, Keeper, Output};
-use haft_engine::session::authority::{Agreement, Authority, Heed, Origin};
+use haft_engine::session::authority::{Agreement, Authority, Origin};
 use haft_engine::session::holder::{Holder, Learned};
 use haft_engine::session::retiming::Retiming;
 use haft_engine::session::{AnswerKind, Beat};
@@ -29,6 +31,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 use tokio::sync::mpsc;
+use wanted::Wanted;
 
 /// The loop looks around at least this often; nothing depends on it.
 const IDLE_WAKE: Duration = Duration::from_secs(1);
@@ -141,12 +144,10 @@ impl Lease {
         }
         let guards = self.attest();
         self.beat(guards);
-        for input in self.listen() {
-            self.drive(input);
-        }
-        for input in self.executor.tend() {
-            self.drive(input);
-        }
+        let learned = self.listen();
+        self.drive_all(learned);
+        let tended = self.executor.tend();
+        self.drive_all(tended);
         if self
             .life
             .as_ref()
@@ -211,62 +212,6 @@ impl Lease {
         }
     }
 
-    /// Obeys the greatest leader (R2c); what any other says is dropped and told.
-    fn assigned(&mut self, origin: Origin, assignment: Assignment) {
-        if self.heeds(origin, assignment.incarnation, "an assignment")
-            && let Some(life) = &mut self.life
-        {
-            life.retiming
-                .on_told(&mut life.holder, assignment.timing.filter(told_of));
-            self.executor
-                .learn(&assignment.items, &life.keeper.holdings());
-            self.drive(Input::Assigned(assignment));
-        }
-    }
-
-    /// A session ends by a leader's word like everything else that it says: a coordinator that was restored by itself
-    /// knows nothing of this life, and must not end it while others acknowledge it.
-    fn over(&mut self, incarnation: Incarnation, origin: Origin) {
-        if self.heeds(origin, incarnation, "the end of the session") {
-            tracing::warn!(%incarnation, "the session is over");
-            self.drive(Input::SessionOver);
-        } else if let Some(life) = &self.life {
-            let stands = Notice::Stands(life.incarnation);
-            self.notify(stands);
-        }
-    }
-
-    /// Whether what a leader says of this life is to be obeyed.
-    fn heeds(&mut self, origin: Origin, of: Incarnation, what: &'static str) -> bool {
-        let Some(life) = &mut self.life else {
-            return false;
-        };
-        if of != life.incarnation {
-            return false;
-        }
-        let obeyed = life.authority.told();
-        match life.authority.hear(origin) {
-            Heed::Obey => return true,
-            Heed::Older => tracing::debug!(?origin, %obeyed, what, "dropped: it is older"),
-            Heed::WentBack => tracing::error!(
-                ?origin,
-                %obeyed,
-                what,
-                "a leader's log went back behind what was obeyed; nothing is taken up and nothing dropped for it"
-            ),
-            Heed::EarlierEpoch => {
-                tracing::error!(?origin, %obeyed, what, "dropped: it is of an earlier epoch");
-            }
-            Heed::LaterEpoch => tracing::error!(
-                ?origin,
-                %obeyed,
-                what,
-                "dropped: it is of a later epoch; this life ends with its lease"
-            ),
-        }
-        false
-    }
-
     fn begin(&mut self, admission: Admission) {
         if self.stop != Stop::Running {
             return;
@@ -319,9 +264,7 @@ impl Lease {
     /// reads the reports that woke us.
     fn attest(&mut self) -> Attestation {
         let (guards, inputs) = self.executor.attest();
-        for input in inputs {
-            self.drive(input);
-        }
+        self.drive_all(inputs);
         guards
     }
 
@@ -373,8 +316,9 @@ impl Lease {
 
     /// Follows the cluster's timing (R2a), between the executor's operations: none is in flight here.
     fn follow_timing(&mut self) {
-        let now = boot_now();
         while let Some(life) = &mut self.life {
+            // Anew each time: what follows may take long, and reaches so much further.
+            let now = boot_now();
             let next = life.retiming.follow(now, &mut life.holder, &life.keeper);
             let Some(input) = next else {
                 break;
@@ -382,7 +326,7 @@ impl Lease {
             self.drive(input);
         }
         if let Some(life) = &mut self.life
-            && let Some(generation) = life.retiming.say(now)
+            && let Some(generation) = life.retiming.say(boot_now())
         {
             tracing::info!(%generation, timing = ?life.keeper.timing(), "counting by the cluster's timing");
             let incarnation = life.incarnation;
@@ -390,30 +334,33 @@ impl Lease {
         }
     }
 
-    /// Steps the keeper and carries out what it wants, until it wants nothing more. What follows from the newest input
-    /// comes first: an address that is armed is installed before the next one is armed, a renewal or a release waits for
-    /// no other address. Beats that fall due meanwhile are sent: hundreds of addresses at once must not cost the lease
-    /// that they are held under. The keeper waits for the end of each operation before it wants another of the same
-    /// resource, so that none of this changes their order.
     fn drive(&mut self, input: Input) {
+        self.drive_all(vec![input]);
+    }
+
+    /// Steps the keeper and carries out what it wants, until it wants nothing more. Beats that fall due meanwhile are
+    /// sent, and the shared disks' watchdog is petted: hundreds of addresses at once must not cost the lease that they
+    /// are held under. What was learned of one life says nothing to the next, so all of it ends with the life.
+    fn drive_all(&mut self, inputs: Vec<Input>) {
         let Some(driven) = self.life.as_ref().map(|life| life.incarnation) else {
             return;
         };
-        let mut inputs = VecDeque::from([input]);
-        let mut wanted: VecDeque<Output> = VecDeque::new();
+        let mut inputs = VecDeque::from(inputs);
+        let mut wanted = Wanted::default();
         loop {
-            // What was learned of one life says nothing to the next.
             let Some(life) = self.life.as_mut().filter(|life| life.incarnation == driven) else {
                 return;
             };
             if let Some(input) = inputs.pop_front() {
-                let news = life.keeper.step(boot_now(), input);
-                wanted = news.into_iter().chain(wanted).collect();
-            } else if let Some(output) = wanted.pop_front() {
-                inputs.extend(self.carry_out(output));
-                inputs.extend(self.beat_between());
-            } else {
+                wanted.add(life.keeper.step(boot_now(), input));
+                continue;
+            }
+            let Some(output) = wanted.next() else {
                 return;
+            };
+            inputs.extend(self.carry_out(output));
+            if self.life.as_ref().map(|life| life.incarnation) == Some(driven) {
+                inputs.extend(self.beat_between());
             }
         }
     }
@@ -443,6 +390,7 @@ impl Lease {
 
     /// The beat that has fallen due while something was carried out, and what came of the one before.
     fn beat_between(&mut self) -> Vec<Input> {
+        self.executor.kennel().tend(boot_now());
         let due = |life: &Life| life.holder.next_wake() <= boot_now();
         if !self.life.as_ref().is_some_and(due) {
             return Vec::new();
@@ -471,6 +419,8 @@ impl Lease {
     fn say_standing(&mut self) {
         self.repeat = Repeat::No;
         let Some(life) = &mut self.life else {
+            let probe = self.executor.probe();
+            self.notify(Notice::Idle(probe));
             return;
         };
         life.retiming.say_again();

@@ -390,7 +390,9 @@ impl Keeper {
             .is_some_and(|end| now >= end + self.timing.ttl)
     }
 
-    fn keeps(&self, resource: &ResourceId, token: Token) -> bool {
+    /// Whether it holds this under this token and means to go on. What it has decided to stop since a renewal was
+    /// decided is left out of that renewal, which the others need.
+    pub fn keeps(&self, resource: &ResourceId, token: Token) -> bool {
         self.held
             .get(resource)
             .is_some_and(|held| held.token == token && !held.is_stopping())

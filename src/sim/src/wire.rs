@@ -152,6 +152,8 @@ pub(crate) enum Act {
         task: u64,
         /// Which machine.
         target: NodeId,
+        /// What has said that it is off.
+        tools: Vec<Tool>,
     },
     /// Find out whether a fence device answers, for the leader's probe of this version of its spec.
     ProbeDevice(DeviceName, Generation),

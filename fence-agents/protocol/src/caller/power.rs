@@ -179,7 +179,10 @@ async fn send_off(turn: &mut DeviceTurn, order: &OffOrder<'_>, deadline: Deadlin
         parameters: order.parameters,
         deadline,
     };
-    run_and_tell(turn, &call, order.first_off_read).await
+    match order.proof {
+        OffProof::AgentReadsTwice => run_and_tell(turn, &call, order.first_off_read).await,
+        OffProof::StatusTwice { .. } | OffProof::AgentWaits => run(turn, &call).await,
+    }
 }
 
 /// The agent made the two reads itself.

@@ -314,6 +314,9 @@ async fn capture(
             return;
         }
         let room = CAPTURE_MAX - kept.len();
+        if room == 0 {
+            continue;
+        }
         kept.extend_from_slice(&chunk[..count.min(room)]);
         let said = first_off_reads(kept);
         if said > told {

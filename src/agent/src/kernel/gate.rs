@@ -215,8 +215,9 @@ impl Gate {
         };
         gate.compare_clocks()?;
         gate.try_out()?;
-        gate.adopt()?;
+        let left = gate.adopt()?;
         gate.stand_on_every_link()?;
+        left.iter().for_each(upkeep::release);
         // What refuses a pinned link refuses all. A filter may be refused for what somebody has on that link alone,
         // which then carries nothing; loopback is nobody's.
         let refused = match footing {

@@ -36,7 +36,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 
 const NODE: NodeId = NodeId(9);
-const LIFE: Incarnation = Incarnation(20);
+pub(crate) const LIFE: Incarnation = Incarnation(20);
 /// Beats refused for the ttl that they name or do not name.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 const VOTERS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
@@ -116,7 +116,11 @@ pub(crate) fn assignment_of(
     order_of(revision, items.collect())
 }
 
-fn item(resource: ResourceId, (address, interface): (IpAddr, &str), want: Want) -> AssignedItem {
+pub(crate) fn item(
+    resource: ResourceId,
+    (address, interface): (IpAddr, &str),
+    want: Want,
+) -> AssignedItem {
     AssignedItem {
         resource,
         token: token(),
@@ -134,7 +138,7 @@ fn item(resource: ResourceId, (address, interface): (IpAddr, &str), want: Want) 
     }
 }
 
-fn order_of(revision: u64, items: Vec<AssignedItem>) -> Order {
+pub(crate) fn order_of(revision: u64, items: Vec<AssignedItem>) -> Order {
     let origin = Origin {
         epoch: Epoch(1),
         term: Term(1),
@@ -157,7 +161,7 @@ pub(crate) struct World {
     addresses: BeatAddresses,
     timing: Timing,
     /// Beats that the coordinators have heard, together.
-    heard: Arc<AtomicU64>,
+    pub(crate) heard: Arc<AtomicU64>,
 }
 
 impl World {
@@ -491,71 +495,6 @@ fn a_lease_that_comes_back_in_time_opens_the_address_again() {
         eventually("the guard has lapsed", || !probe.echoes(VIP4));
         answering.store(true, Ordering::SeqCst);
         eventually("the address answers again", || probe.echoes(VIP4));
-    });
-}
-
-#[test]
-fn hundreds_of_addresses_at_once_cost_no_beat() {
-    let wire = Wire::new();
-    beside_a_lease(&wire, Timing::NORMAL, |world, _| {
-        world.admit();
-        eventually("it beats", || world.heard.load(Ordering::SeqCst) > 0);
-        let many = (0..300_u16).map(|number| {
-            let [high, low] = number.to_be_bytes();
-            let address = IpAddr::from([10, 9, 64 + high, low]);
-            let resource = ResourceId::vip(&format!("v{number}"));
-            item(resource, (address, "own0"), Want::Hold)
-        });
-        world.order(order_of(30, many.collect()));
-        let heard = |world: &World| world.heard.load(Ordering::SeqCst);
-        let (mut active, mut first) = (0, None);
-        eventually("all of them act", || {
-            match world.notices.try_recv() {
-                Ok(Notice::Report(_, Output::ReportActive { .. })) => {
-                    first.get_or_insert_with(|| (boot_now(), heard(world)));
-                    active += 1;
-                }
-                Ok(Notice::Report(_, other)) => panic!("{other:?}"),
-                Ok(_) | Err(_) => {}
-            }
-            active == 300
-        });
-        let (began, before) = first.unwrap();
-        let took = boot_now().since(began);
-        let heard = heard(world) - before;
-        // Where all is done within a few beats there is nothing to see. One round of beats may follow the last report.
-        if took > Timing::NORMAL.beat * 3 {
-            assert!(heard > 3, "{heard} beats heard in {took:?}");
-        }
-        println!("300 addresses in {took:?}, {heard} beats heard meanwhile");
-    });
-}
-
-#[test]
-fn a_session_that_is_over_releases_everything_and_asks_anew() {
-    let wire = Wire::new();
-    beside_a_lease(&wire, Timing::NORMAL, |world, _| {
-        world.admit();
-        world.order(assignment(30, &[Want::Hold]));
-        world.await_active();
-        // By a coordinator that was restored by itself, and knows nothing of this life.
-        let restored = |epoch| Origin {
-            epoch: Epoch(epoch),
-            term: Term(9),
-            index: LogIndex(12),
-        };
-        for epoch in [0, 1, 2] {
-            world.order(Order::Over(LIFE, restored(epoch)));
-            world.await_notice("it goes on", &Notice::Stands(LIFE));
-        }
-        let leader = Origin {
-            epoch: Epoch(1),
-            term: Term(1),
-            index: LogIndex(31),
-        };
-        world.order(Order::Over(LIFE, leader));
-        world.await_release();
-        world.await_notice("it may ask anew", &Notice::Idle(Probe::Clean));
     });
 }
 

@@ -19,6 +19,7 @@ mod gate;
 mod gate_links;
 mod guard;
 mod lease;
+mod lives;
 mod netns;
 mod probe;
 mod suspend;

@@ -308,8 +308,12 @@ impl Coordinator {
         }
         task.attempt.challenged(Challenge(id));
         task.enter(Stage::Challenging, context.now + LISTEN_MIN);
-        let target = task.attempt.run().node;
-        context.acts.push(Act::Challenge { task: id, target });
+        let run = task.attempt.run();
+        context.acts.push(Act::Challenge {
+            task: id,
+            target: run.node,
+            tools: run.devices.iter().filter_map(Tool::named).collect(),
+        });
     }
 
     /// Something of the machine has answered.

@@ -219,12 +219,17 @@ impl World {
 
     /// Every coordinator asks whether the machine lives. Where nobody can hear an answer, a controller that lies alone
     /// carries out what it said: against one that nobody could contradict there is no help (docs/simulator.md).
-    pub(super) fn challenge(&mut self, from: Place, life: Life, task: u64, target: NodeId) {
+    pub(super) fn challenge(
+        &mut self,
+        (from, life): (Place, Life),
+        task: u64,
+        (target, tools): (NodeId, &[Tool]),
+    ) {
         let Some(place) = self.places.get(&target).copied() else {
             return;
         };
-        let Some(witness) = self.witness(place) else {
-            if self.machines[place].bmc.mood == Mood::LiesOff {
+        let Some(witness) = self.witness(from, place) else {
+            if tools.contains(&Tool::Bmc) && self.machines[place].bmc.mood == Mood::LiesOff {
                 self.power_off(place);
             }
             return;
@@ -235,8 +240,8 @@ impl World {
         self.after(delay, self.local(from, Role::Coordinator, life, local));
     }
 
-    /// Who of the machine answers, and which coordinator hears it.
-    fn witness(&self, place: Place) -> Option<Witness> {
+    /// Who of the machine answers, and which coordinator hears it and can tell the executor.
+    fn witness(&self, executor: Place, place: Place) -> Option<Witness> {
         let machine = &self.machines[place];
         let agent = machine.agent.running.is_some() && machine.agent.stopped == 0;
         let coordinator = machine.coordinator.running.is_some() && machine.coordinator.stopped == 0;
@@ -248,7 +253,8 @@ impl World {
         let hears = |other: &&Machine<Event>| {
             let process = &other.coordinator;
             let up = other.alive() && process.running.is_some() && process.stopped == 0;
-            up && other.place != place && self.net.joins(place, other.place)
+            let tells = self.net.joins(executor, other.place);
+            up && tells && other.place != place && self.net.joins(place, other.place)
         };
         let by = self
             .machines

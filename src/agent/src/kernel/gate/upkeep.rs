@@ -84,7 +84,7 @@ fn pinned_by(name: &str) -> Option<(u32, Way)> {
 
 /// A link of an interface that has gone has nothing to be taken off, which is no failure; nor is any other
 /// refusal, since the kernel takes the program off with its last descriptor in any case.
-fn release(link: &OwnedFd) {
+pub(super) fn release(link: &OwnedFd) {
     let _ = bpf::detach(link);
 }
 
@@ -171,16 +171,18 @@ impl Gate {
         Ok(())
     }
 
-    /// Takes over what an earlier agent left: each gets our program in place.
-    pub(super) fn adopt(&mut self) -> Result<(), NoGate> {
+    /// Takes over what an earlier agent left: each gets our program in place. What cannot be taken over is handed
+    /// back, to be kept until ours stand.
+    pub(super) fn adopt(&mut self) -> Result<Vec<OwnedFd>, NoGate> {
         let links = self.list()?;
         match self.footing {
             Footing::Pinned => self.adopt_links(&links),
-            Footing::Filters => self.adopt_filters(&links),
+            Footing::Filters => self.adopt_filters(&links).map(|()| Vec::new()),
         }
     }
 
-    fn adopt_links(&mut self, links: &BTreeMap<u32, Facts>) -> Result<(), NoGate> {
+    fn adopt_links(&mut self, links: &BTreeMap<u32, Facts>) -> Result<Vec<OwnedFd>, NoGate> {
+        let mut left = Vec::new();
         for name in self.home.pins().map_err(NoGate::Home)? {
             let Some((index, way)) = pinned_by(&name) else {
                 continue;
@@ -200,16 +202,14 @@ impl Gate {
                 Some(attached) => {
                     self.attached.insert((index, way), attached);
                 }
-                // Of a link that is gone, or that is a port by now.
+                // Of a link that is gone, or that is a port by now, or one that does not take our program.
                 None => {
-                    if let Ok(link) = bpf::pinned(&self.home.pin(&name)) {
-                        release(&link);
-                    }
+                    left.extend(bpf::pinned(&self.home.pin(&name)));
                     self.home.unpin(&name).map_err(NoGate::Home)?;
                 }
             }
         }
-        Ok(())
+        Ok(left)
     }
 
     /// The old one goes when the new one is first: never neither. A link that has gone meanwhile is no failure.
@@ -253,11 +253,12 @@ impl Gate {
             form,
         };
         // Kept before anything can fail: without a descriptor or a pin it would be taken off again.
-        if let Some(old) = self.attached.insert((index, way), fresh) {
-            old.release();
-        }
+        let old = self.attached.insert((index, way), fresh);
         self.home.unpin(&pin).map_err(NoGate::Home)?;
         bpf::pin(&self.home.pin(&pin), &pinned).map_err(NoGate::Home)?;
+        if let Some(old) = old {
+            old.release();
+        }
         Ok(())
     }
 
