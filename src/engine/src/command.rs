@@ -88,8 +88,8 @@ pub enum Attestation {
     Unknown,
     /// A guard was found missing or altered and is not repaired.
     Broken,
-    /// Every guard is in place, but whoever flushes the packet filter while the agent is dead opens it: only the
-    /// address's own lifetime proves anything (R3).
+    /// Every guard is in place, but whoever flushes the packet filter, or deletes the gate's filters, while the agent
+    /// is dead opens it: only the address's own lifetime proves anything (R3).
     Watched,
     /// Every guard is in place and stays so whatever becomes of the agent.
     Intact,

@@ -61,8 +61,8 @@ pub enum Found {
     /// Timed elements in tables that are owned, persistent, and held by a second process which no fate of the
     /// agent's unit touches; that it holds them was verified.
     Held,
-    /// As installed, but nobody looks after it once the agent is dead: timed elements, or a link that has no gate
-    /// and is closed by the packet filter alone.
+    /// As installed, but nobody looks after it once the agent is dead: timed elements, a kernel gate on filters that
+    /// anybody may delete, or a link that has no gate and is closed by the packet filter alone.
     Watched,
     /// Something is missing or altered, and is not repaired.
     Broken,
