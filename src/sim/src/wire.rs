@@ -131,6 +131,17 @@ pub(crate) struct Question {
     pub(crate) ask: Ask,
 }
 
+/// A machine that is asked whether it lives.
+#[derive(Clone, Debug)]
+pub(crate) struct Challenged {
+    /// For which try.
+    pub(crate) task: u64,
+    /// Which machine.
+    pub(crate) target: NodeId,
+    /// What has said that it is off.
+    pub(crate) tools: Vec<Tool>,
+}
+
 /// What a process asks of the world.
 #[derive(Clone, Debug)]
 pub(crate) enum Act {
@@ -146,15 +157,8 @@ pub(crate) enum Act {
     ProposeSoon { term: u64, proposal: Rc<Proposal> },
     /// Ask a fence device.
     AskDevice(Question),
-    /// Have every coordinator challenge this machine, for this try (R3a).
-    Challenge {
-        /// Which try.
-        task: u64,
-        /// Which machine.
-        target: NodeId,
-        /// What has said that it is off.
-        tools: Vec<Tool>,
-    },
+    /// Have every coordinator challenge a machine (R3a).
+    Challenge(Challenged),
     /// Find out whether a fence device answers, for the leader's probe of this version of its spec.
     ProbeDevice(DeviceName, Generation),
     /// An entry was applied here.

@@ -9,7 +9,7 @@ use super::Coordinator;
 use crate::bmc::{Ask, Said};
 use crate::disks::{DiskTimes, majority};
 use crate::park::Tool;
-use crate::wire::{Act, Context, Hook, Question};
+use crate::wire::{Act, Challenged, Context, Hook, Question};
 use haft_engine::attempt::Attempt;
 use haft_engine::clock::Moment;
 use haft_engine::command::{FenceAction, Verdict};
@@ -309,11 +309,11 @@ impl Coordinator {
         task.attempt.challenged(Challenge(id));
         task.enter(Stage::Challenging, context.now + LISTEN_MIN);
         let run = task.attempt.run();
-        context.acts.push(Act::Challenge {
+        context.acts.push(Act::Challenge(Challenged {
             task: id,
             target: run.node,
             tools: run.devices.iter().filter_map(Tool::named).collect(),
-        });
+        }));
     }
 
     /// Something of the machine has answered.

@@ -10,9 +10,9 @@ use crate::net::Place;
 use crate::park::Tool;
 use crate::pdu::RELAY_MAX;
 use crate::raft::nanos;
-use crate::wire::{Life, Local, Question, Role};
+use crate::wire::{Challenged, Life, Local, Question, Role};
 use haft_engine::command::{PathFault, PathHealth};
-use haft_engine::ids::{DeviceName, Generation, NodeId};
+use haft_engine::ids::{DeviceName, Generation};
 use haft_engine::witness::{Speaker, Witness};
 
 /// What the nemesis counts and did not strike.
@@ -219,23 +219,19 @@ impl World {
 
     /// Every coordinator asks whether the machine lives. Where nobody can hear an answer, a controller that lies alone
     /// carries out what it said: against one that nobody could contradict there is no help (docs/simulator.md).
-    pub(super) fn challenge(
-        &mut self,
-        (from, life): (Place, Life),
-        task: u64,
-        (target, tools): (NodeId, &[Tool]),
-    ) {
-        let Some(place) = self.places.get(&target).copied() else {
+    pub(super) fn challenge(&mut self, from: Place, life: Life, of: &Challenged) {
+        let Some(place) = self.places.get(&of.target).copied() else {
             return;
         };
         let Some(witness) = self.witness(from, place) else {
-            if tools.contains(&Tool::Bmc) && self.machines[place].bmc.mood == Mood::LiesOff {
+            if of.tools.contains(&Tool::Bmc) && self.machines[place].bmc.mood == Mood::LiesOff {
                 self.power_off(place);
             }
             return;
         };
         self.note(place, || "answers a challenge".to_owned());
         let delay = self.rng.range(MS / 5, 4 * MS);
+        let task = of.task;
         let local = Local::Witnessed { task, witness };
         self.after(delay, self.local(from, Role::Coordinator, life, local));
     }

@@ -35,11 +35,7 @@ impl World {
                     self.after(delay, self.local(place, role, life, local));
                 }
                 Act::AskDevice(question) => self.send_question(place, life, question),
-                Act::Challenge {
-                    task,
-                    target,
-                    tools,
-                } => self.challenge((place, life), task, (target, &tools)),
+                Act::Challenge(of) => self.challenge(place, life, &of),
                 Act::ProbeDevice(device, generation) => {
                     self.probe_device(place, life, device, generation);
                 }
