@@ -530,7 +530,7 @@ impl Executor {
 
     /// Whether [`Executor::tend`] is due at once: reports were read while something else was done.
     pub fn is_pending(&self) -> bool {
-        self.addresses.is_pending()
+        self.addresses.is_pending() || self.gate.as_ref().is_some_and(Gate::is_behind)
     }
 
     /// Announces what is due, hears rivals; returns the next announcement's moment.

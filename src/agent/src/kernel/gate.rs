@@ -120,6 +120,15 @@ impl Footing {
         }
     }
 
+    /// Links that one look puts programs on, or takes them off, beside those that lack one that stood there: with tcx
+    /// each takes the kernel a grace period, twice for a link, and a container that starts makes several links.
+    fn links_at_once(self) -> usize {
+        match self {
+            Footing::Pinned => 1,
+            Footing::Filters => 64,
+        }
+    }
+
     /// Links that one look asks the kernel about, in turn, beside those that carry addresses: a machine with
     /// thousands (containers) would else beat late. A list of filters takes several system calls, one of tcx one.
     fn look_links(self) -> usize {
@@ -147,6 +156,10 @@ pub struct Gate {
     hindered: BTreeMap<u32, Ungated>,
     carrying: BTreeSet<LinkIndex>,
     refused: BTreeMap<u32, String>,
+    /// Links that have come, and get their programs with the next looks.
+    coming: BTreeSet<u32>,
+    /// Links that have become ports, and are let go of with the next looks.
+    leaving: BTreeSet<u32>,
     tended: Moment,
     stale: bool,
     /// The link that was looked at last.
@@ -209,6 +222,8 @@ impl Gate {
             hindered: BTreeMap::new(),
             carrying: BTreeSet::new(),
             refused: BTreeMap::new(),
+            coming: BTreeSet::new(),
+            leaving: BTreeSet::new(),
             tended: Moment(0),
             stale: true,
             looked_at: 0,
@@ -216,7 +231,7 @@ impl Gate {
         gate.compare_clocks()?;
         gate.try_out()?;
         let left = gate.adopt()?;
-        gate.stand_on_every_link()?;
+        gate.stand_on_every_link(usize::MAX)?;
         left.iter().for_each(upkeep::release);
         // What refuses a pinned link refuses all. A filter may be refused for what somebody has on that link alone,
         // which then carries nothing; loopback is nobody's.
@@ -289,10 +304,18 @@ impl Gate {
         if let Some(why) = self.refused.get(&link.0) {
             return Err(Ungated::Refused { why: why.clone() });
         }
+        if self.coming.contains(&link.0) {
+            return Err(Ungated::Coming);
+        }
         facts.carries()?;
         self.hindered
             .get(&link.0)
             .map_or(Ok(()), |why| Err(why.clone()))
+    }
+
+    /// Whether the next look is due at once: links have come or become ports, more than one look takes.
+    pub fn is_behind(&self) -> bool {
+        !self.coming.is_empty() || !self.leaving.is_empty()
     }
 
     /// The links on which addresses stand now: each look takes them first.
@@ -326,6 +349,7 @@ impl Gate {
                     | Ungated::Xdp
                     | Ungated::Header { .. }
                     | Ungated::Refused { .. }
+                    | Ungated::Coming
                     | Ungated::Unknown,
                 ) => false,
             })

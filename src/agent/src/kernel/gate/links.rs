@@ -50,6 +50,8 @@ pub enum Ungated {
         /// In its words.
         why: String,
     },
+    /// It has just come, and its programs are on their way: the packet filter's layer closes it meanwhile.
+    Coming,
     /// No such link is known to the gate.
     Unknown,
 }
@@ -74,7 +76,7 @@ impl fmt::Display for Ungated {
                 )
             }
             Ungated::Refused { why } => write!(f, "the gate cannot stand on it: {why}"),
-            Ungated::Unknown => f.write_str("the gate does not stand on it yet"),
+            Ungated::Coming | Ungated::Unknown => f.write_str("the gate does not stand on it yet"),
         }
     }
 }

@@ -89,10 +89,22 @@ fn run(program: &str, args: &str) {
     assert!(status.success(), "{program} {args}");
 }
 
-/// Looks at everything, whatever was looked at a moment ago.
-fn look(gate: &mut Gate) -> Tended {
+/// Looks once, whatever was looked at a moment ago.
+fn glance(gate: &mut Gate) -> Tended {
     gate.tended = Moment(0);
     gate.tend(boot_now())
+}
+
+/// Looks until nothing is on its way; what came of it, but for the links that follow.
+fn look(gate: &mut Gate) -> Tended {
+    let mut told = glance(gate);
+    while gate.is_behind() {
+        match glance(gate) {
+            Tended::Intact | Tended::Links => {}
+            more => told = more,
+        }
+    }
+    told
 }
 
 fn link(gate: &Gate, name: &str) -> LinkIndex {
@@ -135,6 +147,29 @@ fn among_more_links_than_one_look_takes_each_has_its_turn() {
             }
             assert!(gate.home.pins().unwrap().contains(&pin), "{pin}");
         }
+    });
+}
+
+/// A grace period of the kernel for each program: all at once would cost beats.
+#[test]
+fn links_that_come_together_are_gated_one_look_after_the_other_and_carry_nothing_before() {
+    beside_pinned_links(|gate| {
+        assert_eq!(look(gate), Tended::Intact);
+        for name in ["dum0", "dum1", "dum2"] {
+            ip(&format!("link add {name} type bridge"));
+        }
+        for gated in 1..=3 {
+            assert_eq!(glance(gate), Tended::Links);
+            let states = ["dum0", "dum1", "dum2"].map(|name| gate.carries(link(gate, name)));
+            let standing = states.iter().filter(|state| state.is_ok()).count();
+            let coming = states
+                .iter()
+                .filter(|state| **state == Err(Ungated::Coming));
+            assert_eq!((standing, coming.count()), (gated, 3 - gated), "{states:?}");
+            assert_eq!(gate.is_behind(), gated < 3);
+            assert_eq!(gate.stands_everywhere(), gated == 3);
+        }
+        assert_eq!(glance(gate), Tended::Intact);
     });
 }
 

@@ -10,7 +10,7 @@ use super::{Footing, Gate, NoGate};
 use crate::kernel::link::LINK_HEADER;
 use crate::kernel::netlink::{Messages, NLM_F_DUMP, Read};
 use haft_engine::clock::Moment;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::ops::Bound;
 use std::os::fd::OwnedFd;
@@ -110,14 +110,17 @@ impl Gate {
         let before = self.gated();
         // Before it is mended, so that somebody who takes a program off is told of.
         let noticed = if changed { self.first_fault() } else { None };
-        if changed && let Err(error) = self.stand_on_every_link() {
+        let most = self.footing.links_at_once();
+        if (changed || self.is_behind())
+            && let Err(error) = self.stand_on_every_link(most)
+        {
             return Tended::Broken {
                 what: crate::chain(&error),
             };
         }
         let outcome = match self.first_fault() {
             None => noticed.map_or(Tended::Intact, |what| Tended::Repaired { what }),
-            Some(what) => match self.stand_on_every_link().map(|()| self.first_fault()) {
+            Some(what) => match self.stand_on_every_link(most).map(|()| self.first_fault()) {
                 Ok(None) => Tended::Repaired { what },
                 Ok(Some(what)) => return Tended::Broken { what },
                 Err(error) => {
@@ -127,39 +130,39 @@ impl Gate {
                 }
             },
         };
-        self.stale = false;
+        self.stale = self.is_behind();
         match outcome {
             Tended::Intact if before != self.gated() => Tended::Links,
             outcome => outcome,
         }
     }
 
-    /// Attaches where a program is missing or not first, lets go of links that are no more.
-    pub(super) fn stand_on_every_link(&mut self) -> Result<(), NoGate> {
-        let links = self.list()?;
-        let gone: Vec<(u32, Way)> = self
-            .attached
-            .keys()
-            .filter(|(index, _)| {
-                links
-                    .get(index)
-                    .is_none_or(|facts| facts.programs().is_err())
-            })
-            .copied()
-            .collect();
-        self.hindered = hindered(&links);
-        self.links = links;
+    /// Attaches where a program is missing or not first, lets go of links that are no more. Of links that have come,
+    /// and of those that have become ports, it takes `most`; the others wait for the next look.
+    pub(super) fn stand_on_every_link(&mut self, most: usize) -> Result<(), NoGate> {
+        self.links = self.list()?;
+        self.hindered = hindered(&self.links);
         self.refused
             .retain(|index, _| self.links.contains_key(index));
-        for (index, way) in gone {
-            self.let_go(index, way).map_err(NoGate::Home)?;
-        }
-        let wanted: Vec<(u32, Form)> = self
+        let mut room = self.leave(most).map_err(NoGate::Home)?;
+        let wanted: BTreeMap<u32, Form> = self
             .links
             .values()
             .filter_map(|facts| Some((facts.index, facts.programs().ok()?)))
             .collect();
+        self.coming.retain(|index| wanted.contains_key(index));
         for (index, form) in wanted {
+            let stood = Way::BOTH
+                .iter()
+                .any(|way| self.attached.contains_key(&(index, *way)));
+            if !stood && !self.refused.contains_key(&index) {
+                if room == 0 {
+                    self.coming.insert(index);
+                    continue;
+                }
+                room -= 1;
+            }
+            self.coming.remove(&index);
             // A refusal of one way is not undone by the other.
             self.refused.remove(&index);
             for way in Way::BOTH {
@@ -169,6 +172,29 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    /// Lets go of links that are gone, and of `most` that the stack does not speak over any more; how many more of
+    /// those this look could have taken.
+    fn leave(&mut self, most: usize) -> io::Result<usize> {
+        let mut room = most;
+        self.leaving.clear();
+        let stood: BTreeSet<u32> = self.attached.keys().map(|(index, _)| *index).collect();
+        for index in stood {
+            match self.links.get(&index).map(Facts::programs) {
+                Some(Ok(_)) => continue,
+                Some(Err(_)) if room == 0 => {
+                    self.leaving.insert(index);
+                    continue;
+                }
+                Some(Err(_)) => room -= 1,
+                None => {}
+            }
+            for way in Way::BOTH {
+                self.let_go(index, way)?;
+            }
+        }
+        Ok(room)
     }
 
     /// Takes over what an earlier agent left: each gets our program in place. What cannot be taken over is handed
@@ -298,7 +324,7 @@ impl Gate {
             .filter_map(|link| self.links.get_key_value(&link.0));
         let looked_at: Vec<(u32, Form)> = carrying
             .chain(around)
-            .filter(|(index, _)| !self.refused.contains_key(index))
+            .filter(|(index, _)| !self.refused.contains_key(index) && !self.coming.contains(index))
             .filter_map(|(index, facts)| Some((*index, facts.programs().ok()?)))
             .collect();
         self.looked_at = last;
