@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 
 use crate::power::{Power, Step, SwitchEnd, SwitchPlan};
 use crate::session::{Credentials, Progress, Reply, Seeds, Session, SessionError};
-use crate::settings::Settings;
+use crate::settings::{FirstOffRead, Settings};
 use crate::wire::message::{Control, Request, Restore, power_is_on, restore_of};
 
 /// Longest datagram looked at, in bytes; an answer to us has under a hundred.
@@ -118,8 +118,11 @@ impl<'a> Driver<'a> {
                 Step::Read => {
                     let power = self.read_power()?;
                     plan.on_read(Instant::now(), power);
-                    if plan.has_first_off_read() {
-                        edge::say_first_off_read();
+                    match self.settings.first_off_read {
+                        FirstOffRead::Said if plan.has_first_off_read() => {
+                            edge::say_first_off_read();
+                        }
+                        FirstOffRead::Said | FirstOffRead::Silent => {}
                     }
                 }
                 Step::Command(control) => {

@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use haft_fence_protocol::Secret;
 use haft_fence_protocol::agent::password::{self, PasswordError, Sources};
+use haft_fence_protocol::agent::report::FIRST_OFF_READ_OPTION;
 use haft_fence_protocol::agent::{Input, InputError, Talk, talk};
 
 use crate::cipher::Suite;
@@ -51,10 +52,21 @@ pub struct Settings {
     pub off_pace: PowerPace,
     /// Reads and commands towards on.
     pub on_pace: PowerPace,
+    /// What is said of the first of the two reads that prove off.
+    pub first_off_read: FirstOffRead,
     /// The power restore policy to see to; `None` leaves it alone.
     pub restore: Option<Restore>,
     /// Whether steps are told.
     pub talk: Talk,
+}
+
+/// What is said of the first of the two reads that prove off, when it has said off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstOffRead {
+    /// Nothing: stdout has what the field's agents say, and no more.
+    Silent,
+    /// A line of its own, at once.
+    Said,
 }
 
 /// Why the options cannot be used.
@@ -134,6 +146,10 @@ impl Settings {
             on_pace: PowerPace {
                 commands_max: u32::try_from(attempts).expect("checked to be at most 100"),
                 ..off_pace
+            },
+            first_off_read: match input.flag(FIRST_OFF_READ_OPTION)? {
+                true => FirstOffRead::Said,
+                false => FirstOffRead::Silent,
             },
             restore: restore(input)?,
             talk: talk(input)?,

@@ -6,6 +6,7 @@
 //! [`crate::settings`].
 
 use haft_fence_protocol::agent::options::{ActionSpec, AgentSpec, Kind, Need, OptionSpec};
+use haft_fence_protocol::agent::report::FIRST_OFF_READ_OPTION;
 
 const fn option(name: &'static str, kind: Kind, summary: &'static str) -> OptionSpec {
     OptionSpec {
@@ -28,7 +29,7 @@ const fn seconds(name: &'static str, default: &'static str, summary: &'static st
     }
 }
 
-static OPTIONS: [OptionSpec; 36] = [
+static OPTIONS: [OptionSpec; 37] = [
     OptionSpec {
         letter: Some('o'),
         value_word: "action",
@@ -169,6 +170,11 @@ static OPTIONS: [OptionSpec; 36] = [
             "Pause between the two reads that prove off; while waiting it grows by a quarter each time, up to 200 ms",
         )
     },
+    option(
+        FIRST_OFF_READ_OPTION,
+        Kind::Boolean,
+        "Say on stdout at once when the first of these two reads has said off",
+    ),
     OptionSpec {
         value_word: "milliseconds",
         default: Some("500"),

@@ -21,7 +21,10 @@ pub struct Report {
     pub exit: u8,
 }
 
-/// What an agent of haft's says on stdout, as a line of its own and at once, when the first of the two reads that prove
+/// The option that makes an agent of haft's say [`FIRST_OFF_READ`]; without it stdout is what the field expects.
+pub const FIRST_OFF_READ_OPTION: &str = "say_first_off_read";
+
+/// What it then says on stdout, as a line of its own and at once, when the first of the two reads that prove
 /// off has said off; again if a read of "on" made it begin anew. The caller has the machine itself asked meanwhile.
 pub const FIRST_OFF_READ: &str = "First read: OFF";
 

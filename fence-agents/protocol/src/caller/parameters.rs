@@ -185,7 +185,7 @@ impl Parameters {
             .map(|one| one.name.len() + one.text().len() + 2)
             .sum::<usize>();
         // Sized beforehand: a growing buffer would leave copies of secrets behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(size + 32));
+        let mut text = Zeroizing::new(Vec::with_capacity(size + 64));
         text.extend_from_slice(b"action=");
         text.extend_from_slice(action.name().as_bytes());
         text.push(b'\n');

@@ -100,6 +100,9 @@ pub enum OffVerdict {
 /// Spacing of `status` reads where the device names none, as our own agents' default.
 pub const OFF_READ_SPACING: Duration = Duration::from_millis(50);
 
+/// The agent that can be asked to say its first off read.
+const SAYS_ITS_FIRST_READ: &str = "fence_haft_ipmi";
+
 /// Readings of "on", or unreadable ones, after which more will not help.
 const READS_MAX: u32 = 3;
 
@@ -180,8 +183,12 @@ async fn send_off(turn: &mut DeviceTurn, order: &OffOrder<'_>, deadline: Deadlin
         deadline,
     };
     match order.proof {
-        OffProof::AgentReadsTwice => run_and_tell(turn, &call, order.first_off_read).await,
-        OffProof::StatusTwice { .. } | OffProof::AgentWaits => run(turn, &call).await,
+        OffProof::AgentReadsTwice if order.agent.name() == SAYS_ITS_FIRST_READ => {
+            run_and_tell(turn, &call, order.first_off_read).await
+        }
+        OffProof::AgentReadsTwice | OffProof::StatusTwice { .. } | OffProof::AgentWaits => {
+            run(turn, &call).await
+        }
     }
 }
 

