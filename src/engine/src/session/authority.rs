@@ -6,6 +6,7 @@
 //! nothing dropped for it, until those who acknowledge the lease say the same, as a majority; or the lease ends.
 //! Does not say what stopping is: the keeper does.
 
+use crate::clock::Moment;
 use crate::command::VoterSets;
 use crate::ids::{EntryId, Epoch, LogIndex, NodeId, Term};
 use crate::plant::{self, Bug};
@@ -79,6 +80,16 @@ enum Doubt {
 }
 
 impl Authority {
+    /// A leader that stands at `origin` says that this life is over, at `now`; its lease ends at `lease_end`, if it has
+    /// one. A lease that has ended protects nothing, and a life that nobody acknowledges must not stand for ever: it
+    /// ends by whoever leads.
+    pub fn hear_end(&mut self, origin: Origin, now: Moment, lease_end: Option<Moment>) -> Heed {
+        match lease_end {
+            Some(end) if now < end => self.hear(origin),
+            Some(_) | None => Heed::Obey,
+        }
+    }
+
     /// Something came from `origin`.
     pub fn hear(&mut self, origin: Origin) -> Heed {
         let heed = match self.newest {

@@ -125,3 +125,21 @@ fn a_leader_that_hands_out_what_it_has_not_caught_up_with_is_noticed() {
     plant::set(None);
     assert_ne!(behind, None);
 }
+
+#[test]
+fn a_life_ends_by_the_greatest_leaders_word_or_by_anybodys_once_its_lease_has_ended() {
+    let end = |origin, now, lease_end: Option<u64>| {
+        obedient().hear_end(origin, Moment(now), lease_end.map(Moment))
+    };
+    for (restored, live) in [
+        (origin(1, 9, 12), Heed::WentBack),
+        (origin(1, 3, 5_990), Heed::Older),
+        (origin(0, 9, 7_000), Heed::EarlierEpoch),
+        (origin(2, 1, 1), Heed::LaterEpoch),
+    ] {
+        assert_eq!(end(restored, 99, Some(100)), live);
+        assert_eq!(end(restored, 100, Some(100)), Heed::Obey);
+        assert_eq!(end(restored, 1, None), Heed::Obey);
+    }
+    assert_eq!(end(origin(1, 4, 6_001), 1, Some(100)), Heed::Obey);
+}
