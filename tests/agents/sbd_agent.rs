@@ -7,12 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use haft_agent::kennel::{Kennel, Timer};
 use haft_agent::kernel::clock::boot_now;
 use haft_agent::sbd::act::EndMachine;
 use haft_agent::sbd::vouch::Vouch;
 use haft_agent::sbd::watch::{self, Disk, Ends};
 use haft_agent::sbd::{NOTICES_MAX, SbdError, SbdNotice};
+use haft_agent::shared_watchdog::{SharedWatchdog, Timer};
 use haft_agent::watchdog::WatchdogError;
 use haft_fence_sbd::device::{Access, PlainFiles};
 use haft_fence_sbd::disk::SlotName;
@@ -31,7 +31,7 @@ const IO: Duration = Duration::from_millis(1500);
 #[derive(Clone, Debug, Default)]
 struct Notes {
     ended: Arc<Mutex<Vec<SelfFence>>>,
-    dog: Arc<Mutex<Vec<&'static str>>>,
+    acts: Arc<Mutex<Vec<&'static str>>>,
 }
 
 impl EndMachine for Notes {
@@ -42,15 +42,15 @@ impl EndMachine for Notes {
 
 impl Timer for Notes {
     fn arm(&mut self, wanted: Duration) -> Result<Duration, WatchdogError> {
-        self.dog.lock().unwrap().push("arm");
+        self.acts.lock().unwrap().push("arm");
         Ok(wanted)
     }
     fn pet(&mut self) -> Result<(), WatchdogError> {
-        self.dog.lock().unwrap().push("pet");
+        self.acts.lock().unwrap().push("pet");
         Ok(())
     }
     fn disarm(&mut self) -> Result<(), WatchdogError> {
-        self.dog.lock().unwrap().push("disarm");
+        self.acts.lock().unwrap().push("disarm");
         Ok(())
     }
 }
@@ -58,7 +58,7 @@ impl Timer for Notes {
 struct Node {
     vouch: Vouch,
     heard: mpsc::Receiver<SbdNotice>,
-    kennel: Kennel,
+    watchdog: SharedWatchdog,
     notes: Notes,
 }
 
@@ -84,11 +84,11 @@ impl Node {
             machine: Box::new(notes.clone()),
         };
         watch::start(config, keepers.collect(), ends).unwrap();
-        let kennel = Kennel::with_disks(Box::new(notes.clone()), vouch.clone(), notices);
+        let watchdog = SharedWatchdog::with_disks(Box::new(notes.clone()), vouch.clone(), notices);
         Node {
             vouch,
             heard,
-            kennel,
+            watchdog,
             notes,
         }
     }
@@ -96,7 +96,7 @@ impl Node {
     /// Lives as the lease thread does until it is so.
     fn until(&mut self, what: &str, reached: impl Fn(&Node) -> bool) {
         until(what, || {
-            self.kennel.tend(boot_now());
+            self.watchdog.tend(boot_now());
             reached(self)
         });
     }
@@ -110,14 +110,14 @@ impl Node {
     }
 
     fn pets(&self) -> usize {
-        let dog = self.notes.dog.lock().unwrap();
-        dog.iter().filter(|act| **act == "pet").count()
+        let acts = self.notes.acts.lock().unwrap();
+        acts.iter().filter(|act| **act == "pet").count()
     }
 
     fn notice(&mut self) -> SbdNotice {
         let mut notice = None;
         until("a notice", || {
-            self.kennel.tend(boot_now());
+            self.watchdog.tend(boot_now());
             notice = self.heard.try_recv().ok();
             notice.is_some()
         });
@@ -162,7 +162,7 @@ fn the_agent_obeys_each_message_of_the_fields_tool() {
         let pets = node.pets();
         assert!(!node.vouched());
         assert!(sender.wait().unwrap().success());
-        node.kennel.tend(boot_now());
+        node.watchdog.tend(boot_now());
         assert_eq!(node.pets(), pets);
         assert_eq!(node.ended(), [how]);
     }
@@ -185,15 +185,15 @@ fn the_agent_refuses_a_clean_start_over_an_old_pill_and_ends_at_the_word_exit() 
         admin_done("list", &[&disk], &[]).split('\t').nth(2),
         Some("reset")
     );
-    assert!(node.notes.dog.lock().unwrap().is_empty(), "armed");
+    assert!(node.notes.acts.lock().unwrap().is_empty(), "armed");
     let mut node = Node::start(&[&disk], StartMode::Always);
     node.vouch.admit();
     assert_eq!(node.notice(), SbdNotice::Watched);
     assert_eq!(admin_done("list", &[&disk], &[]), "0\ta\tclear\t\n");
     assert!(send(&[&disk], "exit").wait().unwrap().success());
     assert_eq!(node.notice(), SbdNotice::Exit);
-    node.kennel.put_down();
-    assert_eq!(node.notes.dog.lock().unwrap().last(), Some(&"disarm"));
+    node.watchdog.disarm_finally();
+    assert_eq!(node.notes.acts.lock().unwrap().last(), Some(&"disarm"));
     assert_eq!(node.ended(), []);
 }
 
@@ -212,7 +212,7 @@ fn a_disk_created_anew_starves_the_agents_watchdog() {
     node.until("nothing vouches", |node| !node.vouched());
     let pets = node.pets();
     admin_done("allocate", &[&disk], &["a"]);
-    node.kennel.tend(boot_now());
+    node.watchdog.tend(boot_now());
     assert!(!node.vouched());
     assert_eq!(node.pets(), pets);
     assert_eq!(node.ended(), []);

@@ -9,7 +9,6 @@ use crate::attach::{Attach, AttachTask};
 use crate::census::{self, CensusError};
 use crate::chain;
 use crate::executor::Enforcement;
-use crate::kennel::Kennel;
 use crate::kernel::capability::{self, CapabilityError};
 use crate::kernel::clock::{ReadBootIdError, boot_id};
 use crate::kernel::place::place;
@@ -17,6 +16,7 @@ use crate::lease::{Lease, StartLeaseError};
 use crate::notify;
 use crate::order::{Notice, Order, OrderInbox, Orders, orders};
 use crate::sbd::SbdError;
+use crate::shared_watchdog::SharedWatchdog;
 use haft_api::client::Credentials;
 use haft_config::identity::{Identity, ReadIdentityError};
 use haft_config::{Config, NodeLookupError, Problems};
@@ -150,8 +150,8 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     let cluster = identity.cluster;
     // Before anything may arm the watchdog: a start that fails after that resets the machine.
     let (credentials, sight) = (credentials(&config, identity)?, census::start()?);
-    let (kennel, mut disks) = disks::begin(&config, &node)?;
-    let (thread, ready) = start_lease(kennel, inbox, notices)?;
+    let (watchdog, mut disks) = disks::begin(&config, &node)?;
+    let (thread, ready) = start_lease(watchdog, inbox, notices)?;
     let gate = ready.await.map_err(|_| RunError::LeaseEnded)??;
     tokio::select! {
         watched = disks.watched() => watched?,
@@ -313,7 +313,7 @@ async fn wait_for_identity(data_dir: &Path) -> Result<Identity, RunError> {
 type Ready = oneshot::Receiver<Result<GateKind, StartLeaseError>>;
 
 fn start_lease(
-    kennel: Kennel,
+    watchdog: SharedWatchdog,
     inbox: OrderInbox,
     notices: mpsc::Sender<Notice>,
 ) -> io::Result<(JoinHandle<()>, Ready)> {
@@ -322,7 +322,7 @@ fn start_lease(
         .name("haft-lease".to_owned())
         .spawn(move || {
             crate::plant::panic_in("lease");
-            let opened = Lease::open(enforcement(), kennel, inbox, notices);
+            let opened = Lease::open(enforcement(), watchdog, inbox, notices);
             let lease = match opened {
                 Ok(lease) => lease,
                 Err(error) => {

@@ -11,7 +11,6 @@ mod voice;
 mod watch;
 
 use crate::chain;
-use crate::kennel::Kennel;
 use crate::kernel::address::{
     self, Change, OpenAddressesError, ReadKernelError, Term, WriteAddressError,
 };
@@ -21,6 +20,7 @@ use crate::kernel::guard::{
     Guard, GuardWriteError, Life, MAX_BATCH, OpenGuardError, PreparedWrite, Turn,
 };
 use crate::kernel::link::{Carrier as LinkCarrier, Link, LinkIndex};
+use crate::shared_watchdog::SharedWatchdog;
 use haft_engine::clock::Moment;
 use haft_engine::command::Attestation;
 use haft_engine::ids::{ResourceId, Token};
@@ -87,7 +87,7 @@ pub struct Executor {
     /// was encoded under another timing is never sent again (R2a).
     renewal: Option<(Life, PreparedWrite)>,
     attested: Attestation,
-    kennel: Kennel,
+    watchdog: SharedWatchdog,
     /// Given up, and behind the gate or guard for as long as somebody else's copy is there (R13).
     silenced: BTreeSet<IpAddr>,
 }
@@ -99,7 +99,10 @@ impl Executor {
     /// # Errors
     /// Without the capabilities or kernel features that the guard needs, or when something of an
     /// earlier life cannot be removed.
-    pub fn open(enforcement: Enforcement, kennel: Kennel) -> Result<Executor, OpenExecutorError> {
+    pub fn open(
+        enforcement: Enforcement,
+        watchdog: SharedWatchdog,
+    ) -> Result<Executor, OpenExecutorError> {
         let unguarded = match enforcement {
             Enforcement::Guarded | Enforcement::Gated(_) | Enforcement::Timed => None,
             #[cfg(feature = "planted-bugs")]
@@ -118,7 +121,7 @@ impl Executor {
             turns: BTreeMap::new(),
             renewal: None,
             attested: Attestation::Unknown,
-            kennel,
+            watchdog,
             silenced: BTreeSet::new(),
         };
         executor.remove_leftovers()?;

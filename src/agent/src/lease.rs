@@ -11,9 +11,9 @@ mod wanted;
 
 use crate::chain;
 use crate::executor::{Enforcement, Executor, OpenExecutorError};
-use crate::kennel::Kennel;
 use crate::kernel::clock::boot_now;
 use crate::order::{Admission, Notice, Order, OrderInbox};
+use crate::shared_watchdog::SharedWatchdog;
 use beats::BeatPort;
 use haft_engine::clock::Moment;
 use haft_engine::command::{Attestation, Difficulty, Probe};
@@ -102,12 +102,12 @@ impl Lease {
     /// When the guard cannot be opened or leftovers of an earlier life cannot be removed.
     pub fn open(
         enforcement: Enforcement,
-        kennel: Kennel,
+        watchdog: SharedWatchdog,
         inbox: OrderInbox,
         notices: mpsc::Sender<Notice>,
     ) -> Result<Lease, StartLeaseError> {
         Ok(Lease {
-            executor: Executor::open(enforcement, kennel)?,
+            executor: Executor::open(enforcement, watchdog)?,
             beats: BeatPort::open().map_err(StartLeaseError::Beats)?,
             inbox,
             notices,
@@ -130,9 +130,9 @@ impl Lease {
             self.wait(wake);
         }
         // Ended with something held, the closing of its file is what the watchdog is for. An earlier life's leftover
-        // counts: once the watchdog is put down no pill reaches it, and msgwait would prove nothing.
+        // counts: once the watchdog is disarmed no pill reaches it, and msgwait would prove nothing.
         if self.life.is_none() && self.executor.probe() == Probe::Clean {
-            self.executor.kennel().put_down();
+            self.executor.watchdog().disarm_finally();
         }
     }
 
@@ -159,7 +159,7 @@ impl Lease {
         if self.repeat == Repeat::Yes {
             self.say_standing();
         }
-        let dog = self.tend_dog();
+        let watchdog = self.tend_watchdog();
         let speak = self.executor.speak();
         for (resource, claim) in self.executor.rivals() {
             // One that gets lost is told again while it lasts.
@@ -176,19 +176,19 @@ impl Lease {
         if self.executor.is_pending() {
             return now;
         }
-        next.min(dog).min(now + IDLE_WAKE)
+        next.min(watchdog).min(now + IDLE_WAKE)
     }
 
     /// Pets for the shared disks, and takes up what had to wait for them.
-    fn tend_dog(&mut self) -> Moment {
+    fn tend_watchdog(&mut self) -> Moment {
         let now = boot_now();
-        self.executor.kennel().tend(now);
-        if self.executor.kennel().is_watched()
+        self.executor.watchdog().tend(now);
+        if self.executor.watchdog().is_watched()
             && let Some((origin, assignment)) = self.unwatched.take()
         {
             self.obey(Order::Assigned(origin, assignment));
         }
-        let wake = self.executor.kennel().next_wake(now);
+        let wake = self.executor.watchdog().next_wake(now);
         wake.unwrap_or(now + IDLE_WAKE)
     }
 
@@ -196,7 +196,7 @@ impl Lease {
         match order {
             Order::Begin(admission) => self.begin(admission),
             Order::Addresses(addresses) => self.beats.set_addresses(&addresses),
-            Order::Assigned(origin, assignment) if !self.executor.kennel().is_watched() => {
+            Order::Assigned(origin, assignment) if !self.executor.watchdog().is_watched() => {
                 self.unwatched = Some((origin, assignment));
             }
             Order::Assigned(origin, assignment) => self.assigned(origin, assignment),
@@ -237,7 +237,7 @@ impl Lease {
                     ..
                 } = admission;
                 tracing::info!(%node, %incarnation, "admitted");
-                self.executor.kennel().admitted();
+                self.executor.watchdog().admitted();
                 self.beats.begin(incarnation, keys);
                 let mut authority = Authority::default();
                 authority.hear(origin);
@@ -390,7 +390,7 @@ impl Lease {
 
     /// The beat that has fallen due while something was carried out, and what came of the one before.
     fn beat_between(&mut self) -> Vec<Input> {
-        self.executor.kennel().tend(boot_now());
+        self.executor.watchdog().tend(boot_now());
         let due = |life: &Life| life.holder.next_wake() <= boot_now();
         if !self.life.as_ref().is_some_and(due) {
             return Vec::new();

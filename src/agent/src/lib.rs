@@ -6,7 +6,7 @@
 //! - [`census`]: what the kernel has that is not ours, for the leader.
 //! - [`dismantle`]: everything of haft's taken off the machine.
 //! - [`executor`]: kernel operations as the keeper orders them.
-//! - [`kennel`]: the watchdog and its claimants; [`sbd`]: the mailbox on shared disks.
+//! - [`shared_watchdog`]: the watchdog and its claimants; [`sbd`]: the mailbox on shared disks.
 //! - [`kernel`]: addresses, frames and the packet filter.
 //!
 //! Nothing in here decides ownership: decisions come from haft-engine, orders from the coordinators.
@@ -16,7 +16,6 @@ pub mod census;
 pub mod daemon;
 pub mod dismantle;
 pub mod executor;
-pub mod kennel;
 pub mod kernel;
 pub mod lease;
 pub mod log;
@@ -24,6 +23,7 @@ pub mod notify;
 pub mod order;
 mod plant;
 pub mod sbd;
+pub mod shared_watchdog;
 pub mod watchdog;
 
 /// An error and all its sources in one line, for logs.

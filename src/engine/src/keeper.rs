@@ -23,7 +23,7 @@
 //! anything stronger it is not said until the removal has succeeded. A removal that has not succeeded within
 //! the stop deadline is reported as a failed stop, once.
 //!
-//! Under isolation `watchdog` ([`dog`] has the rules) nothing of the above begins before the watchdog is armed
+//! Under isolation `watchdog` ([`watchdog`] has the rules) nothing of the above begins before the watchdog is armed
 //! and the log holds its period, and it is stopped early enough that the watchdog, petted no more, would still
 //! fire before the lease ends.
 //! Under `stonith` ([`begin`]) nothing begins before the log says so either, so that what never began is told apart from
@@ -34,9 +34,9 @@ use crate::clock::{Moment, Timing};
 use crate::command::{Attestation, Difficulty};
 use crate::gate::GateKind;
 use crate::ids::{Incarnation, LogIndex, ResourceId, Token};
-use crate::keeper::dog::Dog;
 use crate::keeper::held::{Held, Phase};
 use crate::keeper::history::{History, Link};
+use crate::keeper::watchdog::Watchdog;
 use crate::spec::ResourceSpec;
 use crate::state::Progress;
 use crate::timing::ClusterTiming;
@@ -44,12 +44,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 mod begin;
-mod dog;
 mod gated;
 mod held;
 mod history;
 mod reconcile;
 mod retime;
+mod watchdog;
 
 /// Everything that the log says this node should do, as of one revision.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -244,7 +244,7 @@ pub struct Keeper {
     attested: Attestation,
     renewal: Renewal,
     lapses: u64,
-    dog: Dog,
+    watchdog: Watchdog,
     wake: Moment,
 }
 
@@ -282,7 +282,7 @@ impl Keeper {
             attested: Attestation::Unknown,
             renewal: Renewal::Due(Moment(0)),
             lapses: 0,
-            dog: Dog::default(),
+            watchdog: Watchdog::default(),
             wake: Moment(u64::MAX),
         }
     }

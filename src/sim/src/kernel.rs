@@ -66,7 +66,7 @@ pub(crate) struct Kernel {
     /// Copies that an administrator has put there; and, with a planted bug, the token under which one was taken for
     /// ours. One that nobody guards answers on its administrator's account, and not on ours unless it was.
     foreign: BTreeMap<IpAddr, Option<Token>>,
-    dog: Option<Dog>,
+    watchdog: Option<Watchdog>,
     /// When the same watchdog fires for the shared disks' sake. There is one timer, and a pet needs both claimants'
     /// word, so it fires when either of them is starved: as two timers would.
     disks_fire: Option<Moment>,
@@ -83,7 +83,7 @@ pub(crate) enum There {
 
 /// The armed watchdog.
 #[derive(Clone, Copy, Debug)]
-struct Dog {
+struct Watchdog {
     period: Duration,
     fires: Moment,
 }
@@ -163,17 +163,17 @@ impl Kernel {
             }
             Request::Announce => Reply::Done,
             Request::ArmDog(period) => {
-                self.feed(now, *period);
+                self.pet(now, *period);
                 Reply::Armed(*period)
             }
             Request::PetDog => {
-                if let Some(dog) = self.dog {
-                    self.feed(now, dog.period);
+                if let Some(watchdog) = self.watchdog {
+                    self.pet(now, watchdog.period);
                 }
                 Reply::Done
             }
             Request::DisarmDog => {
-                self.dog = None;
+                self.watchdog = None;
                 Reply::Done
             }
         }
@@ -189,15 +189,15 @@ impl Kernel {
     }
 
     /// The hardware's timer runs slow by a tenth and counts in ticks: as late as the engine must allow for.
-    fn feed(&mut self, now: Moment, period: Duration) {
+    fn pet(&mut self, now: Moment, period: Duration) {
         let late = period / 10 + Duration::from_millis(900);
         let fires = now + period + late;
-        self.dog = Some(Dog { period, fires });
+        self.watchdog = Some(Watchdog { period, fires });
     }
 
     /// When the watchdog resets the machine, if it is armed.
     pub(crate) fn dog_fires(&self) -> Option<Moment> {
-        let held = self.dog.map(|dog| dog.fires);
+        let held = self.watchdog.map(|watchdog| watchdog.fires);
         held.into_iter().chain(self.disks_fire).min()
     }
 

@@ -3,11 +3,11 @@
 //! The one place where the real end of the machine is put into somebody's hands. Without an `sbd` section it
 //! opens nothing and starts nothing.
 
-use crate::kennel::Kennel;
 use crate::sbd::act::ThisMachine;
 use crate::sbd::vouch::Vouch;
 use crate::sbd::watch::{self, Disk, Ends};
 use crate::sbd::{NOTICES_MAX, SbdError, SbdNotice, watcher_config};
+use crate::shared_watchdog::SharedWatchdog;
 use crate::watchdog::Watchdog;
 use haft_config::{Config, SbdStart};
 use haft_engine::ids::NodeName;
@@ -26,14 +26,17 @@ pub(super) struct Notices {
 }
 
 /// The watchdog for the lease thread; with disks, their watch is begun.
-pub(super) fn begin(config: &Config, node: &NodeName) -> Result<(Kennel, Notices), SbdError> {
+pub(super) fn begin(
+    config: &Config,
+    node: &NodeName,
+) -> Result<(SharedWatchdog, Notices), SbdError> {
     let watchdog = Watchdog::at(&config.watchdog_device);
     let Some(sbd) = &config.sbd else {
         let notices = Notices {
             hear: None,
             start: SbdStart::Clean,
         };
-        return Ok((Kennel::alone(watchdog), notices));
+        return Ok((SharedWatchdog::alone(watchdog), notices));
     };
     match sbd.devices.len() {
         1 => tracing::warn!("one SBD disk is a single point of failure; three are right"),
@@ -54,12 +57,12 @@ pub(super) fn begin(config: &Config, node: &NodeName) -> Result<(Kennel, Notices
         machine: Box::new(machine),
     };
     watch::start(watcher_config(sbd, node)?, disks.collect(), ends)?;
-    let kennel = Kennel::with_disks(Box::new(watchdog), vouch, notices);
+    let watchdog = SharedWatchdog::with_disks(Box::new(watchdog), vouch, notices);
     let notices = Notices {
         hear: Some(hear),
         start: sbd.start,
     };
-    Ok((kennel, notices))
+    Ok((watchdog, notices))
 }
 
 impl Notices {

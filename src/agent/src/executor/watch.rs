@@ -1,8 +1,8 @@
 //! The keeper's orders about the hardware watchdog, carried out. Decides nothing.
 
 use super::Executor;
-use crate::kennel::Kennel;
 use crate::kernel::clock::boot_now;
+use crate::shared_watchdog::SharedWatchdog;
 use haft_engine::keeper::{Keeper, Operation, OperationResult};
 
 impl Executor {
@@ -13,8 +13,8 @@ impl Executor {
             return OperationResult::Lapsed;
         }
         match operation {
-            Operation::ArmWatchdog(wanted) => self.kennel.arm(now, *wanted),
-            Operation::DisarmWatchdog => self.kennel.disarm(now),
+            Operation::ArmWatchdog(wanted) => self.watchdog.arm(now, *wanted),
+            Operation::DisarmWatchdog => self.watchdog.disarm(now),
             Operation::PetWatchdog
             | Operation::Arm(..)
             | Operation::Install(..)
@@ -22,12 +22,12 @@ impl Executor {
             | Operation::Renew(_)
             | Operation::RefreshAddress(..)
             | Operation::Remove(..)
-            | Operation::Announce(..) => self.kennel.pet(now),
+            | Operation::Announce(..) => self.watchdog.pet(now),
         }
     }
 
     /// The watchdog with its claimants.
-    pub fn kennel(&mut self) -> &mut Kennel {
-        &mut self.kennel
+    pub fn watchdog(&mut self) -> &mut SharedWatchdog {
+        &mut self.watchdog
     }
 }

@@ -28,14 +28,14 @@ fn files_that_are_no_watchdogs_are_refused_with_their_name() {
     let plain = folder.path().join("plain");
     std::fs::write(&plain, "").unwrap();
     for path in [plain.as_path(), Path::new("/dev/null")] {
-        let mut dog = Watchdog::at(path);
-        let error = dog.arm(Duration::from_secs(1)).unwrap_err();
+        let mut watchdog = Watchdog::at(path);
+        let error = watchdog.arm(Duration::from_secs(1)).unwrap_err();
         assert!(
             matches!(error, WatchdogError::NoWatchdog { .. }),
             "{error:?}"
         );
         assert!(error.to_string().contains(&path.display().to_string()));
-        assert!(dog.armed.is_none(), "it stays open");
+        assert!(watchdog.armed.is_none(), "it stays open");
     }
     let mut absent = Watchdog::at(&folder.path().join("absent"));
     let error = absent.arm(Duration::from_secs(1)).unwrap_err();
@@ -44,7 +44,7 @@ fn files_that_are_no_watchdogs_are_refused_with_their_name() {
 
 #[test]
 fn what_is_not_armed_cannot_be_petted_and_need_not_be_disarmed() {
-    let mut dog = Watchdog::at(Path::new("/dev/null"));
-    assert!(dog.pet().is_err());
-    assert!(dog.disarm().is_ok());
+    let mut watchdog = Watchdog::at(Path::new("/dev/null"));
+    assert!(watchdog.pet().is_err());
+    assert!(watchdog.disarm().is_ok());
 }

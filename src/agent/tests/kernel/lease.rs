@@ -5,7 +5,6 @@
 use crate::fixture::{VIP4, client};
 use crate::netns::{Wire, eventually};
 use haft_agent::executor::Enforcement;
-use haft_agent::kennel::{Kennel, Timer};
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::clock::boot_now;
 use haft_agent::kernel::gate::{Footing, Home};
@@ -13,6 +12,7 @@ use haft_agent::lease::Lease;
 use haft_agent::order::{Admission, BeatAddresses, Notice, Order, Orders, orders};
 use haft_agent::sbd::SbdNotice;
 use haft_agent::sbd::vouch::Vouch;
+use haft_agent::shared_watchdog::{SharedWatchdog, Timer};
 use haft_agent::watchdog::{Watchdog, WatchdogError};
 use haft_api::beat::{BeatKey, open_beat, seal_answer};
 use haft_engine::clock::Timing;
@@ -221,8 +221,8 @@ pub(crate) fn beside_a_lease(
     timing: Timing,
     story: impl FnOnce(&mut World, &AtomicBool),
 ) {
-    let kennel = Kennel::alone(Watchdog::at(Path::new("/dev/null")));
-    beside_a_lease_with(wire, timing, kennel, Enforcement::Timed, story);
+    let watchdog = SharedWatchdog::alone(Watchdog::at(Path::new("/dev/null")));
+    beside_a_lease_with(wire, timing, watchdog, Enforcement::Timed, story);
 }
 
 /// The same behind the kernel's gate, whose file system outlives the agent.
@@ -231,11 +231,11 @@ pub(crate) fn beside_a_gated_lease(
     home: Home,
     story: impl FnOnce(&mut World, &AtomicBool),
 ) {
-    let kennel = Kennel::alone(Watchdog::at(Path::new("/dev/null")));
+    let watchdog = SharedWatchdog::alone(Watchdog::at(Path::new("/dev/null")));
     beside_a_lease_with(
         wire,
         Timing::NORMAL,
-        kennel,
+        watchdog,
         Enforcement::Gated(home),
         story,
     );
@@ -244,7 +244,7 @@ pub(crate) fn beside_a_gated_lease(
 fn beside_a_lease_with(
     wire: &Wire,
     timing: Timing,
-    kennel: Kennel,
+    watchdog: SharedWatchdog,
     enforcement: Enforcement,
     story: impl FnOnce(&mut World, &AtomicBool),
 ) {
@@ -292,7 +292,7 @@ fn beside_a_lease_with(
         }
         let thread = scope.spawn(|| {
             wire.owner.run(|| {
-                Lease::open(enforcement, kennel, inbox, sender)
+                Lease::open(enforcement, watchdog, inbox, sender)
                     .unwrap()
                     .run();
             });
@@ -408,11 +408,12 @@ fn nothing_is_held_before_the_shared_disks_vouch_and_the_watchdog_is_disarmed_la
     let (vouch, admitted) = Vouch::none();
     let (notices, mut heard) = mpsc::channel(8);
     let acts = Arc::new(Mutex::new(Vec::new()));
-    let kennel = Kennel::with_disks(Box::new(Toy(Arc::clone(&acts))), vouch.clone(), notices);
+    let watchdog =
+        SharedWatchdog::with_disks(Box::new(Toy(Arc::clone(&acts))), vouch.clone(), notices);
     beside_a_lease_with(
         &wire,
         Timing::NORMAL,
-        kennel,
+        watchdog,
         Enforcement::Timed,
         |world, _| {
             world.admit();
@@ -442,11 +443,12 @@ fn beside_a_leftover_the_watchdog_stays_armed_at_the_end() {
     let (vouch, _admitted) = Vouch::none();
     let (notices, _heard) = mpsc::channel(8);
     let acts = Arc::new(Mutex::new(Vec::new()));
-    let kennel = Kennel::with_disks(Box::new(Toy(Arc::clone(&acts))), vouch.clone(), notices);
+    let watchdog =
+        SharedWatchdog::with_disks(Box::new(Toy(Arc::clone(&acts))), vouch.clone(), notices);
     beside_a_lease_with(
         &wire,
         Timing::NORMAL,
-        kennel,
+        watchdog,
         Enforcement::Timed,
         |world, _| {
             world.admit();

@@ -43,10 +43,10 @@ impl Keeper {
         let lives =
             |held: &Held| held.lifetime <= self.timing.address_life || now >= held.lifetime_until;
         let guards = self.older_guard <= self.timing.guard_life;
-        let dog = self.dog_period();
+        let watchdog = self.watchdog_period();
         guards
             && self.held.values().all(lives)
-            && dog.is_none_or(|period| self.timing.admits_watchdog(period))
+            && watchdog.is_none_or(|period| self.timing.admits_watchdog(period))
     }
 
     /// The last moment at which anything decided up to `now` may still act: a write takes effect within the life of
@@ -56,7 +56,7 @@ impl Keeper {
         // A kernel gate is told the capped end before anything is said of it.
         let guard = (touched && self.gate == GateKind::Timed)
             .then(|| self.timing.guard_life + self.older_guard.max(self.timing.guard_life));
-        let dog = self.dog_period().map(|period| period * 2);
-        now + guard.max(dog).unwrap_or_default()
+        let watchdog = self.watchdog_period().map(|period| period * 2);
+        now + guard.max(watchdog).unwrap_or_default()
     }
 }

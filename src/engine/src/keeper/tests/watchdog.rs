@@ -5,7 +5,7 @@ use super::*;
 const R: Timing = Timing::RELAXED;
 const PERIOD: Duration = Duration::from_secs(1);
 
-fn dog(result: OperationResult) -> Input {
+fn told(result: OperationResult) -> Input {
     Input::Done {
         operation: Operation::ArmWatchdog(R.watchdog),
         result,
@@ -190,7 +190,7 @@ fn a_watchdog_that_cannot_be_armed_hands_the_holding_back() {
             for output in std::mem::take(&mut outputs) {
                 match output {
                     Output::Do(Operation::ArmWatchdog(_)) => {
-                        outputs.extend(keeper.step(ms(at), dog(trouble.clone())));
+                        outputs.extend(keeper.step(ms(at), told(trouble.clone())));
                     }
                     Output::Do(operation) => outputs.extend(keeper.step(ms(at), done(operation))),
                     other => seen.push(other),

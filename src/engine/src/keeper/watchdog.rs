@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The rule: a pet is decided only while `now + 2W <= E`. Carried out, it may be late by at most W, or the pet
-//! before it would have fired; and it lasts W. So an unfed watchdog fires no later than E, whatever pause hits
+//! before it would have fired; and it lasts W. So an watchdog that is not petted fires no later than E, whatever pause hits
 //! this process. A holding begins only once the log holds the period, and is stopped from `E - 2W - S - G` on, so
 //! that a node that was merely cut off has stopped, disarmed and lives on.
 //! Opens no device and knows no ioctl.
@@ -26,9 +26,9 @@ const REARM: Duration = Duration::from_secs(1);
 
 /// The watchdog of this machine.
 #[derive(Clone, Debug)]
-pub(super) struct Dog {
-    phase: DogPhase,
-    hunger: Hunger,
+pub(super) struct Watchdog {
+    phase: WatchdogPhase,
+    pets: Pets,
     /// When the armed period was last reported; repeated until the log has it.
     said: Moment,
     /// Not disarmed before this moment, after the driver refused.
@@ -36,7 +36,7 @@ pub(super) struct Dog {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum DogPhase {
+enum WatchdogPhase {
     /// Not armed; not tried before this moment.
     Off(Moment),
     Arming,
@@ -48,39 +48,39 @@ enum DogPhase {
 
 /// Whether it may be petted at all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Hunger {
-    Fed,
+enum Pets {
+    Given,
     /// A stop has failed under isolation `watchdog`: the reset is the proof (R7).
-    Starved,
+    Withheld,
 }
 
-impl Default for Dog {
-    fn default() -> Dog {
-        Dog {
-            phase: DogPhase::Off(Moment(0)),
-            hunger: Hunger::Fed,
+impl Default for Watchdog {
+    fn default() -> Watchdog {
+        Watchdog {
+            phase: WatchdogPhase::Off(Moment(0)),
+            pets: Pets::Given,
             said: Moment(0),
             disarm_from: Moment(0),
         }
     }
 }
 
-impl Dog {
+impl Watchdog {
     /// The period in force while it can reset the machine.
     fn period(&self) -> Option<Duration> {
         match self.phase {
-            DogPhase::Off(_) | DogPhase::Arming => None,
-            DogPhase::Armed(period, _)
-            | DogPhase::Petting(period, _)
-            | DogPhase::Disarming(period) => Some(period),
+            WatchdogPhase::Off(_) | WatchdogPhase::Arming => None,
+            WatchdogPhase::Armed(period, _)
+            | WatchdogPhase::Petting(period, _)
+            | WatchdogPhase::Disarming(period) => Some(period),
         }
     }
 
     /// The period while it stays armed.
     fn on_guard(&self) -> Option<Duration> {
         match self.phase {
-            DogPhase::Off(_) | DogPhase::Arming | DogPhase::Disarming(_) => None,
-            DogPhase::Armed(period, _) | DogPhase::Petting(period, _) => Some(period),
+            WatchdogPhase::Off(_) | WatchdogPhase::Arming | WatchdogPhase::Disarming(_) => None,
+            WatchdogPhase::Armed(period, _) | WatchdogPhase::Petting(period, _) => Some(period),
         }
     }
 }
@@ -101,9 +101,9 @@ impl Keeper {
             .get(resource)
             .is_some_and(|item| item.token == held.token && item.watchdog.is_some());
         attested
-            && self.dog.hunger == Hunger::Fed
+            && self.watchdog.pets == Pets::Given
             && self
-                .dog
+                .watchdog
                 .on_guard()
                 .and_then(|period| self.leave_by(period))
                 .is_some_and(|end| now <= end)
@@ -119,15 +119,16 @@ impl Keeper {
     }
 
     /// The period of the machine's watchdog, while it can reset it.
-    pub(super) fn dog_period(&self) -> Option<Duration> {
-        self.dog.period()
+    pub(super) fn watchdog_period(&self) -> Option<Duration> {
+        self.watchdog.period()
     }
 
     fn may_pet(&self, now: Moment, period: Duration) -> bool {
         if plant::is(Bug::PetWithoutLease) {
             return true;
         }
-        self.dog.hunger == Hunger::Fed && self.lease_end.is_some_and(|end| now + period * 2 <= end)
+        self.watchdog.pets == Pets::Given
+            && self.lease_end.is_some_and(|end| now + period * 2 <= end)
     }
 
     pub(super) fn may_still_watch(&self, now: Moment, operation: &Operation) -> bool {
@@ -136,7 +137,7 @@ impl Keeper {
                 self.lease_end.is_some_and(|end| now + *wanted * 2 <= end)
             }
             Operation::PetWatchdog => self
-                .dog
+                .watchdog
                 .period()
                 .is_some_and(|period| self.may_pet(now, period)),
             Operation::DisarmWatchdog => !self
@@ -172,40 +173,40 @@ impl Keeper {
     /// Arms, pets, disarms, and says what is armed.
     pub(super) fn watch(&mut self, now: Moment, outputs: &mut Vec<Output>) {
         let needed = self.needs_watching();
-        match self.dog.phase {
-            DogPhase::Off(from) if needed && now >= from && self.mode == Mode::Keeping => {
+        match self.watchdog.phase {
+            WatchdogPhase::Off(from) if needed && now >= from && self.mode == Mode::Keeping => {
                 let wanted = self.timing.watchdog;
                 let ask = Operation::ArmWatchdog(wanted);
                 if wanted.is_zero() {
-                    self.dog.phase = DogPhase::Off(now + REARM);
+                    self.watchdog.phase = WatchdogPhase::Off(now + REARM);
                     let why = "the cluster's ttl is too short for any watchdog".to_owned();
                     self.unwatchable(now, &why, outputs);
                 } else if self.may_still_watch(now, &ask) {
-                    self.dog.phase = DogPhase::Arming;
+                    self.watchdog.phase = WatchdogPhase::Arming;
                     outputs.push(Output::Do(ask));
                 }
             }
             // One that does not fit the timing any more is laid down, where nothing acts under it, and armed anew.
-            DogPhase::Armed(period, _)
-                if (!needed || self.is_misfit(period)) && now >= self.dog.disarm_from =>
+            WatchdogPhase::Armed(period, _)
+                if (!needed || self.is_misfit(period)) && now >= self.watchdog.disarm_from =>
             {
-                self.dog.phase = DogPhase::Disarming(period);
+                self.watchdog.phase = WatchdogPhase::Disarming(period);
                 outputs.push(Output::Do(Operation::DisarmWatchdog));
             }
-            DogPhase::Armed(period, at) if now >= at && self.may_pet(now, period) => {
-                self.dog.phase = DogPhase::Petting(period, now + period / 4);
+            WatchdogPhase::Armed(period, at) if now >= at && self.may_pet(now, period) => {
+                self.watchdog.phase = WatchdogPhase::Petting(period, now + period / 4);
                 outputs.push(Output::Do(Operation::PetWatchdog));
             }
-            DogPhase::Off(_)
-            | DogPhase::Arming
-            | DogPhase::Armed(..)
-            | DogPhase::Petting(..)
-            | DogPhase::Disarming(_) => {}
+            WatchdogPhase::Off(_)
+            | WatchdogPhase::Arming
+            | WatchdogPhase::Armed(..)
+            | WatchdogPhase::Petting(..)
+            | WatchdogPhase::Disarming(_) => {}
         }
-        if now >= self.dog.said + self.timing.ttl {
+        if now >= self.watchdog.said + self.timing.ttl {
             let reports = self.armed_reports();
             if !reports.is_empty() {
-                self.dog.said = now;
+                self.watchdog.said = now;
                 outputs.extend(reports);
             }
         }
@@ -213,7 +214,7 @@ impl Keeper {
 
     /// What the log does not hold yet of the armed watchdog.
     pub(super) fn armed_reports(&self) -> Vec<Output> {
-        let armed = self.dog.on_guard();
+        let armed = self.watchdog.on_guard();
         let Some(period) = armed.filter(|period| self.timing.admits_watchdog(*period)) else {
             return Vec::new();
         };
@@ -238,15 +239,15 @@ impl Keeper {
         result: OperationResult,
         outputs: &mut Vec<Output>,
     ) {
-        if self.dog.phase != DogPhase::Arming {
+        if self.watchdog.phase != WatchdogPhase::Arming {
             return;
         }
         match result {
             OperationResult::Armed(period) => {
-                self.dog.phase = DogPhase::Armed(period, now + period / 4);
-                self.dog.said = Moment(0);
+                self.watchdog.phase = WatchdogPhase::Armed(period, now + period / 4);
+                self.watchdog.said = Moment(0);
                 if !self.timing.admits_watchdog(period) {
-                    self.dog.phase = DogPhase::Disarming(period);
+                    self.watchdog.phase = WatchdogPhase::Disarming(period);
                     outputs.push(Output::Do(Operation::DisarmWatchdog));
                     let why = format!(
                         "its watchdog will not count less than {} ms, which does not fit the ttl",
@@ -256,10 +257,10 @@ impl Keeper {
                 }
             }
             OperationResult::Lapsed | OperationResult::Done => {
-                self.dog.phase = DogPhase::Off(now);
+                self.watchdog.phase = WatchdogPhase::Off(now);
             }
             OperationResult::Failed(why) => {
-                self.dog.phase = DogPhase::Off(now + REARM);
+                self.watchdog.phase = WatchdogPhase::Off(now + REARM);
                 self.unwatchable(
                     now,
                     &format!("its watchdog cannot be armed: {why}"),
@@ -283,7 +284,7 @@ impl Keeper {
     }
 
     pub(super) fn on_petted(&mut self, now: Moment, result: &OperationResult) {
-        if let DogPhase::Petting(period, next) = self.dog.phase {
+        if let WatchdogPhase::Petting(period, next) = self.watchdog.phase {
             let at = match result {
                 OperationResult::Done => next,
                 // Tried again at once while it may: the machine's life hangs on it.
@@ -291,21 +292,23 @@ impl Keeper {
                 | OperationResult::Failed(_)
                 | OperationResult::Armed(_) => now + period / 8,
             };
-            self.dog.phase = DogPhase::Armed(period, at);
+            self.watchdog.phase = WatchdogPhase::Armed(period, at);
         }
     }
 
     pub(super) fn on_disarmed(&mut self, now: Moment, result: &OperationResult) {
-        if let DogPhase::Disarming(period) = self.dog.phase {
-            self.dog.phase = match result {
-                OperationResult::Done if self.timing.admits_watchdog(period) => DogPhase::Off(now),
-                OperationResult::Done => DogPhase::Off(now + REARM),
+        if let WatchdogPhase::Disarming(period) = self.watchdog.phase {
+            self.watchdog.phase = match result {
+                OperationResult::Done if self.timing.admits_watchdog(period) => {
+                    WatchdogPhase::Off(now)
+                }
+                OperationResult::Done => WatchdogPhase::Off(now + REARM),
                 // A driver that cannot be disarmed is petted on, and asked again.
                 OperationResult::Lapsed
                 | OperationResult::Failed(_)
                 | OperationResult::Armed(_) => {
-                    self.dog.disarm_from = now + period / 2;
-                    DogPhase::Armed(period, now)
+                    self.watchdog.disarm_from = now + period / 2;
+                    WatchdogPhase::Armed(period, now)
                 }
             };
         }
@@ -313,50 +316,54 @@ impl Keeper {
 
     /// A stop under isolation `watchdog` has failed: the machine resets itself (R7).
     pub(super) fn starve(&mut self) {
-        self.dog.hunger = Hunger::Starved;
+        self.watchdog.pets = Pets::Withheld;
     }
 
     /// Whether this keeper has nothing armed: only then may its process end in peace.
     pub(super) fn is_unwatched(&self) -> bool {
-        match self.dog.phase {
-            DogPhase::Off(_) => true,
-            DogPhase::Arming
-            | DogPhase::Armed(..)
-            | DogPhase::Petting(..)
-            | DogPhase::Disarming(_) => false,
+        match self.watchdog.phase {
+            WatchdogPhase::Off(_) => true,
+            WatchdogPhase::Arming
+            | WatchdogPhase::Armed(..)
+            | WatchdogPhase::Petting(..)
+            | WatchdogPhase::Disarming(_) => false,
         }
     }
 
     /// The earliest moment at which [`Keeper::watch`] would do anything new, or a holding must leave.
     pub(super) fn watch_wake(&self, now: Moment) -> Option<Moment> {
         let needed = self.needs_watching();
-        let own = match self.dog.phase {
-            DogPhase::Off(from) if needed && self.mode == Mode::Keeping => {
+        let own = match self.watchdog.phase {
+            WatchdogPhase::Off(from) if needed && self.mode == Mode::Keeping => {
                 let at = from.max(now);
                 self.may_still_watch(at, &Operation::ArmWatchdog(self.timing.watchdog))
                     .then_some(at)
             }
-            DogPhase::Armed(period, at) => {
+            WatchdogPhase::Armed(period, at) => {
                 let at = at.max(now);
                 let pet = self.may_pet(at, period).then_some(at);
                 let down = !needed || self.is_misfit(period);
-                let disarm = down.then(|| self.dog.disarm_from.max(now));
+                let disarm = down.then(|| self.watchdog.disarm_from.max(now));
                 [pet, disarm].into_iter().flatten().min()
             }
-            DogPhase::Off(_)
-            | DogPhase::Arming
-            | DogPhase::Petting(..)
-            | DogPhase::Disarming(_) => None,
+            WatchdogPhase::Off(_)
+            | WatchdogPhase::Arming
+            | WatchdogPhase::Petting(..)
+            | WatchdogPhase::Disarming(_) => None,
         };
         let leave = self
             .held
             .values()
             .any(|held| needs_dog(held) && held.is_touched() && !held.is_stopping())
-            .then(|| self.dog.on_guard().and_then(|period| self.leave_by(period)))
+            .then(|| {
+                self.watchdog
+                    .on_guard()
+                    .and_then(|period| self.leave_by(period))
+            })
             .flatten()
             // The first moment after it.
             .map(|end| end + Duration::from_nanos(1));
-        let said = (!self.armed_reports().is_empty()).then(|| self.dog.said + self.timing.ttl);
+        let said = (!self.armed_reports().is_empty()).then(|| self.watchdog.said + self.timing.ttl);
         [own, leave, said].into_iter().flatten().min()
     }
 }

@@ -58,7 +58,7 @@ impl Timer for Watchdog {
 
 /// The watchdog with whoever has a claim to it.
 #[derive(Debug)]
-pub struct Kennel {
+pub struct SharedWatchdog {
     timer: Box<dyn Timer>,
     disks: Option<Disks>,
 }
@@ -88,23 +88,23 @@ enum Guard {
     Over,
 }
 
-impl Kennel {
+impl SharedWatchdog {
     /// For the keeper alone.
-    pub fn alone(watchdog: Watchdog) -> Kennel {
-        Kennel {
+    pub fn alone(watchdog: Watchdog) -> SharedWatchdog {
+        SharedWatchdog {
             timer: Box::new(watchdog),
             disks: None,
         }
     }
 
     /// For shared disks, too; the process hears when it is armed, or cannot be.
-    pub fn with_disks(timer: Box<dyn Timer>, vouch: Vouch, notices: SbdNotices) -> Kennel {
+    pub fn with_disks(timer: Box<dyn Timer>, vouch: Vouch, notices: SbdNotices) -> SharedWatchdog {
         let disks = Disks {
             vouch,
             notices,
             guard: Guard::Waiting,
         };
-        Kennel {
+        SharedWatchdog {
             timer,
             disks: Some(disks),
         }
@@ -226,7 +226,7 @@ impl Kennel {
     }
 
     /// Everything is released and the process ends: nothing is left that a pill would have to stop.
-    pub fn put_down(&mut self) {
+    pub fn disarm_finally(&mut self) {
         if let Some(disks) = &mut self.disks {
             disks.guard = Guard::Over;
             let _ = obeyed(self.timer.disarm());
