@@ -14,13 +14,13 @@ use haft_tests::ipmi_sim::{Chassis, IpmiSim, PASSWORD, Power, USER};
 
 use crate::fence_haft_ipmi;
 
-fn ours() -> AgentPath {
+pub(crate) fn ours() -> AgentPath {
     AgentDirs::default()
         .find(fence_haft_ipmi().to_str().unwrap())
         .unwrap()
 }
 
-fn parameters(sim: &IpmiSim, more: &[(&str, &str)]) -> Parameters {
+pub(crate) fn parameters(sim: &IpmiSim, more: &[(&str, &str)]) -> Parameters {
     let port = sim.port().to_string();
     let plain = [
         ("ip", "127.0.0.1"),
@@ -37,11 +37,11 @@ fn parameters(sim: &IpmiSim, more: &[(&str, &str)]) -> Parameters {
     Parameters::new(list).unwrap()
 }
 
-fn soon() -> Deadline {
+pub(crate) fn soon() -> Deadline {
     Deadline::within(Duration::from_secs(60))
 }
 
-async fn turn() -> DeviceTurn {
+pub(crate) async fn turn() -> DeviceTurn {
     DeviceLock::new().turn(soon()).await.unwrap()
 }
 

@@ -1,7 +1,7 @@
 //! The fence agents as executables: the ClusterLabs contract, and real devices or their simulators.
 //!
 //! `contract` holds for every agent of ours, `ipmi` meets OpenIPMI's `ipmi_sim`, `pdu` net-snmp's `snmpd`, `caller` runs
-//! ours as haftd does, `field` runs Debian's, `canary` looks for a secret everywhere. `sbd` and the modules named after
+//! ours as haftd does, `prepared` as it does before an order, `field` runs Debian's, `canary` looks for a secret everywhere. `sbd` and the modules named after
 //! it share loop devices with the ClusterLabs `sbd` tool.
 //! Lying devices are in the agents' own packages. Needs the Debian packages openipmi, ipmitool, snmpd, snmp,
 //! fence-agents and sbd.
@@ -15,6 +15,7 @@ mod field;
 mod ipmi;
 mod pdu;
 mod pdu_contract;
+mod prepared;
 mod sbd;
 mod sbd_agent;
 mod sbd_faults;

@@ -107,6 +107,14 @@ impl SwitchPlan {
         self.next = Step::PauseUntil(now + self.pace.wait);
     }
 
+    /// With a read from before: one of the other state need not be repeated before the command, one of the goal proves
+    /// nothing, since the reads that prove come after it was wanted.
+    pub fn begin_from(&mut self, now: Instant, before: Power) {
+        if before != self.goal {
+            self.on_read(now, before);
+        }
+    }
+
     /// Whether the newest read is the first of the two that prove off.
     pub fn has_first_off_read(&self) -> bool {
         self.goal == Power::Off && self.matching_reads == 1

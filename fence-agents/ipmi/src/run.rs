@@ -3,12 +3,16 @@
 //! It puts settings, driver and plans together and words the result as the field expects. Reboot is
 //! off, proven, then on; as the contract has it, the off part alone decides.
 
+use std::time::Instant;
+
 use haft_fence_protocol::Action;
+use haft_fence_protocol::agent::edge::Told;
+use haft_fence_protocol::agent::report::OFF_WHEN_TOLD;
 use haft_fence_protocol::agent::{Input, Report, edge};
 
 use crate::driver::{Driver, DriverError, tell};
 use crate::power::{Power, SwitchEnd, SwitchPlan};
-use crate::settings::Settings;
+use crate::settings::{Settings, Start};
 use crate::spec::AGENT;
 use crate::wire::message::Restore;
 
@@ -20,6 +24,8 @@ pub fn run(input: &Input) -> Report {
 fn decide(input: &Input) -> Report {
     let action = match edge::action(&AGENT, input) {
         Ok(action) => action,
+        // Of this agent alone, and no action of the contract.
+        Err(_) if input.text("action") == Some(OFF_WHEN_TOLD) => Action::Off,
         Err(answer) => return answer,
     };
     let settings = match Settings::read(input) {
@@ -108,16 +114,28 @@ enum OffProven {
 }
 
 fn off(driver: &mut Driver<'_>, settings: &Settings) -> Result<(Report, OffProven), DriverError> {
-    Ok(
-        match driver.carry_out(SwitchPlan::new(Power::Off, settings.off_pace))? {
-            SwitchEnd::Already => (Report::success("Already OFF"), OffProven::Yes),
-            SwitchEnd::Switched => (Report::success("Powered OFF"), OffProven::Yes),
-            SwitchEnd::StillOther => (
-                Report::failed("Timed out waiting to power OFF"),
-                OffProven::No,
-            ),
-        },
-    )
+    let mut plan = SwitchPlan::new(Power::Off, settings.off_pace);
+    match settings.start {
+        Start::Now => {}
+        Start::WithWord => {
+            let found = driver.read_power()?;
+            match edge::await_word() {
+                Told::Go => plan.begin_from(Instant::now(), found),
+                Told::Nothing => {
+                    let report = Report::failed("nobody gave the word to power OFF");
+                    return Ok((report, OffProven::No));
+                }
+            }
+        }
+    }
+    Ok(match driver.carry_out(plan)? {
+        SwitchEnd::Already => (Report::success("Already OFF"), OffProven::Yes),
+        SwitchEnd::Switched => (Report::success("Powered OFF"), OffProven::Yes),
+        SwitchEnd::StillOther => (
+            Report::failed("Timed out waiting to power OFF"),
+            OffProven::No,
+        ),
+    })
 }
 
 fn on(driver: &mut Driver<'_>, settings: &Settings) -> Result<Report, DriverError> {

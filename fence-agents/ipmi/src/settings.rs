@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use haft_fence_protocol::Secret;
 use haft_fence_protocol::agent::password::{self, PasswordError, Sources};
-use haft_fence_protocol::agent::report::FIRST_OFF_READ_OPTION;
+use haft_fence_protocol::agent::report::{FIRST_OFF_READ_OPTION, OFF_WHEN_TOLD};
 use haft_fence_protocol::agent::{Input, InputError, Talk, talk};
 
 use crate::cipher::Suite;
@@ -54,6 +54,8 @@ pub struct Settings {
     pub on_pace: PowerPace,
     /// What is said of the first of the two reads that prove off.
     pub first_off_read: FirstOffRead,
+    /// When an off begins.
+    pub start: Start,
     /// The power restore policy to see to; `None` leaves it alone.
     pub restore: Option<Restore>,
     /// Whether steps are told.
@@ -67,6 +69,15 @@ pub enum FirstOffRead {
     Silent,
     /// A line of its own, at once.
     Said,
+}
+
+/// When an off begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At once.
+    Now,
+    /// When the word has come; what changes nothing is done before.
+    WithWord,
 }
 
 /// Why the options cannot be used.
@@ -150,6 +161,10 @@ impl Settings {
             first_off_read: match input.flag(FIRST_OFF_READ_OPTION)? {
                 true => FirstOffRead::Said,
                 false => FirstOffRead::Silent,
+            },
+            start: match input.text("action") {
+                Some(OFF_WHEN_TOLD) => Start::WithWord,
+                Some(_) | None => Start::Now,
             },
             restore: restore(input)?,
             talk: talk(input)?,

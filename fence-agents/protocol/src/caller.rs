@@ -16,6 +16,7 @@ pub mod parameters;
 pub mod patience;
 pub mod plugs;
 pub mod power;
+pub mod prepared;
 pub mod run;
 pub mod turn;
 
@@ -28,8 +29,9 @@ pub use patience::{Patience, run_patiently};
 pub use plugs::{Plugs, PlugsError, read_plugs};
 pub use power::{
     OffOrder, OffProof, OffVerdict, PowerReading, Standing, adopt_off, always, confirm_off,
-    read_power, untold,
+    confirm_off_with, read_power, untold,
 };
+pub use prepared::Prepared;
 pub use run::{Call, run, run_and_tell};
 pub use turn::{DeviceLock, DeviceTurn, TurnTimedOut};
 

@@ -17,7 +17,7 @@ use haft_engine::leader::{FenceRun, Input, StatusFirst};
 use haft_engine::spec::{FenceDeviceSpec, HostArgument, Observes};
 use haft_fence_protocol::caller::{
     AgentPath, Call, Deadline, OffOrder, OffProof, OffVerdict, Outcome, Parameter, Parameters,
-    Standing, adopt_off, confirm_off, run,
+    Standing, adopt_off, confirm_off, confirm_off_with, run,
 };
 use haft_fence_protocol::{Action, Secret};
 use std::path::Path;
@@ -26,8 +26,10 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 mod confirm;
+mod foreseen;
 mod lane;
 
+pub use foreseen::get_ready;
 pub use lane::DeviceLocks;
 
 /// What one device proved.
@@ -155,15 +157,12 @@ async fn one_device(
         Ok(agent) => agent,
         Err(error) => return Finding::unknown(error.to_string()),
     };
-    let mut of_call = vec![("nodename", target.node.as_str())];
-    of_call.extend(host_argument(spec).map(|name| (name, target.plug.as_str())));
-    let parameters = match secret_parameters(spec, &of_call) {
+    let parameters = match parameters_for(&target) {
         Ok(parameters) => parameters,
         Err(why) => return Finding::unknown(why),
     };
     let stands = || -> Standing<'_> { Box::pin(stands(context, attempt, &target, deadline)) };
-    let order = attempt.run();
-    match order.action {
+    match attempt.run().action {
         FenceAction::Off => {
             let off = OffOrder {
                 agent: &agent,
@@ -173,13 +172,20 @@ async fn one_device(
                 stands: &stands,
                 first_off_read: &|| early.begin(context, attempt),
             };
-            let answer = match order.status {
-                StatusFirst::Yes => adopt_off(&mut turn.turn, &off).await,
-                StatusFirst::No => confirm_off(&mut turn.turn, &off).await,
+            let answer = match attempt.run().status {
+                StatusFirst::Yes => {
+                    turn.dismiss().await;
+                    adopt_off(&mut turn.turn, &off).await
+                }
+                StatusFirst::No => match turn.prepared_for(&target).await {
+                    Some(prepared) => confirm_off_with(&mut turn.turn, &off, prepared).await,
+                    None => confirm_off(&mut turn.turn, &off).await,
+                },
             };
             off_finding(answer, spec.observes)
         }
         FenceAction::On => {
+            turn.dismiss().await;
             if let Err(why) = stands().await {
                 return Finding::unknown(why);
             }
@@ -192,6 +198,13 @@ async fn one_device(
             on_finding(run(&mut turn.turn, &call).await.outcome, spec.observes)
         }
     }
+}
+
+/// What the device's agent is called with for this machine.
+fn parameters_for(target: &Target) -> Result<Parameters, String> {
+    let mut of_call = vec![("nodename", target.node.as_str())];
+    of_call.extend(host_argument(&target.spec).map(|name| (name, target.plug.as_str())));
+    secret_parameters(&target.spec, &of_call)
 }
 
 /// The last question before a call that cannot be undone (R15): a linearizable read, the order in

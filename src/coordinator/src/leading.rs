@@ -173,6 +173,9 @@ fn perform(context: &Arc<Context>, output: Output) {
         } => {
             ask_ages(&context, node, incarnation, closing);
         }
+        Output::Foresee(foreseen) => {
+            drop(tokio::spawn(fencing::get_ready(context, foreseen)));
+        }
         Output::Fence(run) => drop(tokio::spawn(fencing::execute(context, run))),
         Output::Probe {
             device,

@@ -73,6 +73,24 @@ pub enum Shortfall {
     NotChallenged,
 }
 
+impl Target {
+    /// What this device is called with for this node.
+    ///
+    /// # Errors
+    /// When one of them is gone, or the device does not have the node.
+    pub fn of(state: &ClusterState, node: NodeId, device: &DeviceName) -> Result<Target, Stale> {
+        let device = state.devices.get(device).ok_or(Stale::NoDevice)?;
+        let node = &state.nodes.get(&node).ok_or(Stale::NoNode)?.name;
+        let targets = &device.spec.targets;
+        let plug = targets.get(node).ok_or(Stale::NotItsTarget)?;
+        Ok(Target {
+            spec: device.spec.clone(),
+            node: node.0.clone(),
+            plug: if plug.is_empty() { &node.0 } else { plug }.clone(),
+        })
+    }
+}
+
 impl Attempt {
     /// A try of which nothing is done.
     pub fn new(run: FenceRun) -> Self {
@@ -130,17 +148,8 @@ impl Attempt {
         if !plant::is(Bug::CallStaleOrder) {
             self.may_call(state, own)?;
         }
-        let name = self.device().ok_or(Stale::NoDevice)?;
-        let device = state.devices.get(name).ok_or(Stale::NoDevice)?;
-        let node = state.nodes.get(&self.run.node);
-        let node = &node.ok_or(Stale::NoNode)?.name;
-        let targets = &device.spec.targets;
-        let plug = targets.get(node).ok_or(Stale::NotItsTarget)?;
-        Ok(Target {
-            spec: device.spec.clone(),
-            node: node.0.clone(),
-            plug: if plug.is_empty() { &node.0 } else { plug }.clone(),
-        })
+        let device = self.device().ok_or(Stale::NoDevice)?;
+        Target::of(state, self.run.node, device)
     }
 
     /// Whether the irreversible call may still be made with what [`Self::target`] gave before.

@@ -181,6 +181,8 @@ pub enum Output {
         /// The committed closing.
         closing: LogIndex,
     },
+    /// Such a try is likely to come; what takes time and changes nothing may be done now. Optional.
+    Foresee(Foreseen),
     /// Run a try whose `FenceAttempt` is committed with this coordinator as executor.
     Fence(FenceRun),
     /// Run the device's `monitor`, unless and until an order needs the device.
@@ -194,6 +196,19 @@ pub enum Output {
     },
     /// Hand leadership to this coordinator, whose node owns nothing (R9).
     TransferTo(NodeId),
+}
+
+/// A try that comes if a session that is being closed ends.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Foreseen {
+    /// The target.
+    pub node: NodeId,
+    /// The device that is called first.
+    pub device: DeviceName,
+    /// It has come by then, or does not come.
+    pub of_use_until: Moment,
+    /// Kill what was begun at this moment: no later than the try's own deadline.
+    pub deadline: Moment,
 }
 
 /// One try at the devices of a level.

@@ -135,3 +135,15 @@ fn on_takes_one_read_and_repeats_its_command_as_often_as_told() {
         (vec![Control::Up, Control::Up], Some(SwitchEnd::StillOther))
     );
 }
+
+#[test]
+fn a_read_from_before_the_word_saves_a_read_and_proves_nothing() {
+    let begun = |before| {
+        let now = Instant::now();
+        let mut plan = SwitchPlan::new(Off, pace());
+        plan.begin_from(now, before);
+        (plan.next(now), plan.has_first_off_read())
+    };
+    assert_eq!(begun(On), (Step::Command(Control::Down), false));
+    assert_eq!(begun(Off), (Step::Read, false));
+}

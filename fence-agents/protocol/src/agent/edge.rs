@@ -2,11 +2,11 @@
 //!
 //! Knows no device and no option but those of the contract.
 
-use std::io::{Read as _, Write as _, stderr, stdin, stdout};
+use std::io::{BufRead, Read as _, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
 
 use super::input::STDIN_MAX;
-use super::report::FIRST_OFF_READ;
+use super::report::{AWAITS_WORD, FIRST_OFF_READ, OFF_WHEN_TOLD, WORD};
 use super::{AgentSpec, Input, InputError, Report, metadata, read_argv, read_stdin};
 use crate::Action;
 
@@ -42,21 +42,33 @@ pub fn arguments() -> Vec<String> {
         .collect()
 }
 
-/// Standard input to its end, if there are no arguments: then it holds the parameters.
+/// Standard input to its end, or to the line that says that a word follows, if there are no arguments: then it holds the
+/// parameters.
 ///
 /// # Errors
 /// It cannot be read.
 pub fn parameters(arguments: &[String]) -> Result<Vec<u8>, InputError> {
+    if arguments.is_empty() {
+        read_parameters(&mut stdin().lock())
+    } else {
+        Ok(Vec::new())
+    }
+}
+
+fn read_parameters(from: &mut impl BufRead) -> Result<Vec<u8>, InputError> {
+    let last = format!("action={OFF_WHEN_TOLD}\n");
     let mut bytes = Vec::new();
-    if !arguments.is_empty() {
-        return Ok(bytes);
-    }
     // One byte more than allowed, so that too much is noticed and not cut.
-    let limit = u64::try_from(STDIN_MAX + 1).unwrap_or(u64::MAX);
-    match stdin().lock().take(limit).read_to_end(&mut bytes) {
-        Ok(_) => Ok(bytes),
-        Err(_) => Err(InputError::NotText),
+    while bytes.len() <= STDIN_MAX {
+        let (before, room) = (bytes.len(), STDIN_MAX + 1 - bytes.len());
+        let room = u64::try_from(room).unwrap_or(u64::MAX);
+        let read = from.by_ref().take(room).read_until(b'\n', &mut bytes);
+        let count = read.map_err(|_| InputError::NotText)?;
+        if count == 0 || bytes[before..] == *last.as_bytes() {
+            break;
+        }
     }
+    Ok(bytes)
 }
 
 /// The input, from the arguments if there are any, else from what standard input held.
@@ -123,6 +135,34 @@ pub fn say_first_off_read() {
     let _ = stdout().flush();
 }
 
+/// Says [`AWAITS_WORD`] now, and waits for [`WORD`]. Whoever gives it sees to it that this ends.
+#[must_use]
+pub fn await_word() -> Told {
+    let _ = writeln!(stdout(), "{AWAITS_WORD}");
+    let _ = stdout().flush();
+    hear_word(&mut stdin().lock())
+}
+
+/// What has come instead of an end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// The word.
+    Go,
+    /// Nothing, or something else.
+    Nothing,
+}
+
+fn hear_word(from: &mut impl BufRead) -> Told {
+    let mut line = Vec::new();
+    // With its newline: a word that was cut is none.
+    let room = u64::try_from(WORD.len() + 1).unwrap_or(u64::MAX);
+    let read = from.take(room).read_until(b'\n', &mut line);
+    match read {
+        Ok(_) if line.strip_suffix(b"\n") == Some(WORD.as_bytes()) => Told::Go,
+        Ok(_) | Err(_) => Told::Nothing,
+    }
+}
+
 /// Prints a report; the process's exit code.
 #[must_use]
 pub fn finish(report: &Report) -> ExitCode {
@@ -144,4 +184,38 @@ pub fn serve(agent: &'static AgentSpec, run: impl FnOnce(&Input) -> Report) -> E
         Ok(input) => run(&input),
         Err(error) => Report::failed(&error.to_string()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_end_where_a_word_is_to_follow_and_nowhere_else() {
+        let last = "ip=h\naction=off-when-told\n";
+        let rows = [
+            (last, "go\n", Told::Go),
+            (last, "", Told::Nothing),
+            (last, "go", Told::Nothing),
+            (last, "gone\n", Told::Nothing),
+            ("ip=h\naction=off\ngo\n", "", Told::Nothing),
+            ("ip=h\nxaction=off-when-told\ngo\n", "", Told::Nothing),
+            ("ip=h\naction=off-when-told", "", Told::Nothing),
+        ];
+        for (parameters, word, told) in rows {
+            let sent = format!("{parameters}{word}");
+            let mut from = sent.as_bytes();
+            let read = read_parameters(&mut from);
+            assert_eq!(read, Ok(parameters.as_bytes().to_vec()), "{sent}");
+            assert_eq!(hear_word(&mut from), told, "{sent}");
+        }
+    }
+
+    #[test]
+    fn too_much_is_noticed_and_not_read_for_ever() {
+        for endless in [vec![b'a'; 3 * STDIN_MAX], b"a=b\n".repeat(STDIN_MAX)] {
+            let read = read_parameters(&mut endless.as_slice());
+            assert_eq!(read.map(|bytes| bytes.len()), Ok(STDIN_MAX + 1));
+        }
+    }
 }

@@ -28,6 +28,17 @@ pub const FIRST_OFF_READ_OPTION: &str = "say_first_off_read";
 /// off has said off; again if a read of "on" made it begin anew. The caller has the machine itself asked meanwhile.
 pub const FIRST_OFF_READ: &str = "First read: OFF";
 
+/// The action that has `fence_haft_ipmi` get ready for an off and then await the caller's word; the last line of the
+/// parameters on stdin, which goes on after it. A name that no other agent has, nor an older one of haft's: those
+/// refuse it, where an option that they did not know would have them switch off at once.
+pub const OFF_WHEN_TOLD: &str = "off-when-told";
+
+/// What it says on stdout, as a line of its own, when it is ready. Until then and until the word it changes nothing.
+pub const AWAITS_WORD: &str = "Ready: waiting for the word";
+
+/// The word, as a line of its own on stdin. The end of stdin, or anything else, means that there is nothing to be done.
+pub const WORD: &str = "go";
+
 impl Report {
     /// `Success: …` on stdout, exit 0.
     pub fn success(what: &str) -> Self {

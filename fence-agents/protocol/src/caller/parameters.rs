@@ -7,6 +7,7 @@
 use thiserror::Error;
 use zeroize::Zeroizing;
 
+use crate::agent::report::OFF_WHEN_TOLD;
 use crate::{Action, Secret};
 
 /// Longest value, in bytes. The contract has no bound; agents read lines into memory.
@@ -179,20 +180,42 @@ impl Parameters {
     /// The text for stdin: `action=` first and exact, because an agent that does not see it falls
     /// back to `reboot`.
     pub(crate) fn stdin_text(&self, action: Action) -> Zeroizing<Vec<u8>> {
-        let size = self
-            .list
-            .iter()
-            .map(|one| one.name.len() + one.text().len() + 2)
-            .sum::<usize>();
+        self.text([("action", action.name())], [])
+    }
+
+    /// The text for stdin with `options` behind the parameters, where they have the last word.
+    pub(crate) fn stdin_text_with<const N: usize>(
+        &self,
+        action: Action,
+        options: [(&str, &str); N],
+    ) -> Zeroizing<Vec<u8>> {
+        self.text([("action", action.name())], options)
+    }
+
+    /// The text for an agent that is to begin when told: its action comes last, since the word follows.
+    pub(crate) fn stdin_text_when_told<const N: usize>(
+        &self,
+        options: [(&str, &str); N],
+    ) -> Zeroizing<Vec<u8>> {
+        self.text(options, [("action", OFF_WHEN_TOLD)])
+    }
+
+    fn text<const F: usize, const L: usize>(
+        &self,
+        first: [(&str, &str); F],
+        last: [(&str, &str); L],
+    ) -> Zeroizing<Vec<u8>> {
+        let own = self.list.iter().map(|one| (one.name.as_str(), one.text()));
+        let lines = first.into_iter().chain(own).chain(last);
+        let size = lines
+            .clone()
+            .map(|(name, value)| name.len() + value.len() + 2);
         // Sized beforehand: a growing buffer would leave copies of secrets behind.
-        let mut text = Zeroizing::new(Vec::with_capacity(size + 64));
-        text.extend_from_slice(b"action=");
-        text.extend_from_slice(action.name().as_bytes());
-        text.push(b'\n');
-        for parameter in &self.list {
-            text.extend_from_slice(parameter.name.as_bytes());
+        let mut text = Zeroizing::new(Vec::with_capacity(size.sum()));
+        for (name, value) in lines {
+            text.extend_from_slice(name.as_bytes());
             text.push(b'=');
-            text.extend_from_slice(parameter.text().as_bytes());
+            text.extend_from_slice(value.as_bytes());
             text.push(b'\n');
         }
         text
@@ -251,6 +274,13 @@ mod tests {
         .unwrap();
         let text = parameters.stdin_text(Action::Off);
         assert_eq!(text.as_slice(), b"action=off\nip=::1\npassword=s=3 t\n");
+        let text = parameters.stdin_text_with(Action::On, [("quiet", "1")]);
+        let expected = b"action=on\nip=::1\npassword=s=3 t\nquiet=1\n";
+        assert_eq!(text.as_slice(), expected);
+        let text = parameters.stdin_text_when_told([("quiet", "1")]);
+        let expected = b"quiet=1\nip=::1\npassword=s=3 t\naction=off-when-told\n";
+        assert_eq!(text.as_slice(), expected);
+        assert_eq!(text.capacity(), expected.len(), "it has not grown");
     }
 
     #[test]

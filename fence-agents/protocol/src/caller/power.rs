@@ -14,6 +14,7 @@ use super::deadline::Deadline;
 use super::find::AgentPath;
 use super::outcome::{Outcome, Report, says_made_off, says_off, says_still_on};
 use super::parameters::Parameters;
+use super::prepared::{Prepared, Went};
 use super::run::{Call, run, run_and_tell};
 use super::turn::DeviceTurn;
 use crate::Action;
@@ -172,6 +173,28 @@ pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerd
             let report = send_off(turn, order, share).await;
             ask_twice(turn, order, spacing, &report).await
         }
+    }
+}
+
+/// The same with an agent that was prepared for it; the order's question and its proof are what they always are. One
+/// that got nowhere has changed nothing, and `off` is sent as if there had been none; so it is where the agent might
+/// outlive the order, or does not make the two reads that this order asks for.
+pub async fn confirm_off_with(
+    turn: &mut DeviceTurn,
+    order: &OffOrder<'_>,
+    prepared: Prepared,
+) -> OffVerdict {
+    if order.proof != OffProof::AgentReadsTwice || prepared.deadline() > order.deadline {
+        prepared.dismiss().await;
+        return confirm_off(turn, order).await;
+    }
+    if let Err(reason) = (order.stands)().await {
+        prepared.dismiss().await;
+        return OffVerdict::Unknown { reason };
+    }
+    match prepared.go(order.first_off_read).await {
+        Went::Through(report) => trust_agent(order, &report),
+        Went::Nowhere => confirm_off(turn, order).await,
     }
 }
 

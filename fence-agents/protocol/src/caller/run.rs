@@ -79,14 +79,12 @@ pub async fn run_and_tell(
     call: &Call<'_>,
     first_off_read: &(dyn Fn() + Sync),
 ) -> Report {
-    let mut text = call.parameters.stdin_text(call.action);
-    // Within the room that it was made with: a growing buffer would leave copies of secrets behind.
-    let option = format!("{FIRST_OFF_READ_OPTION}=1\n");
-    if text.capacity() - text.len() >= option.len() {
-        text.extend_from_slice(option.as_bytes());
-    }
+    let text = call.parameters.stdin_text_with(call.action, TELLING);
     run_with(turn, call, text, first_off_read).await
 }
+
+/// What has an agent of haft's say [`FIRST_OFF_READ`].
+pub(super) const TELLING: [(&str, &str); 1] = [(FIRST_OFF_READ_OPTION, "1")];
 
 async fn run_with(
     _turn: &mut DeviceTurn,
@@ -100,8 +98,17 @@ async fn run_with(
             why: "the deadline has passed already".to_owned(),
         })
     } else {
-        match Running::start(call) {
-            Ok(running) => running.finish(call, text, first_off_read).await,
+        match Running::start(call, Stdio::piped()) {
+            Ok(mut running) => {
+                let stdin = running.child.stdin.take();
+                let feed = async move {
+                    if let Some(mut pipe) = stdin {
+                        // An agent that does not read (metadata) closes early; that is its right.
+                        let _ = pipe.write_all(&text).await;
+                    }
+                };
+                running.finish(call, feed, first_off_read).await
+            }
             Err(error) => Ended::silent(Outcome::NotRunnable {
                 why: format!("{} cannot be started: {error}", call.agent.path().display()),
             }),
@@ -121,10 +128,10 @@ async fn run_with(
     }
 }
 
-struct Ended {
-    outcome: Outcome,
-    stdout: String,
-    stderr: String,
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) stdout: String,
+    pub(super) stderr: String,
 }
 
 impl Ended {
@@ -139,7 +146,7 @@ impl Ended {
 
 /// A started agent. Fields drop in order: the group is killed before the child is handed to the
 /// runtime for reaping.
-struct Running {
+pub(super) struct Running {
     group: Group,
     exited: AsyncFd<OwnedFd>,
     child: Child,
@@ -172,14 +179,14 @@ enum Stop {
 }
 
 impl Running {
-    fn start(call: &Call<'_>) -> io::Result<Self> {
+    pub(super) fn start(call: &Call<'_>, stdin: Stdio) -> io::Result<Self> {
         let mut command = Command::new(call.agent.path());
         command
             .env_clear()
             .envs(ENVIRONMENT)
             .current_dir("/")
             .process_group(0)
-            .stdin(Stdio::piped())
+            .stdin(stdin)
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
@@ -197,26 +204,17 @@ impl Running {
         })
     }
 
-    async fn finish(
+    /// Feeds it and hears it to its end or to the call's deadline.
+    pub(super) async fn finish(
         mut self,
         call: &Call<'_>,
-        text: Zeroizing<Vec<u8>>,
+        feed: impl Future<Output = ()>,
         first_off_read: &(dyn Fn() + Sync),
     ) -> Ended {
-        let (mut stdin, stdout, stderr) = (
-            self.child.stdin.take(),
-            self.child.stdout.take(),
-            self.child.stderr.take(),
-        );
+        let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
         let (mut said, mut complained) = (Vec::new(), Vec::new());
         let stop;
         {
-            let feed = async {
-                if let Some(mut pipe) = stdin.take() {
-                    // An agent that does not read (metadata) closes early; that is its right.
-                    let _ = pipe.write_all(&text).await;
-                }
-            };
             let mut talk = pin!(async {
                 tokio::join!(
                     feed,

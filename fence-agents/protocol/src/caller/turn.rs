@@ -34,6 +34,12 @@ impl DeviceLock {
         Self::default()
     }
 
+    /// The device, if it is free at this moment.
+    pub fn turn_now(&self) -> Option<DeviceTurn> {
+        let guard = Arc::clone(&self.lock).try_lock_owned().ok()?;
+        Some(DeviceTurn { _guard: guard })
+    }
+
     /// Waits for the device, in order of asking.
     ///
     /// # Errors

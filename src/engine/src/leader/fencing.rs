@@ -9,6 +9,7 @@
 //! flight: it is superseded by an own attempt that asks for status first, and the target is not admitted
 //! anew before the old deadline has passed on this clock.
 
+mod foresight;
 mod intent;
 mod levels;
 mod quorum;
@@ -33,6 +34,7 @@ use crate::levels::awaits_unfencing;
 use crate::state::{ClusterState, Ending, FenceOrder, Node, OrderPhase, Session};
 use crate::text::{DETAIL_MAX, bounded};
 use crate::witness::{Lie, Witness};
+use foresight::Foresight;
 use intent::Intent;
 use levels::{Purpose, first_level, level_at, next_level, same_level, serves};
 use quorum::{live_voters, survives};
@@ -105,6 +107,7 @@ pub(super) struct Fencing {
     strays: strays::Strays,
     /// Answers of machines that are proven off; one of each life is enough.
     witnesses: BTreeMap<(NodeId, Incarnation), Witness>,
+    foresight: Foresight,
 }
 
 impl Fencing {
@@ -173,6 +176,7 @@ impl Fencing {
     /// Hands committed attempts of this machine to the driver; forgets what is over.
     pub(super) fn run(&mut self, view: &View<'_>, outputs: &mut Vec<Output>, wake: &mut Wake) {
         self.forget(view);
+        self.foresight.look(view, outputs);
         let mut strays = std::mem::take(&mut self.strays);
         strays.note(view, wake, |order, attempt| {
             self.mine_since(order, attempt).is_some()

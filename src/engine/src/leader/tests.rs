@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+mod foresight;
 mod machines;
 mod superseded;
 
@@ -179,11 +180,15 @@ impl Stage {
     }
 
     fn device(&mut self, target: &str) {
+        self.device_with(target, Duration::ZERO);
+    }
+
+    fn device_with(&mut self, target: &str, delay: Duration) {
         let spec = FenceDeviceSpec {
             host_argument: crate::spec::HostArgument::default(),
             agent: "fence_haft_ipmi".to_owned(),
             observes: Observes::Power,
-            delay: Duration::ZERO,
+            delay,
             targets: BTreeMap::from([(NodeName::from(target), String::new())]),
             parameters: BTreeMap::new(),
             secret_files: BTreeMap::new(),
@@ -239,6 +244,7 @@ fn proposed(outputs: &[Output]) -> Vec<Command> {
         .filter_map(|output| match output {
             Output::Propose(proposal) => Some(proposal.entry.commands.clone()),
             Output::AskAges { .. }
+            | Output::Foresee(_)
             | Output::Fence(_)
             | Output::Probe { .. }
             | Output::TransferTo(_) => None,
@@ -254,6 +260,7 @@ fn fences(outputs: &[Output]) -> Vec<FenceRun> {
             Output::Fence(run) => Some(run.clone()),
             Output::Propose(_)
             | Output::AskAges { .. }
+            | Output::Foresee(_)
             | Output::Probe { .. }
             | Output::TransferTo(_) => None,
         })
@@ -409,6 +416,7 @@ fn leadership_is_handed_on_once_a_minute_to_a_live_idle_voter() {
             Output::TransferTo(target) => Some(target),
             Output::Propose(_)
             | Output::AskAges { .. }
+            | Output::Foresee(_)
             | Output::Fence(_)
             | Output::Probe { .. } => None,
         })
@@ -467,6 +475,7 @@ fn a_late_request_for_admission_speaks_for_no_newer_life() {
             |command| matches!(command, Command::Admit { previous, .. } if *previous == newest),
         ),
         Output::AskAges { .. }
+        | Output::Foresee(_)
         | Output::Fence(_)
         | Output::Probe { .. }
         | Output::TransferTo(_) => false,

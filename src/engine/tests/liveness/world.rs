@@ -283,7 +283,10 @@ impl World {
                         open.extend(self.step(leader, now, Input::AgeStated { closing, age }));
                     }
                 }
-                Output::Fence(_) | Output::Probe { .. } | Output::TransferTo(_) => {}
+                Output::Foresee(_)
+                | Output::Fence(_)
+                | Output::Probe { .. }
+                | Output::TransferTo(_) => {}
             }
         }
         all
@@ -331,6 +334,7 @@ pub(crate) fn proposals(outputs: &[Output]) -> Vec<Proposal> {
     let proposed = outputs.iter().filter_map(|output| match output {
         Output::Propose(proposal) => Some(proposal.clone()),
         Output::AskAges { .. }
+        | Output::Foresee(_)
         | Output::Fence(_)
         | Output::Probe { .. }
         | Output::TransferTo(_) => None,

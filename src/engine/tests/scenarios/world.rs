@@ -320,6 +320,8 @@ impl World {
                             inputs.push_back(Input::AgeStated { closing, age });
                         }
                     }
+                    // An order comes later, or none.
+                    Output::Foresee(_) => {}
                     Output::Fence(run) => {
                         self.handed_out = self.now;
                         self.runs.push_back(run);

@@ -170,6 +170,8 @@ impl Coordinator {
                         let own = self.state_age(context, node, incarnation, closing);
                         inputs.extend(own.map(|age| Input::AgeStated { closing, age }));
                     }
+                    // What may be done before an order changes nothing, here as at a device.
+                    Output::Foresee(_) => {}
                     Output::Fence(run) => {
                         context.acts.push(Act::Hook(Hook::FenceStarted(run.node)));
                         self.start_task(context, run);
