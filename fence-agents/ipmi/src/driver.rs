@@ -64,8 +64,19 @@ pub struct Driver<'a> {
     socket: UdpSocket,
     deadline: Instant,
     session: Option<Session>,
+    /// What happened since the last command or read.
+    since: Since,
     /// The power restore policy as last read, where the BMC knows it.
     restore: Option<Restore>,
+}
+
+/// What happened since the BMC last answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Since {
+    /// Nothing.
+    Nothing,
+    /// A wait for the word: the BMC may have forgotten the session.
+    Wait,
 }
 
 impl<'a> Driver<'a> {
@@ -88,8 +99,15 @@ impl<'a> Driver<'a> {
             socket,
             deadline,
             session: None,
+            since: Since::Nothing,
             restore: None,
         })
+    }
+
+    /// Goes on after a wait for the word: the action's time begins now.
+    pub fn resume(&mut self) {
+        self.deadline = Instant::now() + self.settings.timeout;
+        self.since = Since::Wait;
     }
 
     /// Reads the power state once.
@@ -138,14 +156,26 @@ impl<'a> Driver<'a> {
     /// Gives a command. An acknowledgement proves nothing and its absence proves nothing either: after
     /// a command without answer the reads decide (hazard R24: ask for status, do not send off again).
     fn command(&mut self, control: Control) -> Result<(), DriverError> {
-        match self.request(Request::ChassisControl(control)) {
-            Ok(_) => self.tell(&format!("commanded {control:?}")),
-            Err(DriverError::Session(error @ SessionError::NoAnswer { .. })) => {
-                self.tell(&format!("commanded {control:?}, but: {error}"));
+        let since = std::mem::replace(&mut self.since, Since::Nothing);
+        match (self.request(Request::ChassisControl(control)), since) {
+            (Ok(_), _) => {
+                self.tell(&format!("commanded {control:?}"));
+                Ok(())
             }
-            Err(error) => return Err(error),
+            (Err(DriverError::Session(error @ SessionError::NoAnswer { .. })), Since::Wait) => {
+                // It may have gone to a session that was lost while nobody spoke. Asked first, in a new one.
+                self.tell(&format!("{error}; asking in a new session"));
+                match (self.read_power()?, control) {
+                    (Power::On, Control::Down) | (Power::Off, Control::Up) => self.command(control),
+                    (Power::Off, Control::Down) | (Power::On, Control::Up) => Ok(()),
+                }
+            }
+            (Err(DriverError::Session(error)), _) if leaves_it_to_reads(&error) => {
+                self.tell(&format!("commanded {control:?}, but: {error}"));
+                Ok(())
+            }
+            (Err(error), _) => Err(error),
         }
-        Ok(())
     }
 
     /// The power restore policy as the last read of the power state told it.
@@ -341,6 +371,22 @@ pub(crate) fn tell(talk: Talk, what: &str) {
     match talk {
         Talk::Quiet | Talk::Normal => {}
         Talk::Verbose => eprintln!("{what}"),
+    }
+}
+
+/// Whether what a command met says nothing of the state: no answer, or one that the machine is in no state for it, as
+/// some BMCs say to a power down of a machine that is off (table 5-2, 0xD5).
+fn leaves_it_to_reads(error: &SessionError) -> bool {
+    match error {
+        SessionError::NoAnswer { .. } => true,
+        SessionError::Unexpected { code, .. } => code.is_state(),
+        SessionError::NoRmcpPlus
+        | SessionError::Refused { .. }
+        | SessionError::Downgraded
+        | SessionError::WrongPassword
+        | SessionError::WrongBmcKey
+        | SessionError::Privilege { .. }
+        | SessionError::TooLowFor { .. } => false,
     }
 }
 

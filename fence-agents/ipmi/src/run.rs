@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use haft_fence_protocol::Action;
 use haft_fence_protocol::agent::edge::Told;
-use haft_fence_protocol::agent::report::OFF_WHEN_TOLD;
+use haft_fence_protocol::agent::report::AWAIT_WORD;
 use haft_fence_protocol::agent::{Input, Report, edge};
 
 use crate::driver::{Driver, DriverError, tell};
@@ -25,7 +25,7 @@ fn decide(input: &Input) -> Report {
     let action = match edge::action(&AGENT, input) {
         Ok(action) => action,
         // Of this agent alone, and no action of the contract.
-        Err(_) if input.text("action") == Some(OFF_WHEN_TOLD) => Action::Off,
+        Err(_) if input.text("action") == Some(AWAIT_WORD) => Action::Off,
         Err(answer) => return answer,
     };
     let settings = match Settings::read(input) {
@@ -118,9 +118,13 @@ fn off(driver: &mut Driver<'_>, settings: &Settings) -> Result<(Report, OffProve
     match settings.start {
         Start::Now => {}
         Start::WithWord => {
+            edge::say_awaits_word();
             let found = driver.read_power()?;
             match edge::await_word() {
-                Told::Go => plan.begin_from(Instant::now(), found),
+                Told::Go => {
+                    driver.resume();
+                    plan.begin_from(Instant::now(), found);
+                }
                 Told::Nothing => {
                     let report = Report::failed("nobody gave the word to power OFF");
                     return Ok((report, OffProven::No));

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use haft_fence_protocol::Secret;
 use haft_fence_protocol::agent::password::{self, PasswordError, Sources};
-use haft_fence_protocol::agent::report::{FIRST_OFF_READ_OPTION, OFF_WHEN_TOLD};
+use haft_fence_protocol::agent::report::{AWAIT_WORD, FIRST_OFF_READ_OPTION};
 use haft_fence_protocol::agent::{Input, InputError, Talk, talk};
 
 use crate::cipher::Suite;
@@ -163,7 +163,7 @@ impl Settings {
                 false => FirstOffRead::Silent,
             },
             start: match input.text("action") {
-                Some(OFF_WHEN_TOLD) => Start::WithWord,
+                Some(AWAIT_WORD) => Start::WithWord,
                 Some(_) | None => Start::Now,
             },
             restore: restore(input)?,

@@ -148,19 +148,15 @@ async fn one_device(
         return Finding::unknown("the device was busy until the deadline");
     };
     // Only now: whatever was true before the waits may have changed in them.
-    let target = match attempt.target(&context.replica.state(), context.own) {
-        Ok(target) => target,
-        Err(why) => return Finding::unknown(why.to_string()),
+    let call = called_with(context, attempt);
+    let (target, agent, parameters) = match call {
+        Ok(call) => call,
+        Err(why) => {
+            turn.dismiss().await;
+            return Finding::unknown(why);
+        }
     };
     let spec = &target.spec;
-    let agent = match context.agents.find(&spec.agent) {
-        Ok(agent) => agent,
-        Err(error) => return Finding::unknown(error.to_string()),
-    };
-    let parameters = match parameters_for(&target) {
-        Ok(parameters) => parameters,
-        Err(why) => return Finding::unknown(why),
-    };
     let stands = || -> Standing<'_> { Box::pin(stands(context, attempt, &target, deadline)) };
     match attempt.run().action {
         FenceAction::Off => {
@@ -198,6 +194,19 @@ async fn one_device(
             on_finding(run(&mut turn.turn, &call).await.outcome, spec.observes)
         }
     }
+}
+
+/// What is called, how and with what, as of this moment.
+fn called_with(
+    context: &Context,
+    attempt: &Attempt,
+) -> Result<(Target, AgentPath, Parameters), String> {
+    let target = attempt.target(&context.replica.state(), context.own);
+    let target = target.map_err(|why| why.to_string())?;
+    let agent = context.agents.find(&target.spec.agent);
+    let agent = agent.map_err(|error| error.to_string())?;
+    let parameters = parameters_for(&target)?;
+    Ok((target, agent, parameters))
 }
 
 /// What the device's agent is called with for this machine.

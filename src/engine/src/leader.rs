@@ -203,12 +203,24 @@ pub enum Output {
 pub struct Foreseen {
     /// The target.
     pub node: NodeId,
+    /// Its life.
+    pub incarnation: Incarnation,
     /// The device that is called first.
     pub device: DeviceName,
     /// It has come by then, or does not come.
-    pub of_use_until: Moment,
-    /// Kill what was begun at this moment: no later than the try's own deadline.
-    pub deadline: Moment,
+    pub until: Moment,
+}
+
+impl Foreseen {
+    /// Whether the try may still come: the closing has not been taken back, and no other life has begun.
+    pub fn may_come(&self, state: &ClusterState) -> bool {
+        match state.nodes.get(&self.node).map(|node| node.session) {
+            None | Some(Session::Never | Session::Open { .. }) => false,
+            Some(Session::Closing { incarnation, .. } | Session::Ended { incarnation, .. }) => {
+                incarnation == self.incarnation
+            }
+        }
+    }
 }
 
 /// One try at the devices of a level.

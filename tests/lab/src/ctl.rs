@@ -87,6 +87,18 @@ impl Ctl {
             .to_owned())
     }
 
+    /// What the devices said in the newest order against this node.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`].
+    pub fn order_detail(&self, name: &str) -> anyhow::Result<String> {
+        let object = self.json(&["get", &format!("node/{name}")])?;
+        let orders = object["status"]["orders"].as_array();
+        let newest = orders.and_then(|orders| orders.last());
+        let detail = newest.and_then(|order| order["detail"].as_str());
+        Ok(detail.unwrap_or_default().to_owned())
+    }
+
     /// The incarnation of every node's agent whose session is open: a session that ends leaves this map or changes it.
     ///
     /// # Errors

@@ -126,6 +126,11 @@ impl CompletionCode {
         }
     }
 
+    /// Whether it says that the machine's present state does not allow the command.
+    pub const fn is_state(self) -> bool {
+        self.0 == 0xD5
+    }
+
     /// Whether it says that the privilege does not suffice.
     pub const fn is_privilege(self) -> bool {
         self.0 == 0xD4

@@ -6,7 +6,7 @@ use std::io::{BufRead, Read as _, Write as _, stderr, stdin, stdout};
 use std::process::ExitCode;
 
 use super::input::STDIN_MAX;
-use super::report::{AWAITS_WORD, FIRST_OFF_READ, OFF_WHEN_TOLD, WORD};
+use super::report::{AWAIT_WORD, AWAITS_WORD, FIRST_OFF_READ, WORD};
 use super::{AgentSpec, Input, InputError, Report, metadata, read_argv, read_stdin};
 use crate::Action;
 
@@ -56,7 +56,7 @@ pub fn parameters(arguments: &[String]) -> Result<Vec<u8>, InputError> {
 }
 
 fn read_parameters(from: &mut impl BufRead) -> Result<Vec<u8>, InputError> {
-    let last = format!("action={OFF_WHEN_TOLD}\n");
+    let last = format!("action={AWAIT_WORD}\n");
     let mut bytes = Vec::new();
     // One byte more than allowed, so that too much is noticed and not cut.
     while bytes.len() <= STDIN_MAX {
@@ -135,11 +135,15 @@ pub fn say_first_off_read() {
     let _ = stdout().flush();
 }
 
-/// Says [`AWAITS_WORD`] now, and waits for [`WORD`]. Whoever gives it sees to it that this ends.
-#[must_use]
-pub fn await_word() -> Told {
+/// Says [`AWAITS_WORD`] now.
+pub fn say_awaits_word() {
     let _ = writeln!(stdout(), "{AWAITS_WORD}");
     let _ = stdout().flush();
+}
+
+/// Waits for [`WORD`]. Whoever gives it sees to it that this ends.
+#[must_use]
+pub fn await_word() -> Told {
     hear_word(&mut stdin().lock())
 }
 
@@ -192,15 +196,15 @@ mod tests {
 
     #[test]
     fn parameters_end_where_a_word_is_to_follow_and_nowhere_else() {
-        let last = "ip=h\naction=off-when-told\n";
+        let last = "ip=h\naction=await-word\n";
         let rows = [
             (last, "go\n", Told::Go),
             (last, "", Told::Nothing),
             (last, "go", Told::Nothing),
             (last, "gone\n", Told::Nothing),
             ("ip=h\naction=off\ngo\n", "", Told::Nothing),
-            ("ip=h\nxaction=off-when-told\ngo\n", "", Told::Nothing),
-            ("ip=h\naction=off-when-told", "", Told::Nothing),
+            ("ip=h\nxaction=await-word\ngo\n", "", Told::Nothing),
+            ("ip=h\naction=await-word", "", Told::Nothing),
         ];
         for (parameters, word, told) in rows {
             let sent = format!("{parameters}{word}");

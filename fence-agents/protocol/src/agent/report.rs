@@ -29,12 +29,13 @@ pub const FIRST_OFF_READ_OPTION: &str = "say_first_off_read";
 pub const FIRST_OFF_READ: &str = "First read: OFF";
 
 /// The action that has `fence_haft_ipmi` get ready for an off and then await the caller's word; the last line of the
-/// parameters on stdin, which goes on after it. A name that no other agent has, nor an older one of haft's: those
-/// refuse it, where an option that they did not know would have them switch off at once.
-pub const OFF_WHEN_TOLD: &str = "off-when-told";
+/// parameters on stdin, which goes on after it. A name that no other agent has, nor an older one of haft's, and that
+/// holds none of the contract's: those refuse it, where an option that they did not know would have them switch off at
+/// once.
+pub const AWAIT_WORD: &str = "await-word";
 
-/// What it says on stdout, as a line of its own, when it is ready. Until then and until the word it changes nothing.
-pub const AWAITS_WORD: &str = "Ready: waiting for the word";
+/// What it says on stdout, as a line of its own, as soon as it has understood that. Until the word it changes nothing.
+pub const AWAITS_WORD: &str = "Awaiting the word";
 
 /// The word, as a line of its own on stdin. The end of stdin, or anything else, means that there is nothing to be done.
 pub const WORD: &str = "go";

@@ -7,7 +7,7 @@
 use thiserror::Error;
 use zeroize::Zeroizing;
 
-use crate::agent::report::OFF_WHEN_TOLD;
+use crate::agent::report::AWAIT_WORD;
 use crate::{Action, Secret};
 
 /// Longest value, in bytes. The contract has no bound; agents read lines into memory.
@@ -197,7 +197,7 @@ impl Parameters {
         &self,
         options: [(&str, &str); N],
     ) -> Zeroizing<Vec<u8>> {
-        self.text(options, [("action", OFF_WHEN_TOLD)])
+        self.text(options, [("action", AWAIT_WORD)])
     }
 
     fn text<const F: usize, const L: usize>(
@@ -278,7 +278,7 @@ mod tests {
         let expected = b"action=on\nip=::1\npassword=s=3 t\nquiet=1\n";
         assert_eq!(text.as_slice(), expected);
         let text = parameters.stdin_text_when_told([("quiet", "1")]);
-        let expected = b"quiet=1\nip=::1\npassword=s=3 t\naction=off-when-told\n";
+        let expected = b"quiet=1\nip=::1\npassword=s=3 t\naction=await-word\n";
         assert_eq!(text.as_slice(), expected);
         assert_eq!(text.capacity(), expected.len(), "it has not grown");
     }

@@ -160,7 +160,7 @@ pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerd
     match order.proof {
         OffProof::AgentReadsTwice => {
             let report = send_off(turn, order, order.deadline).await;
-            trust_agent(order, &report)
+            trust_agent(order, &report, "two off reads by the agent")
         }
         OffProof::AgentWaits => {
             let report = send_off(turn, order, order.deadline).await;
@@ -177,14 +177,15 @@ pub async fn confirm_off(turn: &mut DeviceTurn, order: &OffOrder<'_>) -> OffVerd
 }
 
 /// The same with an agent that was prepared for it; the order's question and its proof are what they always are. One
-/// that got nowhere has changed nothing, and `off` is sent as if there had been none; so it is where the agent might
-/// outlive the order, or does not make the two reads that this order asks for.
+/// that got nowhere has changed nothing, and `off` is sent as if there had been none; so it is where the agent was
+/// prepared for something else, or does not make the two reads that this order asks for.
 pub async fn confirm_off_with(
     turn: &mut DeviceTurn,
     order: &OffOrder<'_>,
     prepared: Prepared,
 ) -> OffVerdict {
-    if order.proof != OffProof::AgentReadsTwice || prepared.deadline() > order.deadline {
+    let is_for_it = prepared.is_for(order.agent, order.parameters);
+    if !is_for_it || order.proof != OffProof::AgentReadsTwice {
         prepared.dismiss().await;
         return confirm_off(turn, order).await;
     }
@@ -192,8 +193,12 @@ pub async fn confirm_off_with(
         prepared.dismiss().await;
         return OffVerdict::Unknown { reason };
     }
-    match prepared.go(order.first_off_read).await {
-        Went::Through(report) => trust_agent(order, &report),
+    match prepared.go(order.deadline, order.first_off_read).await {
+        Went::Through(report) => trust_agent(
+            order,
+            &report,
+            "two off reads by the agent, which awaited the order",
+        ),
         Went::Nowhere => confirm_off(turn, order).await,
     }
 }
@@ -216,11 +221,11 @@ async fn send_off(turn: &mut DeviceTurn, order: &OffOrder<'_>, deadline: Deadlin
 }
 
 /// The agent made the two reads itself.
-fn trust_agent(order: &OffOrder<'_>, report: &Report) -> OffVerdict {
+fn trust_agent(order: &OffOrder<'_>, report: &Report, reads: &str) -> OffVerdict {
     match &report.outcome {
         Outcome::Done if says_off(&report.stdout) => OffVerdict::Confirmed {
             evidence: format!(
-                "{}: {} (two off reads by the agent)",
+                "{}: {} ({reads})",
                 order.agent.name(),
                 report.stdout.lines().last().unwrap_or_default()
             ),

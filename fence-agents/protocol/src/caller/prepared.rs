@@ -2,27 +2,30 @@
 //! reads the power state and waits for a word on its stdin.
 //!
 //! What takes time on the way to an off is then over when the order comes. The word is what acts, and it is given
-//! just after the question whether the order stands; an agent that never hears it ends with nothing done: when the
-//! caller dismisses it, when the caller dies, at its deadline. Only agents of haft's can be prepared.
+//! just after the question whether the order stands; from then on the agent is the order's, with its deadline. One that
+//! never hears it ends with nothing done: when the caller dismisses it, when the caller dies, when its time is over.
+//! Whoever prepares an agent has the device's turn, and keeps it for as long. Only agents of haft's can be prepared.
 
 use std::io::{self, PipeWriter, Write as _};
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::deadline::Deadline;
 use super::find::AgentPath;
 use super::outcome::Report;
 use super::parameters::Parameters;
-use super::run::{Call, Running, TELLING};
+use super::run::{Call, Hears, Running, Said, TELLING};
 use crate::Action;
-use crate::agent::report::{AWAITS_WORD, WORD};
+use crate::agent::report::WORD;
 use tokio::time::Instant;
 
 /// The agent that can await a word.
 const AWAITS: &str = "fence_haft_ipmi";
 
-/// How long an agent that is not needed may take to take its leave of the device before it is killed.
-const LEAVE: Duration = Duration::from_secs(1);
+/// How long an agent that is not needed may take to take its leave of the device before it is killed: a round trip or
+/// two. One that is still at its login hears nothing, and has no session to leave either.
+const LEAVE: Duration = Duration::from_millis(250);
 
 /// An agent that awaits the word. Dropping it kills the agent, which then leaves a session open at its device.
 pub struct Prepared {
@@ -30,14 +33,14 @@ pub struct Prepared {
     word: PipeWriter,
     agent: AgentPath,
     parameters: Parameters,
-    deadline: Deadline,
+    until: Deadline,
 }
 
-/// What became of an agent that was given the word.
+/// What became of an agent that was to be given the word.
 pub(super) enum Went {
-    /// It was ready and has done what it could.
+    /// It knew that a word decides, so whatever it did is this order's try.
     Through(Report),
-    /// It ended before it was ready, so it has changed nothing.
+    /// It had ended before, or knows nothing of words, so it has changed nothing.
     Nowhere,
 }
 
@@ -48,20 +51,17 @@ impl Prepared {
         agent.name() == AWAITS
     }
 
-    /// Starts the agent for an off of what the parameters name. It is killed at the deadline, whatever it does then.
+    /// Starts the agent for an off of what the parameters name. It is of use until then, and dies soon after unless it
+    /// has been given the word.
     ///
     /// # Errors
     /// It cannot be started.
-    pub fn start(
-        agent: &AgentPath,
-        parameters: &Parameters,
-        deadline: Deadline,
-    ) -> io::Result<Self> {
+    pub fn start(agent: &AgentPath, parameters: &Parameters, until: Deadline) -> io::Result<Self> {
         let call = Call {
             agent,
             action: Action::Off,
             parameters,
-            deadline,
+            deadline: until + LEAVE * 4,
         };
         let text = parameters.stdin_text_when_told(TELLING);
         let (from, mut word) = io::pipe()?;
@@ -73,32 +73,47 @@ impl Prepared {
             word,
             agent: agent.clone(),
             parameters: parameters.clone(),
-            deadline,
+            until,
         })
     }
 
-    /// When it is killed.
+    /// How long it is of use.
     #[must_use]
-    pub fn deadline(&self) -> Deadline {
-        self.deadline
+    pub fn until(&self) -> Deadline {
+        self.until
     }
 
-    /// Gives the word.
-    pub(super) async fn go(self, first_off_read: &(dyn Fn() + Sync)) -> Went {
+    /// Whether it does exactly what this agent would do with these parameters: a secret may have changed since, or
+    /// another agent stands where this one was found.
+    pub(super) fn is_for(&self, agent: &AgentPath, parameters: &Parameters) -> bool {
+        let text = |of: &Parameters| of.stdin_text(Action::Off);
+        self.agent == *agent && text(&self.parameters) == text(parameters)
+    }
+
+    /// Gives the word. From here on it dies by the order's deadline.
+    pub(super) async fn go(self, deadline: Deadline, first_off_read: &(dyn Fn() + Sync)) -> Went {
         let began = Instant::now();
+        if self.running.has_ended() || self.running.rebind(deadline).is_err() {
+            return Went::Nowhere;
+        }
         let mut word = self.word;
         let call = Call {
             agent: &self.agent,
             action: Action::Off,
             parameters: &self.parameters,
-            deadline: self.deadline,
+            deadline,
         };
         let feed = async move {
             // Fails where the agent has ended, which is found out below.
             let _ = writeln!(word, "{WORD}");
         };
-        let ended = self.running.finish(&call, feed, first_off_read).await;
-        if !ended.stdout.lines().any(|line| line == AWAITS_WORD) {
+        let knew = AtomicBool::new(false);
+        let hears: Hears<'_> = &|said| match said {
+            Said::AwaitsWord => knew.store(true, Ordering::Relaxed),
+            Said::FirstOffRead => first_off_read(),
+        };
+        let ended = self.running.finish(&call, feed, hears).await;
+        if !knew.load(Ordering::Relaxed) {
             return Went::Nowhere;
         }
         Went::Through(Report {
@@ -109,16 +124,16 @@ impl Prepared {
         })
     }
 
-    /// Ends it with nothing done; the device is free when this returns.
+    /// Ends it with nothing done; it is over when this returns.
     pub async fn dismiss(self) {
         drop(self.word);
         let call = Call {
             agent: &self.agent,
             action: Action::Off,
             parameters: &self.parameters,
-            deadline: self.deadline.min(Deadline::within(LEAVE)),
+            deadline: Deadline::within(LEAVE),
         };
         let nothing = std::future::ready(());
-        let _ = self.running.finish(&call, nothing, &|| ()).await;
+        let _ = self.running.finish(&call, nothing, &|_| ()).await;
     }
 }

@@ -16,6 +16,7 @@ use std::pin::pin;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
 use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, Interest};
@@ -29,9 +30,9 @@ use super::outcome::{Exit, Outcome, Report, interpret};
 use super::parameters::Parameters;
 use super::turn::DeviceTurn;
 use crate::Action;
-use crate::agent::report::{FIRST_OFF_READ, FIRST_OFF_READ_OPTION};
+use crate::agent::report::{AWAITS_WORD, FIRST_OFF_READ, FIRST_OFF_READ_OPTION};
 use crate::secret::redact;
-use warden::Orders;
+use warden::{Bound, Orders};
 
 mod warden;
 
@@ -70,7 +71,7 @@ pub struct Call<'a> {
 /// is running.
 pub async fn run(turn: &mut DeviceTurn, call: &Call<'_>) -> Report {
     let text = call.parameters.stdin_text(call.action);
-    run_with(turn, call, text, &|| ()).await
+    run_with(turn, call, text, &|_| ()).await
 }
 
 /// The same with an agent of haft's that is asked to say [`FIRST_OFF_READ`], and tells of it when it does.
@@ -80,8 +81,24 @@ pub async fn run_and_tell(
     first_off_read: &(dyn Fn() + Sync),
 ) -> Report {
     let text = call.parameters.stdin_text_with(call.action, TELLING);
-    run_with(turn, call, text, first_off_read).await
+    run_with(turn, call, text, &|said| match said {
+        Said::FirstOffRead => first_off_read(),
+        Said::AwaitsWord => {}
+    })
+    .await
 }
+
+/// What agents of haft's say while they are at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// [`AWAITS_WORD`].
+    AwaitsWord,
+    /// [`FIRST_OFF_READ`].
+    FirstOffRead,
+}
+
+/// Who hears it, at once.
+pub(super) type Hears<'a> = &'a (dyn Fn(Said) + Sync);
 
 /// What has an agent of haft's say [`FIRST_OFF_READ`].
 pub(super) const TELLING: [(&str, &str); 1] = [(FIRST_OFF_READ_OPTION, "1")];
@@ -90,7 +107,7 @@ async fn run_with(
     _turn: &mut DeviceTurn,
     call: &Call<'_>,
     text: Zeroizing<Vec<u8>>,
-    first_off_read: &(dyn Fn() + Sync),
+    hears: Hears<'_>,
 ) -> Report {
     let began = Instant::now();
     let ended = if call.deadline.has_passed() {
@@ -107,7 +124,7 @@ async fn run_with(
                         let _ = pipe.write_all(&text).await;
                     }
                 };
-                running.finish(call, feed, first_off_read).await
+                running.finish(call, feed, hears).await
             }
             Err(error) => Ended::silent(Outcome::NotRunnable {
                 why: format!("{} cannot be started: {error}", call.agent.path().display()),
@@ -150,6 +167,7 @@ pub(super) struct Running {
     group: Group,
     exited: AsyncFd<OwnedFd>,
     child: Child,
+    bound: Bound,
 }
 
 /// A process group that dies with this value unless its leader was reaped.
@@ -190,7 +208,9 @@ impl Running {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .kill_on_drop(true);
-        bound(&mut command, Orders::new(call.deadline)?);
+        let orders = Orders::new(call.deadline)?;
+        let bound = orders.bound()?;
+        bind(&mut command, orders);
         let child = command.spawn()?;
         let leader = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
         let group = Group { leader };
@@ -201,7 +221,23 @@ impl Running {
             group,
             exited,
             child,
+            bound,
         })
+    }
+
+    /// Whether it has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        let mut ends = [PollFd::new(&self.exited, PollFlags::IN)];
+        let at_once = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        !matches!(poll(&mut ends, Some(&at_once)), Ok(0))
+    }
+
+    /// From now on it dies by this deadline, and by no other.
+    pub(super) fn rebind(&self, deadline: Deadline) -> io::Result<()> {
+        self.bound.set(deadline)
     }
 
     /// Feeds it and hears it to its end or to the call's deadline.
@@ -209,7 +245,7 @@ impl Running {
         mut self,
         call: &Call<'_>,
         feed: impl Future<Output = ()>,
-        first_off_read: &(dyn Fn() + Sync),
+        hears: Hears<'_>,
     ) -> Ended {
         let (stdout, stderr) = (self.child.stdout.take(), self.child.stderr.take());
         let (mut said, mut complained) = (Vec::new(), Vec::new());
@@ -218,8 +254,8 @@ impl Running {
             let mut talk = pin!(async {
                 tokio::join!(
                     feed,
-                    capture(stdout, &mut said, first_off_read),
-                    capture(stderr, &mut complained, &|| ())
+                    capture(stdout, &mut said, hears),
+                    capture(stderr, &mut complained, &|_| ())
                 )
             });
             let mut talking = true;
@@ -276,7 +312,7 @@ impl Running {
     unsafe_code,
     reason = "only the child itself can ask for its parent-death signal and fork its warden"
 )]
-fn bound(command: &mut Command, orders: Orders) {
+fn bind(command: &mut Command, orders: Orders) {
     let caller = rustix::process::getpid();
     let ask = move || {
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
@@ -314,14 +350,10 @@ fn clean(parameters: &Parameters, bytes: &[u8]) -> String {
 
 /// Reads to the end, keeping the first [`CAPTURE_MAX`] bytes. The rest is read and dropped, so that a
 /// talkative agent is not blocked by a full pipe.
-async fn capture(
-    pipe: Option<impl AsyncRead + Unpin>,
-    kept: &mut Vec<u8>,
-    first_off_read: &(dyn Fn() + Sync),
-) {
+async fn capture(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, hears: Hears<'_>) {
     let Some(mut pipe) = pipe else { return };
     let mut chunk = [0; 4096];
-    let mut told = 0;
+    let mut heard = 0;
     while let Ok(count) = pipe.read(&mut chunk).await {
         if count == 0 {
             return;
@@ -331,17 +363,20 @@ async fn capture(
             continue;
         }
         kept.extend_from_slice(&chunk[..count.min(room)]);
-        let said = first_off_reads(kept);
-        if said > told {
-            told = said;
-            first_off_read();
+        while let Some(length) = kept[heard..].iter().position(|byte| *byte == b'\n') {
+            if let Some(said) = said_by(&kept[heard..heard + length]) {
+                hears(said);
+            }
+            heard += length + 1;
         }
     }
 }
 
-/// How many whole lines say [`FIRST_OFF_READ`].
-fn first_off_reads(kept: &[u8]) -> usize {
-    kept.split_inclusive(|byte| *byte == b'\n')
-        .filter(|line| line.strip_suffix(b"\n") == Some(FIRST_OFF_READ.as_bytes()))
-        .count()
+fn said_by(line: &[u8]) -> Option<Said> {
+    [
+        (AWAITS_WORD, Said::AwaitsWord),
+        (FIRST_OFF_READ, Said::FirstOffRead),
+    ]
+    .into_iter()
+    .find_map(|(text, said)| (line == text.as_bytes()).then_some(said))
 }

@@ -4,6 +4,7 @@
 mod adopting;
 mod bound;
 mod first_read;
+mod prepared;
 
 use std::io::Write as _;
 use std::os::unix::fs::MetadataExt as _;
@@ -53,6 +54,9 @@ case "$mode-$action" in
   pill-off) echo "Success: Already OFF" ;;
   twice-off) echo "First read: OFF"; until grep -q heard "$log"; do :; done; echo "Success: Powered OFF" ;;
   once-off) echo "First read: OFF" ;;
+  knows-await-word) echo "Awaiting the word"; echo "Success: Powered OFF" ;;
+  fails-await-word) echo "Awaiting the word"; echo "Connection timed out" >&2; exit 1 ;;
+  fails-off | older-off) echo "Success: Powered OFF" ;;
   pill-status) echo "Status: OFF"; exit 2 ;;
   lists-list) printf '1,n1\n2,n2\ninvalid option plug\n' ;;
   killed-*) kill -SEGV $$ ;;

@@ -120,11 +120,11 @@ impl Lane {
         }
     }
 
-    /// Ends the agent with this deadline, if it still awaits an order.
-    pub async fn dismiss_ready(&self, deadline: Deadline) {
+    /// Ends the agent that is of use until then, if it still awaits an order.
+    pub async fn dismiss_ready(&self, until: Deadline) {
         let unused = {
             let mut ready = self.ready.lock().expect(crate::POISON);
-            ready.take_if(|ready| ready.prepared.deadline() == deadline)
+            ready.take_if(|ready| ready.prepared.until() == until)
         };
         if let Some(unused) = unused {
             unused.prepared.dismiss().await;

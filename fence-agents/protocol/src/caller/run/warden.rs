@@ -27,10 +27,12 @@ pub(super) struct Orders {
     caller: OwnedFd,
 }
 
-impl Orders {
-    /// A timer at the deadline, and the caller's own end.
-    pub(super) fn new(deadline: Deadline) -> io::Result<Self> {
-        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
+/// The timer that a warden waits for. Its copies are one timer, also the warden's own.
+pub(super) struct Bound(OwnedFd);
+
+impl Bound {
+    /// Lets it expire at this deadline instead.
+    pub(super) fn set(&self, deadline: Deadline) -> io::Result<()> {
         let zero = Timespec {
             tv_sec: 0,
             tv_nsec: 0,
@@ -45,11 +47,26 @@ impl Orders {
             it_interval: zero,
             it_value: end,
         };
-        timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &once)?;
+        timerfd_settime(&self.0, TimerfdTimerFlags::ABSTIME, &once)?;
+        Ok(())
+    }
+}
+
+impl Orders {
+    /// A timer at the deadline, and the caller's own end.
+    pub(super) fn new(deadline: Deadline) -> io::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Boottime, TimerfdFlags::CLOEXEC)?;
+        let timer = Bound(timer);
+        timer.set(deadline)?;
         Ok(Self {
-            deadline: timer,
+            deadline: timer.0,
             caller: pidfd_open(getpid(), PidfdFlags::empty())?,
         })
+    }
+
+    /// The same timer, for the caller to keep.
+    pub(super) fn bound(&self) -> io::Result<Bound> {
+        Ok(Bound(self.deadline.try_clone()?))
     }
 
     /// Starts the warden of the calling process, which must lead its own group and be about to

@@ -1,15 +1,19 @@
 //! The try that will come if a session that is being closed ends: said once for each closing, so that what changes
 //! nothing can be done before the order.
 //!
+//! It is bounded: where many sessions close at once, it is this machine that is deaf, or a storm that has other worries.
 //! A closing may still be taken back, and the order decides anew whether, how and by whom the machine is isolated:
 //! nothing here is one.
 
 use super::levels::{Purpose, first_level, level_at};
-use crate::ids::{LogIndex, NodeId};
+use crate::ids::{Incarnation, LogIndex, NodeId};
 use crate::leader::{Foreseen, Output, View};
 use crate::spec::Isolation;
 use crate::state::Session;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Closings in force above which nothing is foreseen.
+const CLOSINGS_MAX: usize = 4;
 
 /// Closings in force that something has been said of, or had not to be.
 #[derive(Clone, Debug, Default)]
@@ -19,22 +23,26 @@ impl Foresight {
     /// Says what newly closing sessions are likely to lead to.
     pub(super) fn look(&mut self, view: &View<'_>, outputs: &mut Vec<Output>) {
         let nodes = view.state.nodes.values();
-        let closings: BTreeMap<LogIndex, NodeId> = nodes
+        let closings: BTreeMap<LogIndex, (NodeId, Incarnation)> = nodes
             .filter_map(|node| match node.session {
-                Session::Closing { closing, .. } => Some((closing, node.id)),
+                Session::Closing {
+                    incarnation,
+                    closing,
+                } => Some((closing, (node.id, incarnation))),
                 Session::Never | Session::Open { .. } | Session::Ended { .. } => None,
             })
             .collect();
         self.0.retain(|closing| closings.contains_key(closing));
+        let few = closings.len() <= CLOSINGS_MAX;
         for (closing, node) in closings {
-            if self.0.insert(closing) {
+            if self.0.insert(closing) && few {
                 outputs.extend(foresee(view, node).map(Output::Foresee));
             }
         }
     }
 }
 
-fn foresee(view: &View<'_>, node: NodeId) -> Option<Foreseen> {
+fn foresee(view: &View<'_>, (node, incarnation): (NodeId, Incarnation)) -> Option<Foreseen> {
     let state = view.state;
     let ordered = |order: &crate::state::FenceOrder| order.phase.is_open() && order.node == node;
     let leaves = state.resources.values().any(|resource| {
@@ -54,9 +62,8 @@ fn foresee(view: &View<'_>, node: NodeId) -> Option<Foreseen> {
     // Who waits before it acts has time enough.
     waits.is_zero().then(|| Foreseen {
         node,
+        incarnation,
         device: device.clone(),
-        of_use_until: view.now + view.judged(node).ttl * 2,
-        // No later than that of the order, which comes after this.
-        deadline: view.now + level.total(&state.devices),
+        until: view.now + view.judged(node).ttl * 2,
     })
 }

@@ -18,5 +18,11 @@ pub(super) fn perform(stage: &mut Stage, outcome: &mut Outcome) -> anyhow::Resul
         !proof.is_empty(),
         &format!("{proof}, now on {web}"),
     );
+    let detail = stage.cluster.ctl.order_detail("n1")?;
+    outcome.demand(
+        "the agent was at the BMC before the order came",
+        detail.contains("which awaited the order"),
+        &detail,
+    );
     stage.demand_fenced_first(outcome, &owner)
 }
