@@ -17,6 +17,7 @@ mod home;
 mod hooked;
 mod links;
 mod program;
+mod soonest;
 mod upkeep;
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use super::NoGate;
 use super::bpf;
 use super::home::Home;
 use super::program::{ENDS, PLACES};
+use super::soonest::Soonest;
 use haft_engine::clock::Moment;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
@@ -32,6 +33,8 @@ pub(super) struct Ends {
     pub(super) ends: OwnedFd,
     memory: Memory,
     taken: BTreeMap<IpAddr, u32>,
+    /// Of the places taken.
+    soonest: Soonest,
     /// Places given back, the longest-free first: a program that still runs may have read one a moment ago.
     free: VecDeque<u32>,
     untouched: u32,
@@ -127,11 +130,14 @@ impl Ends {
         let free = (1..untouched)
             .filter(|place| !used.contains(place))
             .collect();
+        let mut soonest = Soonest::default();
+        taken.values().for_each(|_| soonest.add(CLOSED));
         let ends = Ends {
             places,
             ends,
             memory,
             taken,
+            soonest,
             free,
             untouched,
         };
@@ -154,9 +160,9 @@ impl Ends {
     /// # Errors
     /// When there is no room: the address must not be used then.
     pub(super) fn close(&mut self, address: IpAddr) -> io::Result<()> {
-        if let Some(place) = self.taken.get(&address) {
+        if let Some(place) = self.taken.get(&address).copied() {
             self.store(0, CLOSED);
-            self.store(*place, CLOSED);
+            self.replace(place, CLOSED);
             return Ok(());
         }
         let place = match self.untouched {
@@ -174,6 +180,7 @@ impl Ends {
             return Err(error);
         }
         self.taken.insert(address, place);
+        self.soonest.add(CLOSED);
         Ok(())
     }
 
@@ -183,8 +190,8 @@ impl Ends {
         self.store(0, Moment(soonest.min(end.0)));
         let mut all = true;
         for address in addresses {
-            match self.taken.get(address) {
-                Some(place) => self.store(*place, end),
+            match self.taken.get(address).copied() {
+                Some(place) => self.replace(place, end),
                 None => all = false,
             }
         }
@@ -197,9 +204,10 @@ impl Ends {
         let Some(place) = self.taken.get(&address).copied() else {
             return Ok(());
         };
-        self.store(place, CLOSED);
+        self.replace(place, CLOSED);
         bpf::delete(&self.places, &key(address))?;
         self.taken.remove(&address);
+        self.soonest.remove(CLOSED);
         self.free.push_back(place);
         self.sum_up();
         Ok(())
@@ -209,10 +217,15 @@ impl Ends {
         self.memory.end(place).store(end.0, Ordering::SeqCst);
     }
 
+    /// The end of a place that is taken.
+    fn replace(&mut self, place: u32, end: Moment) {
+        let before = self.memory.end(place).swap(end.0, Ordering::SeqCst);
+        self.soonest.remove(Moment(before));
+        self.soonest.add(end);
+    }
+
     fn sum_up(&self) {
-        let ends = self.taken.values().map(|place| self.memory.end(*place));
-        let soonest = ends.map(|end| end.load(Ordering::SeqCst)).min();
-        self.store(0, Moment(soonest.unwrap_or(NEVER.0)));
+        self.store(0, self.soonest.end().unwrap_or(NEVER));
     }
 }
 
@@ -229,5 +242,19 @@ fn map(
             Ok(map)
         }
         Err(error) => Err(NoGate::Map(error)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Ends {
+        /// Place 0, and the soonest of what stands as the programs read it.
+        pub(in crate::kernel::gate) fn soonest_told_and_true(&self) -> (u64, u64) {
+            let end = |place| self.memory.end(place).load(Ordering::SeqCst);
+            let ends = self.taken.values().map(|place| end(*place));
+            (end(0), ends.min().unwrap_or(NEVER.0))
+        }
     }
 }

@@ -12,6 +12,7 @@ use std::process::Command;
 
 mod hooked;
 mod rights;
+mod soonest;
 mod table;
 mod verdicts;
 
