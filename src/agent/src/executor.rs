@@ -99,16 +99,13 @@ impl Executor {
     /// # Errors
     /// Without the capabilities or kernel features that the guard needs, or when something of an
     /// earlier life cannot be removed.
-    pub fn open(
-        enforcement: Enforcement,
-        watchdog: SharedWatchdog,
-    ) -> Result<Executor, OpenExecutorError> {
-        let unguarded = match enforcement {
+    pub fn open(by: Enforcement, watchdog: SharedWatchdog) -> Result<Executor, OpenExecutorError> {
+        let unguarded = match by {
             Enforcement::Guarded | Enforcement::Gated(_) | Enforcement::Timed => None,
             #[cfg(feature = "planted-bugs")]
             Enforcement::Open => Some(Duration::from_secs(3_600)),
         };
-        let barrier = gated::barrier(enforcement)?;
+        let barrier = gated::barrier(by)?;
         let mut executor = Executor {
             guard: barrier.guard,
             gate: barrier.gate,
