@@ -80,8 +80,8 @@ pub struct Executor {
     specs: BTreeMap<(ResourceId, Token), VirtualIpSpec>,
     /// The interface that each managed address was put on.
     places: BTreeMap<IpAddr, Link>,
-    /// Links of those that the gate has ceased to stand before.
-    hindered: BTreeSet<LinkIndex>,
+    /// Those that the gate has ceased to stand before.
+    hindered: BTreeSet<IpAddr>,
     turns: BTreeMap<IpAddr, Turn>,
     /// The last renewal, encoded, and the life in its bytes: the next one is mostly about the same addresses. What
     /// was encoded under another timing is never sent again (R2a).

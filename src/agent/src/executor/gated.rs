@@ -181,6 +181,8 @@ impl Executor {
         };
         gate.carries(link.index)
             .map_err(|why| format!("interface {} cannot carry it: {why}", link.name))?;
+        gate.sees(address)
+            .map_err(|why| format!("no interface can carry it: {why}"))?;
         gate.close(address).map_err(|error| chain(&error))?;
         let managed = guard.manage(address, link).map_err(|error| chain(&error));
         let elsewhere = self.places.contains_key(&address) || self.silenced.contains(&address);
@@ -296,9 +298,14 @@ impl Executor {
         gate.carry(self.places.values().map(|link| link.index).collect());
         let tended = gate.tend(boot_now());
         if tended != Tended::Intact {
-            let places = self.places.values().map(|link| link.index);
-            let hindered: BTreeSet<LinkIndex> =
-                places.filter(|link| gate.carries(*link).is_err()).collect();
+            let open = |address: &IpAddr, link: LinkIndex| {
+                gate.carries(link).is_err() || gate.sees(*address).is_err()
+            };
+            let places = self.places.iter();
+            let hindered: BTreeSet<IpAddr> = places
+                .filter(|(address, link)| open(address, link.index))
+                .map(|(address, _)| *address)
+                .collect();
             // Once for each: what stood on it is given back, and others come and go meanwhile.
             if !hindered.is_subset(&self.hindered) {
                 links = Links::Lost;

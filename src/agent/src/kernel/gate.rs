@@ -16,8 +16,10 @@ mod filters;
 mod home;
 mod hooked;
 mod links;
+mod offload;
 mod program;
 mod soonest;
+mod tunnels;
 mod upkeep;
 
 #[cfg(test)]
@@ -38,11 +40,13 @@ use haft_engine::clock::Moment;
 use haft_engine::gate::Found;
 use links::Facts;
 use netlink_sys::protocols::NETLINK_ROUTE;
+use offload::Offload;
 use program::{Form, Program, Programs};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use tunnels::Tunnels;
 use upkeep::Attached;
 
 /// linux/rtnetlink.h: changes of interfaces.
@@ -150,6 +154,8 @@ pub struct Gate {
     watch: Port,
     lister: Port,
     filters: Filters,
+    offload: Offload,
+    tunnels: Tunnels,
     loaded: BTreeMap<(Form, Way), Program>,
     attached: BTreeMap<(u32, Way), Attached>,
     links: BTreeMap<u32, Facts>,
@@ -217,6 +223,8 @@ impl Gate {
             watch,
             lister: Port::open(NETLINK_ROUTE).map_err(NoGate::Links)?,
             filters: Filters::open().map_err(NoGate::Links)?,
+            offload: Offload::open().map_err(NoGate::Links)?,
+            tunnels: Tunnels::open().map_err(NoGate::Links)?,
             loaded,
             attached: BTreeMap::new(),
             links: BTreeMap::new(),
@@ -314,6 +322,17 @@ impl Gate {
             .map_or(Ok(()), |why| Err(why.clone()))
     }
 
+    /// Whether every packet of this address that leaves does so through the gate, on whichever link.
+    ///
+    /// # Errors
+    /// The reason why not.
+    pub fn sees(&self, address: IpAddr) -> Result<(), Ungated> {
+        match self.tunnels.take(address) {
+            true => Err(Ungated::Tunnelled),
+            false => Ok(()),
+        }
+    }
+
     /// Whether the next look is due at once: links have come or become ports, more than one look takes.
     pub fn is_behind(&self) -> bool {
         !self.coming.is_empty() || !self.leaving.is_empty()
@@ -340,6 +359,10 @@ impl Gate {
     /// Whether every path of an address passes the gate; else the packet filter alone closes some, and a flush
     /// without an agent opens them. A path that queues behind the gate is closed by it, if a little late.
     pub fn stands_everywhere(&self) -> bool {
+        self.addresses().all(|address| self.sees(address).is_ok()) && self.links_stand()
+    }
+
+    fn links_stand(&self) -> bool {
         self.links
             .values()
             .filter(|facts| facts.speaks())
@@ -348,6 +371,8 @@ impl Gate {
                 Err(
                     Ungated::PortOf { .. }
                     | Ungated::Xdp
+                    | Ungated::Offloaded
+                    | Ungated::Tunnelled
                     | Ungated::Header { .. }
                     | Ungated::Refused { .. }
                     | Ungated::Coming

@@ -357,3 +357,27 @@ fn a_grant_that_is_refused_for_a_copy_closes_no_gate() {
         assert!(probe.echoes(vip), "the end of the agent silences it");
     }
 }
+
+#[test]
+fn an_address_that_leaves_in_a_tunnel_unseen_is_given_up_and_the_policy_named() {
+    let (wire, files) = (Wire::new(), FileSystem::new());
+    let probe = client(&wire);
+    let home = wire.owner.run(|| files.home());
+    beside_a_gated_lease(&wire, home, |world, _| {
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        world.await_active();
+        eventually("the address answers", || probe.echoes(VIP4));
+        wire.owner.ip(
+            "xfrm policy add src 10.9.0.100/32 dst 198.51.100.0/24 dir out tmpl src 10.9.0.1 dst 10.9.0.2 proto esp mode \
+             tunnel",
+        );
+        eventually("the policy is named", || {
+            let notice = world.notices.try_recv();
+            notice.is_ok_and(|notice| format!("{notice:?}").contains("an IPsec policy takes"))
+        });
+        eventually("it is silent", || !probe.echoes(VIP4));
+        let shown = wire.owner.ip("addr show dev own0");
+        assert!(!shown.contains("10.9.0.100"), "{shown}");
+    });
+}

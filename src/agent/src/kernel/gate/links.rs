@@ -35,6 +35,10 @@ pub enum Ungated {
     },
     /// An XDP program comes before every gate and may answer or redirect by itself.
     Xdp,
+    /// Its hardware may forward and filter by itself.
+    Offloaded,
+    /// IPsec takes its packets out in a tunnel without an interface of its own.
+    Tunnelled,
     /// What has passed the gate may lie in its queue for longer than the gate allows for (q).
     Queued {
         /// Kind of its queueing discipline.
@@ -61,6 +65,13 @@ impl fmt::Display for Ungated {
         match self {
             Ungated::PortOf { kind } => write!(f, "it is a port of a {kind}: use that interface"),
             Ungated::Xdp => f.write_str("an XDP program on it comes before the gate: detach it"),
+            Ungated::Offloaded => f.write_str(
+                "its hardware may forward what the gate does not see: ethtool -K LINK hw-tc-offload off",
+            ),
+            Ungated::Tunnelled => f.write_str(
+                "an IPsec policy takes its packets out in a tunnel that the gate does not see: give the tunnel an \
+                 interface (if_id), or narrow the policy's source (ip xfrm policy)",
+            ),
             Ungated::Queued { kind } => {
                 write!(
                     f,
@@ -91,6 +102,8 @@ pub(super) struct Facts {
     /// Kind of the master whose port it is.
     port_of: Option<String>,
     xdp: bool,
+    /// Its hardware may act by itself.
+    offloads: bool,
     /// The link that it sends over, if that is another one of this namespace.
     lower: Option<u32>,
     master: Option<u32>,
@@ -109,6 +122,7 @@ impl Facts {
             form: netlink::u16_at(body, 2)?,
             port_of: None,
             xdp: false,
+            offloads: false,
             lower: None,
             master: None,
             queue: None,
@@ -174,10 +188,18 @@ impl Facts {
         if self.xdp {
             return Err(Ungated::Xdp);
         }
+        if self.offloads {
+            return Err(Ungated::Offloaded);
+        }
         match self.queue.clone() {
             Some(kind) => Err(Ungated::Queued { kind }),
             None => Ok(()),
         }
+    }
+
+    /// Its hardware may act by itself.
+    pub(super) fn offload(&mut self) {
+        self.offloads = true;
     }
 
     /// From a message about a queueing discipline (`struct tcmsg`, linux/rtnetlink.h): the link, and the kind if it is
@@ -349,5 +371,20 @@ mod tests {
         });
         assert_eq!(link.programs(), Ok(Form::Ether));
         assert_eq!(link.carries(), Err(Ungated::Xdp));
+    }
+
+    #[test]
+    fn a_link_whose_hardware_may_act_is_gated_and_carries_nothing_nor_does_what_is_above_it() {
+        let mut port = facts(1, port("bond"));
+        port.offload();
+        port.master = Some(9);
+        let mut bond = facts(1, |_| {});
+        bond.index = 9;
+        assert_eq!(bond.carries(), Ok(()));
+        let links = BTreeMap::from([(port.index, port.clone()), (9, bond)]);
+        assert_eq!(hindered(&links).get(&9), Some(&Ungated::Offloaded));
+        port.port_of = None;
+        assert_eq!(port.programs(), Ok(Form::Ether));
+        assert_eq!(port.carries(), Err(Ungated::Offloaded));
     }
 }

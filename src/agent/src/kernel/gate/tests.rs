@@ -5,7 +5,7 @@
 use super::*;
 use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags};
 use rustix::thread::UnshareFlags;
-use std::net::Ipv6Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -222,6 +222,38 @@ fn every_link_that_comes_is_gated_and_a_port_at_its_master() {
                 .contains(&format!("in-{}", port.0))
         );
         assert!(gate.stands_everywhere());
+    });
+}
+
+#[test]
+fn a_tunnel_of_ipsec_that_takes_an_address_past_the_gate_is_noticed_and_worth_less() {
+    beside_a_gate(|gate| {
+        let ours: IpAddr = Ipv4Addr::new(198, 51, 100, 7).into();
+        let other = Ipv4Addr::new(198, 51, 101, 7).into();
+        gate.close(ours).unwrap();
+        let (whole, selector) = (gate.worth(), "src 198.51.100.0/24 dst 0.0.0.0/0 dir out");
+        let template = "tmpl src 192.0.2.1 dst 192.0.2.2 proto esp";
+        // In front of the gate, with the address in the outer header, or on an interface.
+        for harmless in [
+            format!("src 0.0.0.0/0 dst 198.51.100.0/24 dir in {template} mode tunnel"),
+            format!("{selector} {template} mode transport"),
+        ] {
+            ip(&format!("xfrm policy add {harmless}"));
+            look(gate);
+            assert_eq!(gate.sees(ours), Ok(()), "{harmless}");
+        }
+        ip("xfrm policy flush");
+        ip(&format!(
+            "xfrm policy add {selector} {template} mode tunnel"
+        ));
+        assert_eq!(look(gate), Tended::Links);
+        assert_eq!(gate.sees(ours), Err(Ungated::Tunnelled));
+        assert_eq!(gate.sees(other), Ok(()));
+        assert_eq!(gate.worth(), Found::Watched);
+        ip(&format!("xfrm policy delete {selector}"));
+        assert_eq!(look(gate), Tended::Links);
+        assert_eq!(gate.sees(ours), Ok(()));
+        assert_eq!(gate.worth(), whole);
     });
 }
 

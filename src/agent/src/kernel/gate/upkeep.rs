@@ -108,6 +108,17 @@ impl Gate {
         self.tended = now;
         self.stale = true;
         let before = self.gated();
+        let tunnels = match self.tunnels.look() {
+            Ok(tunnels) => tunnels,
+            Err(error) => {
+                return Tended::Broken {
+                    what: format!(
+                        "the policies of IPsec are not known: {}",
+                        crate::chain(&error)
+                    ),
+                };
+            }
+        };
         // Before it is mended, so that somebody who takes a program off is told of.
         let noticed = if changed { self.first_fault() } else { None };
         let most = self.footing.links_at_once();
@@ -132,7 +143,7 @@ impl Gate {
         };
         self.stale = self.is_behind();
         match outcome {
-            Tended::Intact if before != self.gated() => Tended::Links,
+            Tended::Intact if tunnels || before != self.gated() => Tended::Links,
             outcome => outcome,
         }
     }
@@ -400,6 +411,11 @@ impl Gate {
         for (index, kind) in queues {
             if let Some(facts) = links.get_mut(&index) {
                 facts.has(kind);
+            }
+        }
+        for facts in links.values_mut() {
+            if self.offload.is_on(&facts.name).map_err(NoGate::Links)? {
+                facts.offload();
             }
         }
         Ok(links)
