@@ -44,6 +44,7 @@ const MODULES: &[&str] = &[
     "cls_bpf",
     "cls_u32",
     "sch_tbf",
+    "xfrm_user",
     // The guest that is suspended has a wire to the outside.
     "virtio_pci",
     "virtio_net",
