@@ -1,12 +1,15 @@
 //! Taking haft off a machine, or clearing up after an agent that died: addresses, then the gate, then the tables.
 //!
-//! Refused while an agent runs. In this order nothing answers in between: what closed an address goes after it.
+//! Refused while an agent runs. In this order nothing answers in between: what closed an address goes after it, and
+//! stays where somebody else has put the same address on the machine.
 
 use crate::daemon::{Options, RunError, configured, lock};
 use crate::kernel::address::{Addresses, OpenAddressesError, ReadKernelError};
 use crate::kernel::gate::{self, Home, NoGate};
 use crate::kernel::guard::{Custody, Guard, GuardWriteError, OpenGuardError};
+use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 
 /// What stays.
 #[derive(Debug, thiserror::Error)]
@@ -31,21 +34,62 @@ pub enum DismantleError {
     Tables(#[from] GuardWriteError),
 }
 
-/// Removes everything of haft's from this network namespace.
+/// Removes everything of haft's from this network namespace, but for what keeps somebody else's copy of an address
+/// silent (R13): the address may be another node's by now. Such a copy is named.
 ///
 /// # Errors
 /// What stays.
 pub async fn dismantle(options: &Options) -> Result<(), DismantleError> {
     let (config, _) = configured(options)?;
     let _only = lock(&config.data_dir).await?;
-    for leftover in Addresses::open()?.remove_leftovers()? {
+    match Home::of_this_machine() {
+        Ok(home) => clear_up(Some(&home)),
+        // There never was a gate, or only its filters are left.
+        Err(NoGate::NoFileSystem) => clear_up(None),
+        Err(error) => Err(DismantleError::Gate(io::Error::other(error))),
+    }
+}
+
+/// The same with a gate's home that is known, beside no agent.
+///
+/// # Errors
+/// What stays.
+pub fn clear_up(home: Option<&Home>) -> Result<(), DismantleError> {
+    let mut kernel = Addresses::open()?;
+    for leftover in kernel.remove_leftovers()? {
         tracing::info!(address = %leftover.address, "removed");
     }
-    match Home::of_this_machine() {
-        Ok(home) => gate::take_away(&home).map_err(DismantleError::Gate)?,
-        // There never was a gate, or only its filters are left.
-        Err(NoGate::NoFileSystem) => gate::take_filters_away().map_err(DismantleError::Gate)?,
-        Err(error) => return Err(DismantleError::Gate(io::Error::other(error))),
+    let unreadable = |error| DismantleError::Gate(io::Error::other(error));
+    let gated = home.map_or(Ok(BTreeSet::new()), gate::left);
+    let gated = gated.map_err(unreadable)?;
+    let mut guard = match gated.is_empty() {
+        true => Guard::open(Custody::Owned)?,
+        false => Guard::behind_gate(Custody::Owned)?,
+    };
+    let there: BTreeSet<IpAddr> = kernel.all()?.iter().map(|one| one.address).collect();
+    let closed: BTreeSet<IpAddr> = gated.iter().copied().chain(guard.managed()).collect();
+    let (copies, gone): (Vec<IpAddr>, Vec<IpAddr>) =
+        closed.iter().partition(|address| there.contains(address));
+    if copies.is_empty() {
+        match home {
+            Some(home) => gate::take_away(home),
+            None => gate::take_filters_away(),
+        }
+        .map_err(DismantleError::Gate)?;
+        return Ok(guard.dismantle()?);
     }
-    Ok(Guard::open(Custody::Owned)?.dismantle()?)
+    for address in gone {
+        if let Some(home) = home {
+            gate::let_go(home, address).map_err(unreadable)?;
+        }
+        guard.unmanage(address)?;
+    }
+    for address in copies {
+        tracing::warn!(
+            %address,
+            "somebody else's copy of an address that was guarded here stays, and stays silent: it may be another \
+             node's by now (fix: ip addr del, then haft-agent dismantle)"
+        );
+    }
+    Ok(())
 }

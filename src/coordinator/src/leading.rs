@@ -9,9 +9,10 @@ use crate::context::Context;
 use crate::fencing;
 use crate::probing;
 use haft_api::persisted;
-use haft_engine::clock::Moment;
+use haft_engine::clock::{Moment, Timing};
 use haft_engine::ids::{Incarnation, LogIndex, NodeId};
 use haft_engine::leader::{EntryLimit, Fate, Input, Leader, Output, Proposal, Silence};
+use haft_engine::state::Node;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{broadcast, mpsc};
@@ -227,6 +228,8 @@ async fn transfer(context: Arc<Context>, node: NodeId) {
 /// Asks every voter at once; each statement arrives as an input. An answer that takes longer than half a
 /// closing interval is worth less than asking again.
 fn ask_ages(context: &Arc<Context>, node: NodeId, incarnation: Incarnation, closing: LogIndex) {
+    let judged = context.replica.state().nodes.get(&node).map(Node::judged);
+    let patience = judged.unwrap_or(Timing::LONGEST).closing_after / 2;
     for voter in context.effective_membership().all() {
         let context = Arc::clone(context);
         if voter == context.own {
@@ -238,7 +241,6 @@ fn ask_ages(context: &Arc<Context>, node: NodeId, incarnation: Incarnation, clos
             continue;
         }
         tokio::spawn(async move {
-            let patience = context.timing.closing_after / 2;
             let asked = context
                 .peers
                 .state_age(&context, voter, node, incarnation, closing);

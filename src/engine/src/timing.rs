@@ -90,14 +90,18 @@ impl Interval {
         match self {
             Interval::Beat => "a node's beat to every coordinator",
             Interval::Ttl => "life of a session after the newest beat that a majority acknowledged",
-            Interval::GuardLife => "W: the kernel goes silent this long after the last renewal",
+            Interval::GuardLife => {
+                "W: timed elements, where no gate is, end this long after their last renewal"
+            }
             Interval::GuardRenewal => "the guard is renewed this often",
             Interval::ClosingAfter => "a leader that heard nothing this long commits Closing",
             Interval::RaftHeartbeat => "Raft heartbeat",
             Interval::ElectionMin => "Raft election timeout, lower bound",
             Interval::ElectionMax => "Raft election timeout, upper bound, and the leader's lease",
             Interval::AddressLife => "valid_lft of an address behind its guard, whole seconds",
-            Interval::Stop => "S: a stop that takes longer has failed, and a failed stop is fenced",
+            Interval::Stop => {
+                "S: a stop that takes longer has failed (stonith: fenced; watchdog: reset; lease: it runs out)"
+            }
             Interval::Watchdog => {
                 "period asked of a hardware watchdog; 0: the ttl is too short for any"
             }

@@ -62,7 +62,9 @@ pub(super) fn barrier(enforcement: Enforcement) -> Result<Barrier, OpenExecutorE
         (Err(OpenExecutorError::Gate(error)), Needed::No) => {
             tracing::warn!(
                 err = chain(&error),
-                "no kernel gate on this machine; timed elements of the packet filter stand instead"
+                "no kernel gate on this machine; timed elements of the packet filter stand instead, and a lost owner's \
+                 address passes on after twice its lifetime (fix: CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON in the first user \
+                 namespace, and a bpf file system; docs/isolation.md)"
             );
             timed(relic)
         }

@@ -426,6 +426,32 @@ impl Gate {
     }
 }
 
+/// The addresses that a dead agent left behind its pinned gate, each of them closed from here on.
+///
+/// # Errors
+/// When its maps cannot be read.
+pub fn left(home: &Home) -> Result<BTreeSet<IpAddr>, NoGate> {
+    let maps = pinned_maps(home)?;
+    Ok(maps.iter().flat_map(Ends::addresses).collect())
+}
+
+/// Lets go of one of them. To be called when it is gone from every interface.
+///
+/// # Errors
+/// When it stays.
+pub fn let_go(home: &Home, address: IpAddr) -> Result<(), NoGate> {
+    match pinned_maps(home)? {
+        Some(mut ends) => ends.forget(address).map_err(NoGate::Map),
+        None => Ok(()),
+    }
+}
+
+fn pinned_maps(home: &Home) -> Result<Option<Ends>, NoGate> {
+    let pins = home.pins().map_err(NoGate::Home)?;
+    let is_there = pins.iter().any(|pin| pin == program::PLACES);
+    is_there.then(|| Ends::open(home)).transpose()
+}
+
 /// Takes a gate away, whoever opened it: what it closed passes. To be called when no address is left, in the gate's
 /// network namespace.
 ///

@@ -8,6 +8,7 @@ use crate::foreign::a_refusal_changes_nothing_on_the_wire;
 use crate::lease::{assignment, beside_a_gated_lease};
 use crate::netns::{Namespace, Wire, eventually};
 use crate::probe::{CLIENT_MAC, Probe, advertisement, arp, claims4};
+use haft_agent::dismantle::clear_up;
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::clock::boot_now;
 use haft_agent::kernel::gate::{Footing, Gate, Home, Tended};
@@ -380,4 +381,31 @@ fn an_address_that_leaves_in_a_tunnel_unseen_is_given_up_and_the_policy_named() 
         let shown = wire.owner.ip("addr show dev own0");
         assert!(!shown.contains("10.9.0.100"), "{shown}");
     });
+}
+
+/// As the unit does whenever an agent has ended, for whatever reason.
+#[test]
+fn clearing_up_after_the_agent_leaves_somebody_elses_copy_silent_until_it_is_gone() {
+    let (wire, files) = (Wire::new(), FileSystem::new());
+    let probe = client(&wire);
+    let silent = || !probe.echoes(VIP4) && !probe.resolves(VIP4);
+    let clear_up = || wire.owner.run(|| clear_up(Some(&files.home())).unwrap());
+    let mut owner = Owner::new(&wire, &files);
+    owner.open();
+    assert_answering(&probe);
+    wire.owner.ip("addr add 10.9.0.100/24 dev own0");
+    drop(owner);
+    clear_up();
+    let shown = wire.owner.ip("addr show dev own0");
+    assert!(shown.contains("10.9.0.100/24"), "{shown}");
+    assert!(silent(), "the copy answers");
+    wire.owner.command("nft", "flush ruleset");
+    assert!(silent(), "a flush opens the copy");
+    // Of what is gone nothing is closed any more.
+    wire.owner.ip(&format!("addr add {VIP6}/64 dev own0 nodad"));
+    eventually("the other address answers", || probe.echoes(VIP6));
+    wire.owner.ip("addr del 10.9.0.100/24 dev own0");
+    clear_up();
+    wire.owner.ip("addr add 10.9.0.100/24 dev own0");
+    eventually("the administrator's address answers", || probe.echoes(VIP4));
 }

@@ -138,6 +138,24 @@ fn sums(out: &mut String, timing: &Timing) {
     }
 }
 
+/// When a `lease` address passes on, by what its guard is attested.
+fn evidence(out: &mut String, lifetime: Duration) {
+    line(
+        out,
+        format_args!(
+            "  a `lease` address passes on then, plus two commits, where its guard is `intact` (the kernel's gate on pinned \
+             links, Linux 6.6)"
+        ),
+    );
+    line(
+        out,
+        format_args!(
+            "  where it is `watched` (an older kernel, or timed elements) {} ms more are waited out: haftctl why vip/NAME",
+            ms(lifetime)
+        ),
+    );
+}
+
 fn expectation(out: &mut String, timing: &Timing) {
     let expired = lengthened(timing.ttl);
     let silent = timing.ttl;
@@ -153,7 +171,7 @@ fn expectation(out: &mut String, timing: &Timing) {
     line(
         out,
         format_args!(
-            "  a majority states its age and the next owner is granted from {} ms after it (ttl*(1+rho)), plus two commits",
+            "  its session ends from {} ms after it (ttl*(1+rho)), when a majority has stated that age",
             ms(expired)
         ),
     );
@@ -167,13 +185,7 @@ fn expectation(out: &mut String, timing: &Timing) {
             ),
         );
     }
-    line(
-        out,
-        format_args!(
-            "  without an attested guard twice the address's lifetime is waited out instead: {} ms",
-            ms(lifetime)
-        ),
-    );
+    evidence(out, lengthened(lifetime));
     line(
         out,
         format_args!("  a `stonith` address waits for its fence device as well"),

@@ -15,7 +15,7 @@ use haft_engine::apply::Outcome;
 use haft_engine::command::{Command, FenceAction, FenceCause};
 use haft_engine::ids::{BootId, Incarnation, NodeId, NodeName};
 use haft_engine::spec::{ObjectRef, ObjectSpec};
-use haft_engine::state::{ClusterState, Session};
+use haft_engine::state::{ClusterState, Node, Session};
 use std::sync::Arc;
 use tonic::{Code, Request, Response, Status};
 
@@ -28,7 +28,8 @@ impl Nodes {
             .0
             .responder
             .with(|responder| responder.silence(boot_now(), node));
-        let silence = if silent > self.0.timing.beat * 2 {
+        let judged = self.0.replica.state().nodes.get(&node).map(Node::judged);
+        let silence = if judged.is_some_and(|judged| silent > judged.beat * 2) {
             Silence::Suspect
         } else {
             Silence::Heard
@@ -244,7 +245,7 @@ fn seen(request: &v1::ConfirmNodeOffRequest) -> Result<(Incarnation, BootId), St
             "LifeNotNamed",
             "a human's word names the incarnation and the boot that they saw",
             &format!(
-                "haftctl why node/{name} shows both: haftctl confirm-off {name} --incarnation N --boot ID",
+                "haftctl describe node/{name} shows both: haftctl confirm-off {name} --incarnation N --boot ID --reason '...'",
                 name = request.name
             ),
         )),

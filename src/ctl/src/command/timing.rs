@@ -188,13 +188,14 @@ fn plan(present: &Present, wanted: &Timing, changes: &[Interval]) -> String {
         })
         .collect();
     let table = output::columns(&["INTERVAL", "NOW", "THEN"], &rows, output::Headers::Shown);
-    let longer = [GateKind::Timed, GateKind::Kernel]
-        .into_iter()
-        .any(|gate| wanted.behind(gate).ttl > present.timing.behind(gate).ttl);
-    let how = if longer {
+    let ttls = [GateKind::Timed, GateKind::Kernel]
+        .map(|gate| (present.timing.behind(gate).ttl, wanted.behind(gate).ttl));
+    let how = if ttls.iter().any(|(now, then)| then > now) {
         "raised: every session is judged by the longer ttl at once, and its agent follows"
-    } else {
+    } else if ttls.iter().any(|(now, then)| then < now) {
         "lowered: each agent shortens its own lease first, and is judged by the shorter ttl when it has said so"
+    } else {
+        "the ttl stays: each agent takes the new intervals over by itself"
     };
     format!(
         "plan, against generation {}:\n{table}{how}; no session ends.\n\
@@ -223,7 +224,7 @@ fn ask() -> Result<(), Failure> {
         Exit::Failed,
         "NotConfirmed",
         "nothing was changed",
-        "",
+        "answer y, or add --yes",
     ))
 }
 

@@ -101,8 +101,8 @@ fn not_confirmed(why: impl Into<String>, name: &str) -> Failure {
         "NotConfirmed",
         why,
         format!(
-            "if the machine is off, and you have seen it: haftctl why node/{name} names its life, then \
-             haftctl confirm-off {name} --yes-node {name} --incarnation N --boot ID"
+            "if the machine is off, and you have seen it: haftctl describe node/{name} names its life, then haftctl \
+             confirm-off {name} --yes-node {name} --incarnation N --boot ID --reason '...'"
         ),
     )
 }

@@ -4,6 +4,7 @@
 //! Reads features, and changes none. Says nothing of what is offloaded at the moment.
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 
@@ -29,13 +30,24 @@ struct Request {
     room: [u64; 2],
 }
 
-/// Where the kernel tells the feature.
+/// Where the kernel tells the feature, and what it has told of each link: it is asked once, and again when the link is
+/// reported, since each question waits for the lock of all links.
 #[derive(Debug)]
 pub(super) struct Offload {
+    told: BTreeMap<u32, Told>,
     socket: OwnedFd,
     /// Its number among `count` features; `None` where the kernel does not know it.
     feature: Option<usize>,
     count: usize,
+}
+
+/// What is known of a link.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    Off,
+    /// Or the kernel does not tell, as some drivers do not while their link is down; it reports the link when that
+    /// changes.
+    On,
 }
 
 impl Offload {
@@ -71,17 +83,41 @@ impl Offload {
             one[..end] == *name.as_bytes()
         });
         Ok(Offload {
+            told: BTreeMap::new(),
             socket,
             feature,
             count,
         })
     }
 
+    /// The link was reported: its features may have changed.
+    pub(super) fn reported(&mut self, index: u32) {
+        self.told.remove(&index);
+    }
+
+    /// Reports were lost.
+    pub(super) fn forget(&mut self) {
+        self.told.clear();
+    }
+
+    /// The links whose hardware may act by itself, of these.
+    pub(super) fn of<'a>(&mut self, links: impl Iterator<Item = (u32, &'a str)>) -> BTreeSet<u32> {
+        let mut told = BTreeMap::new();
+        for (index, name) in links {
+            let known = self.told.get(&index).copied();
+            let answer = known.unwrap_or_else(|| match self.is_on(name) {
+                Ok(false) => Told::Off,
+                Ok(true) | Err(_) => Told::On,
+            });
+            told.insert(index, answer);
+        }
+        self.told = told;
+        let on = self.told.iter().filter(|(_, told)| **told == Told::On);
+        on.map(|(index, _)| *index).collect()
+    }
+
     /// Whether it is on. A link that has gone hands nothing over.
-    ///
-    /// # Errors
-    /// When the kernel does not tell.
-    pub(super) fn is_on(&self, link: &str) -> io::Result<bool> {
+    fn is_on(&self, link: &str) -> io::Result<bool> {
         let Some(feature) = self.feature else {
             return Ok(false);
         };
@@ -143,5 +179,23 @@ mod tests {
         let reading = Offload::open().unwrap();
         assert!(reading.feature.is_some(), "a kernel of today knows it");
         assert!(!reading.is_on("gone0").unwrap());
+    }
+
+    #[test]
+    fn a_link_is_asked_once_and_again_when_it_is_reported_and_hinders_itself_alone() {
+        let mut reading = Offload::open().unwrap();
+        // No such name can be: the kernel's answer is an error, whatever it is.
+        let unheard = "a name that is longer than any";
+        let links = [(1, LOOPBACK), (7, unheard)];
+        assert_eq!(reading.of(links.into_iter()), BTreeSet::from([7]));
+        reading.told.insert(1, Told::On);
+        assert_eq!(reading.of(links.into_iter()), BTreeSet::from([1, 7]));
+        reading.reported(1);
+        assert_eq!(reading.of(links.into_iter()), BTreeSet::from([7]));
+        reading.told.insert(1, Told::On);
+        reading.forget();
+        assert_eq!(reading.of(links.into_iter()), BTreeSet::from([7]));
+        assert_eq!(reading.of([].into_iter()), BTreeSet::new());
+        assert!(reading.told.is_empty(), "links that are gone are forgotten");
     }
 }

@@ -8,7 +8,7 @@ use super::links::{Facts, hindered};
 use super::program::{ENDS, Form, PLACES};
 use super::{Footing, Gate, NoGate};
 use crate::kernel::link::LINK_HEADER;
-use crate::kernel::netlink::{Messages, NLM_F_DUMP, Read};
+use crate::kernel::netlink::{self, MessageIter, Messages, NLM_F_DUMP, Read};
 use haft_engine::clock::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -390,7 +390,17 @@ impl Gate {
         for _ in 0..READ_LIMIT {
             match self.watch.read() {
                 Ok(Read::Empty) => return changed,
-                Ok(Read::Messages(_) | Read::Overrun) => changed = true,
+                Ok(Read::Messages(bytes)) => {
+                    changed = true;
+                    MessageIter(bytes)
+                        .filter(|message| message.kind == RTM_NEWLINK)
+                        .filter_map(|message| netlink::u32_at(message.body, 4))
+                        .for_each(|index| self.offload.reported(index));
+                }
+                Ok(Read::Overrun) => {
+                    changed = true;
+                    self.offload.forget();
+                }
                 Err(_) => return true,
             }
         }
@@ -413,8 +423,11 @@ impl Gate {
                 facts.has(kind);
             }
         }
-        for facts in links.values_mut() {
-            if self.offload.is_on(&facts.name).map_err(NoGate::Links)? {
+        let names = links
+            .values()
+            .map(|facts| (facts.index, facts.name.as_str()));
+        for index in self.offload.of(names) {
+            if let Some(facts) = links.get_mut(&index) {
                 facts.offload();
             }
         }

@@ -23,6 +23,7 @@ use haft_engine::keeper::AssignedItem;
 use haft_engine::leader::{Input, Report, Stream};
 use haft_engine::place::{Namespace, Place};
 use haft_engine::state::Session;
+use haft_engine::text::{DETAIL_MAX, bounded};
 use haft_engine::timing::ClusterTiming;
 use std::sync::Arc;
 use std::time::Duration;
@@ -391,7 +392,12 @@ async fn heard(
         Some(Up::Begun(begun)) => Report::Begun(begun_from(&begun).map_err(refuse)?),
         Some(Up::Armed(armed)) => Report::Armed(armed_from(&armed).map_err(refuse)?),
         Some(Up::Failed(failed)) => {
-            tracing::warn!(%node, resource = failed.resource, why = failed.why, "an owner has trouble");
+            // As much of it as goes into the log of the cluster: an agent may say a megabyte.
+            let (resource, why) = (
+                bounded(&failed.resource, DETAIL_MAX),
+                bounded(&failed.why, DETAIL_MAX),
+            );
+            tracing::warn!(%node, resource, why, "an owner has trouble");
             Report::Troubled(failed_from(&failed).map_err(refuse)?)
         }
         Some(Up::Retimed(retimed)) => {
