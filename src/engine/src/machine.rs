@@ -263,9 +263,15 @@ impl Obstacle {
             Obstacle::Foreign(Foreign { link, prefix }) => {
                 format!("ip addr del {address}/{prefix} dev {link}")
             }
-            Obstacle::NoInterface | Obstacle::NoCarrier | Obstacle::Refused(_) => {
-                format!("ip addr show dev {interface}")
+            Obstacle::NoInterface => format!(
+                "ip link, and correct `interface`; or ip link property add dev LINK altname {interface}"
+            ),
+            Obstacle::NoCarrier => {
+                format!("ip link set dev {interface} up; if it is up, its cable or switch port")
             }
+            Obstacle::Refused(_) => format!(
+                "sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0, or an MTU of 1280 at least"
+            ),
         }
     }
 }

@@ -61,6 +61,8 @@ pub enum DaemonError {
 
 /// It may work the next time: a supervisor starts haftd again.
 const EXIT_FAILED: u8 = 1;
+/// A wrong command line or config.
+const EXIT_USAGE: u8 = 2;
 /// The same start would end the same way, or make things worse: a supervisor leaves it to a human.
 const EXIT_REFUSED: u8 = 3;
 
@@ -68,6 +70,8 @@ impl DaemonError {
     /// What the process ends with.
     pub fn exit_code(&self) -> u8 {
         match self {
+            // Nothing changes until somebody edits the file or the command line.
+            DaemonError::Node(_) => EXIT_USAGE,
             DaemonError::OtherNode { .. }
             | DaemonError::Consensus(
                 StartError::Refused { .. } | StartError::ForeignCertificate { .. },
@@ -91,7 +95,6 @@ impl DaemonError {
                 | StopReason::PeerPort { .. }
                 | StopReason::Fatal { .. },
             )
-            | DaemonError::Node(_)
             | DaemonError::Runtime(_)
             | DaemonError::Identity(_)
             | DaemonError::Bind { .. }

@@ -18,6 +18,14 @@ pub(super) fn explain(state: &ClusterState, name: &DeviceName, device: &Device, 
             ));
         }
     }
+    if let Some(order) = device.distrusted {
+        lines.rule(format!(
+            "it is distrusted since order {order}: it said off of a machine that answered, and proves nothing by itself"
+        ));
+        lines.remedy(format!(
+            "find out why, then apply fencedevice/{name} again as it is"
+        ));
+    }
     for node in device.spec.targets.keys() {
         lines.rule(used_for(state, name, device.spec.level, node));
     }

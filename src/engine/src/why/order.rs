@@ -2,6 +2,7 @@
 
 use super::{Lines, name_of};
 use crate::command::{FenceAction, FenceCause, HoldReason, Verdict};
+use crate::ids::{DeviceName, OrderId};
 use crate::state::{ClusterState, FenceOrder, OrderPhase};
 
 /// Explains one order.
@@ -90,8 +91,7 @@ pub(super) fn progress(state: &ClusterState, order: &FenceOrder, lines: &mut Lin
             lines.remedy("start haftd on the coordinators that are down");
         }
         OrderPhase::Held(HoldReason::NoDevice) => {
-            lines.rule(format!("no fence device covers {node}"));
-            lines.remedy(format!("apply a FenceDevice that targets {node}"));
+            no_device(state, &node, lines);
         }
         OrderPhase::Running {
             attempt,
@@ -118,4 +118,33 @@ pub(super) fn progress(state: &ClusterState, order: &FenceOrder, lines: &mut Lin
         OrderPhase::Confirmed => {}
         OrderPhase::Cancelled(reason) => lines.evidence(reason.clone()),
     }
+}
+
+/// Why no device isolates this node: none covers it, or those that do are distrusted.
+fn no_device(state: &ClusterState, node: &str, lines: &mut Lines) {
+    let liars = distrusted(state, node);
+    if liars.is_empty() {
+        lines.rule(format!("no fence device covers {node}"));
+        lines.remedy(format!("apply a FenceDevice that targets {node}"));
+    }
+    for (device, order) in liars {
+        lines.rule(format!(
+            "{device} is distrusted since order {order}: it said off of a machine that answered"
+        ));
+        lines.remedy(format!(
+            "find out why, then apply fencedevice/{device} again as it is; or haftctl confirm-off {node}"
+        ));
+    }
+}
+
+/// The devices of this node that a witness has contradicted.
+pub(super) fn distrusted<'a>(
+    state: &'a ClusterState,
+    node: &'a str,
+) -> Vec<(&'a DeviceName, OrderId)> {
+    let devices = state.devices.iter();
+    devices
+        .filter(|(_, device)| device.spec.targets.keys().any(|target| target.0 == node))
+        .filter_map(|(name, device)| Some((name, device.distrusted?)))
+        .collect()
 }

@@ -1,6 +1,7 @@
 //! A witness beats a verdict, and what follows after one that came too late (R3a; rules.md C1).
 
 use super::*;
+use crate::command::HoldReason;
 use crate::levels::levels_of;
 use crate::state::OrderPhase;
 use crate::witness::{Lie, Speaker, Witness};
@@ -87,8 +88,21 @@ fn a_witness_makes_a_verdict_unknown_and_its_device_untrusted() {
         cluster.state.resources[&id].ownership,
         Ownership::Orphaned(_)
     ));
+    let told = |cluster: &Cluster, subject: &str| {
+        let subject = crate::why::Subject::parse(subject).expect("a subject");
+        let report = crate::why::why(&cluster.state, &subject);
+        format!("{report:?}").contains("distrusted since order")
+    };
+    let held = Command::FenceHeld {
+        order,
+        reason: HoldReason::NoDevice,
+    };
+    assert_eq!(cluster.apply(held), Outcome::Done);
+    let subjects = [format!("order/{order}"), "fencedevice/bmc".to_owned()];
+    assert!(subjects.iter().all(|subject| told(&cluster, subject)));
     // Somebody has looked at it and applies it again.
     cluster.apply(put_device(device(&["n1", "n2", "n3"])));
+    assert!(!subjects.iter().any(|subject| told(&cluster, subject)));
     assert!(levels_of(&cluster.state, &name)[0].isolates(&cluster.state.devices));
 }
 
