@@ -125,8 +125,6 @@ fn what_somebody_detaches_or_puts_before_the_gate_is_noticed_and_mended() {
         assert!(matches!(look(gate), Tended::Repaired { .. }));
         assert_eq!(look(gate), Tended::Intact);
         drop(before);
-        gate.home.unpin(program::ENDS).unwrap();
-        assert!(matches!(look(gate), Tended::Broken { .. }));
     });
 }
 
@@ -254,6 +252,24 @@ fn a_tunnel_of_ipsec_that_takes_an_address_past_the_gate_is_noticed_and_worth_le
         assert_eq!(look(gate), Tended::Links);
         assert_eq!(gate.sees(ours), Ok(()));
         assert_eq!(gate.worth(), whole);
+    });
+}
+
+#[test]
+fn a_map_that_somebody_unpins_is_pinned_again() {
+    beside_a_gate(|gate| {
+        for name in ["places", "ends"] {
+            gate.home.unpin(name).unwrap();
+            let what = format!("its map {name} is not pinned any more");
+            assert_eq!(look(gate), Tended::Repaired { what });
+            assert_eq!(look(gate), Tended::Intact);
+            // Another map in its place is none of ours.
+            gate.home.unpin(name).unwrap();
+            let other = bpf::create_map("other", bpf::HASH, (16, 4), 1, 0).unwrap();
+            bpf::pin(&gate.home.pin(name), &other).unwrap();
+            assert!(matches!(look(gate), Tended::Repaired { .. }));
+            assert_eq!(look(gate), Tended::Intact);
+        }
     });
 }
 

@@ -151,6 +151,7 @@ impl Gate {
     /// Attaches where a program is missing or not first, lets go of links that are no more. Of links that have come,
     /// and of those that have become ports, it takes `most`; the others wait for the next look.
     pub(super) fn stand_on_every_link(&mut self, most: usize) -> Result<(), NoGate> {
+        self.pin_maps().map_err(NoGate::Home)?;
         self.links = self.list()?;
         self.hindered = hindered(&self.links);
         self.refused
@@ -183,6 +184,24 @@ impl Gate {
             }
         }
         Ok(())
+    }
+
+    /// Pins the maps again that somebody has unpinned: the programs have them still, and the next agent needs them.
+    fn pin_maps(&mut self) -> io::Result<()> {
+        for (name, fd) in [(PLACES, &self.ends.places), (ENDS, &self.ends.ends)] {
+            if !self.is_pinned(name, fd) {
+                self.home.unpin(name)?;
+                bpf::pin(&self.home.pin(name), fd)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn is_pinned(&self, name: &str, map: &OwnedFd) -> bool {
+        let ours = bpf::map_id(map).ok();
+        let there = bpf::pinned(&self.home.pin(name));
+        let there = there.and_then(|map| bpf::map_id(&map)).ok();
+        ours.is_some() && ours == there
     }
 
     /// Lets go of links that are gone, and of `most` that the stack does not speak over any more; how many more of
@@ -316,11 +335,7 @@ impl Gate {
     /// Looks at the maps, at the links that carry addresses, and at the next of all, in turn.
     fn first_fault(&mut self) -> Option<String> {
         for (name, fd) in [(PLACES, &self.ends.places), (ENDS, &self.ends.ends)] {
-            let ours = bpf::map_id(fd).ok();
-            let there = bpf::pinned(&self.home.pin(name))
-                .and_then(|map| bpf::map_id(&map))
-                .ok();
-            if ours.is_none() || ours != there {
+            if !self.is_pinned(name, fd) {
                 return Some(format!("its map {name} is not pinned any more"));
             }
         }
