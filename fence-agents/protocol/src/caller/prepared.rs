@@ -23,6 +23,10 @@ use tokio::time::Instant;
 /// The agent that can await a word.
 const AWAITS: &str = "fence_haft_ipmi";
 
+/// Most bytes of parameters for an agent that is prepared: a page, which every pipe holds however few its user has left
+/// (pipe(7)), so that writing them waits for nobody. Whatever is longer goes with the order.
+const TEXT_MAX: usize = 4_000;
+
 /// How long an agent that is not needed may take to take its leave of the device before it is killed: a round trip or
 /// two. One that is still at its login hears nothing, and has no session to leave either.
 const LEAVE: Duration = Duration::from_millis(250);
@@ -55,7 +59,7 @@ impl Prepared {
     /// has been given the word.
     ///
     /// # Errors
-    /// It cannot be started.
+    /// It cannot be started, or its parameters are longer than a page.
     pub fn start(agent: &AgentPath, parameters: &Parameters, until: Deadline) -> io::Result<Self> {
         let call = Call {
             agent,
@@ -64,8 +68,10 @@ impl Prepared {
             deadline: until + LEAVE * 4,
         };
         let text = parameters.stdin_text_when_told(TELLING);
+        if text.len() > TEXT_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
         let (from, mut word) = io::pipe()?;
-        // Less than half of what a pipe holds, so that it waits for nobody; the word fits beside it.
         word.write_all(&text)?;
         let running = Running::start(&call, Stdio::from(from))?;
         Ok(Self {

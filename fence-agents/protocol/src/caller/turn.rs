@@ -2,7 +2,8 @@
 //!
 //! Two agents talking to one BMC get in each other's way: sessions are few and a `status` can read the
 //! state that the other is changing. [`run`](super::run) demands a [`DeviceTurn`], so the rule is a
-//! type; whoever prepares an agent keeps the turn beside it ([`super::prepared`]). The queue is fair and holds only what callers hold: nothing is stored here.
+//! type; whoever prepares an agent keeps the turn beside it ([`super::prepared`]). The queue is fair
+//! and holds only what callers hold: nothing is stored here.
 
 use std::sync::Arc;
 

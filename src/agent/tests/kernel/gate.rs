@@ -409,3 +409,29 @@ fn clearing_up_after_the_agent_leaves_somebody_elses_copy_silent_until_it_is_gon
     wire.owner.ip("addr add 10.9.0.100/24 dev own0");
     eventually("the administrator's address answers", || probe.echoes(VIP4));
 }
+
+#[test]
+fn clearing_up_where_timed_elements_stood_leaves_somebody_elses_copy_silent_too() {
+    let wire = Wire::new();
+    let probe = client(&wire);
+    let guard = wire.owner.run(|| {
+        let mut guard = Guard::open(Custody::Owned).unwrap();
+        let mut addresses = Addresses::open().unwrap();
+        let link = addresses.link("own0").unwrap().unwrap();
+        guard.manage(VIP4, &link).unwrap();
+        addresses.put(VIP4, link.index, LONG).unwrap();
+        guard
+    });
+    let clear_up = || wire.owner.run(|| clear_up(None).unwrap());
+    wire.owner.ip("addr add 10.9.0.100/24 dev own0");
+    drop(guard);
+    clear_up();
+    assert!(
+        !probe.echoes(VIP4) && !probe.resolves(VIP4),
+        "the copy answers"
+    );
+    wire.owner.ip("addr del 10.9.0.100/24 dev own0");
+    clear_up();
+    wire.owner.ip("addr add 10.9.0.100/24 dev own0");
+    eventually("the administrator's address answers", || probe.echoes(VIP4));
+}

@@ -44,3 +44,12 @@ async fn a_secret_that_looks_like_its_words_hides_none_of_them() {
     );
     assert_eq!(bench.log(), ["await-word"]);
 }
+
+#[tokio::test]
+async fn parameters_that_a_pipe_may_not_hold_are_left_to_the_order() {
+    let bench = Bench::with("fence_haft_ipmi", "knows");
+    let long = |length| Parameters::new(vec![Parameter::plain("ip", &"x".repeat(length)).unwrap()]);
+    let start = |length| Prepared::start(&bench.agent, &long(length).ok().unwrap(), soon());
+    start(3_900).ok().unwrap().dismiss().await;
+    assert!(start(4_096).is_err());
+}
