@@ -11,6 +11,7 @@
 //! Otherwise they are watched and repaired. They are never owned without being persistent: such a
 //! table would vanish with its owner and leave the addresses open.
 
+mod alone;
 mod attest;
 mod batch;
 mod ruleset;
@@ -81,8 +82,11 @@ pub enum OpenGuardError {
     /// The socket failed.
     #[error("cannot talk to nftables (needs CAP_NET_ADMIN)")]
     Socket(#[from] io::Error),
-    /// Another living process owns tables of the guard's name.
-    #[error("the nftables table haft is owned by another process (netlink port {port})")]
+    /// Another living process has a guard here, whatever files and mounts it sees.
+    #[error(
+        "another haft-agent guards this network namespace (netlink port {port}, its process id as a rule): stop that \
+         one first"
+    )]
     OwnedElsewhere {
         /// The owner's netlink port, its process id as a rule.
         port: u32,

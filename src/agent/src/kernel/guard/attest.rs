@@ -67,11 +67,11 @@ pub(super) struct Found {
     pub(super) owner: Option<u32>,
 }
 
-/// The tables of the guard's name that exist.
-pub(super) fn tables(port: &mut Port) -> io::Result<Vec<Found>> {
+/// The tables of this name that exist.
+pub(super) fn tables(port: &mut Port, name: &str) -> io::Result<Vec<Found>> {
     let mut found = Vec::new();
     for family in Family::ALL {
-        for body in ours(port, ruleset::GETTABLE, family)? {
+        for body in called(name, port, ruleset::GETTABLE, family)? {
             let owner = netlink::find(&body, 7)
                 .and_then(|payload| payload.try_into().ok())
                 .map(u32::from_be_bytes);
@@ -121,14 +121,18 @@ pub(super) fn elements(
 
 /// The bodies, past the generic header, of the objects in tables of the guard's name.
 fn ours(port: &mut Port, get: u16, family: Family) -> io::Result<Vec<Vec<u8>>> {
+    called(TABLE, port, get, family)
+}
+
+fn called(table: &str, port: &mut Port, get: u16, family: Family) -> io::Result<Vec<Vec<u8>>> {
     let mut request = begin(get, family);
     if get != ruleset::GETTABLE {
         // Honoured for rules and sets; chains are listed whole and sorted out here.
-        request.name(1, TABLE);
+        request.name(1, table);
     }
     request.finish();
     let mut bodies = dump(port, &request)?;
-    bodies.retain(|body| netlink::find(body, 1).map(netlink::text).as_deref() == Some(TABLE));
+    bodies.retain(|body| netlink::find(body, 1).map(netlink::text).as_deref() == Some(table));
     Ok(bodies)
 }
 

@@ -24,6 +24,8 @@ use std::time::Duration;
 
 /// Name of the guard's table in each family.
 pub(super) const TABLE: &str = "haft";
+/// Name of the table that says that a guard lives here.
+pub(super) const LOCK: &str = "haft_lock";
 
 // linux/netfilter/nf_tables.h: message types.
 pub(super) const NEWTABLE: u16 = 0;
@@ -294,6 +296,18 @@ pub(super) fn delete_table(batch: &mut Batch, family: Family) {
     batch.add("removal of an older table", (DELTABLE, 0), family, |m| {
         m.name(1, TABLE);
     });
+}
+
+/// Adds the table that nobody but its owner's socket can add.
+pub(super) fn create_lock(batch: &mut Batch) {
+    batch.add(
+        "the lock haft_lock",
+        (NEWTABLE, CREATE),
+        Family::Inet,
+        |m| {
+            m.name(1, LOCK).number(2, TABLE_OWNER);
+        },
+    );
 }
 
 /// Adds the tables with their sets, chains and rules; egress chains come per interface.

@@ -65,6 +65,7 @@ impl Guard {
             expected: Vec::new(),
             suspicious: true,
         };
+        guard.be_alone()?;
         guard.build()?;
         match layer {
             Layer::Timed => guard.erasure = guard.probe_erasure()?,
@@ -161,7 +162,7 @@ impl Guard {
         };
         for _ in 0..BUILD_ATTEMPTS {
             self.foreign_commit_seen()?;
-            let existing = attest::tables(&mut self.commands)?;
+            let existing = attest::tables(&mut self.commands, ruleset::TABLE)?;
             if let Some(port) = existing
                 .iter()
                 .filter_map(|t| t.owner)

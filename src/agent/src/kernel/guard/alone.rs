@@ -1,0 +1,43 @@
+//! One guard in a network namespace at a time (R3b): a table of its own that is owned, and goes with its socket.
+//!
+//! The lock of the data directory tells two agents apart only where both see the same directory; two containers on
+//! the host's network do not, and share every address. Owned tables alone would do from Linux 6.9 on; this one is
+//! understood since 5.12. It holds nothing and blocks nothing.
+
+use super::attest;
+use super::batch::{Batch, Verdict};
+use super::ruleset;
+use super::{Guard, OpenGuardError};
+use std::io;
+
+/// The kernel's answer was lost that often: something is wrong with it.
+const ATTEMPTS: usize = 8;
+
+impl Guard {
+    /// From here on no other socket can have a guard in this network namespace.
+    ///
+    /// # Errors
+    /// When one has; nothing of it was touched.
+    pub(super) fn be_alone(&mut self) -> Result<(), OpenGuardError> {
+        let mut batch = Batch::new();
+        ruleset::create_lock(&mut batch);
+        let sealed = batch.seal();
+        for _ in 0..ATTEMPTS {
+            let refusal = match sealed.send(&mut self.commands)? {
+                Verdict::Committed => return Ok(()),
+                Verdict::Unclear => continue,
+                Verdict::Refused(refusals) => refusals[0],
+            };
+            let found = attest::tables(&mut self.commands, ruleset::LOCK)?;
+            let owner = found.iter().find_map(|table| table.owner);
+            return Err(match owner {
+                Some(port) => OpenGuardError::OwnedElsewhere { port },
+                None => OpenGuardError::Refused {
+                    what: sealed.label(refusal),
+                    source: io::Error::from_raw_os_error(refusal.errno),
+                },
+            });
+        }
+        Err(OpenGuardError::Contested { attempts: ATTEMPTS })
+    }
+}
