@@ -43,6 +43,66 @@ fn a_copy_that_somebody_else_made_and_a_link_without_carrier_are_told_and_grante
     });
 }
 
+/// Case 03 again: what the agent would hand back at once is not granted, and nothing flaps.
+#[test]
+fn an_interface_or_an_address_that_the_gate_would_not_see_is_told_and_granted_nothing() {
+    in_private_network(|| {
+        for words in [
+            "link add eth0 type veth peer name eth1",
+            "link set eth0 up",
+            "link set eth1 up",
+        ] {
+            ip(words);
+        }
+        tc("qdisc add dev eth0 root tbf rate 1mbit burst 10k latency 50ms");
+        gated_story();
+    });
+}
+
+fn gated_story() {
+    let mut cluster = Coordinators::prepare();
+    cluster.form();
+    let _agent = Agent::start_gated(&cluster, "n2");
+    until(&cluster, &["get", "node/n2"], |node| {
+        node["status"]["state"] == "Online"
+    });
+    let vip = VIP.replace(
+        "interface: eth0",
+        "interface: eth0, failback: auto, preference: [n2]",
+    );
+    succeeded(&apply(&cluster, &vip));
+    let shaped = "n2: eth0 cannot be guarded: its queue (tbf) may hold packets";
+    until(&cluster, &["get", "vip/db"], |vip| {
+        state_is("Unowned")(vip) && says(vip, shaped)
+    });
+    let told = why(&cluster);
+    assert!(told.contains("tc qdisc show dev eth0"), "{told}");
+    let moved = stderr(&cluster.ctl(&["move", "vip/db", "--to", "n2"]));
+    assert!(moved.contains("NodeCannotCarry"), "{moved}");
+    tc("qdisc del dev eth0 root");
+    let first = until(&cluster, &["get", "vip/db"], state_is("Active"));
+
+    // An address at a time, while it stands.
+    let tunnel = "src 10.9.9.0/24 dst 0.0.0.0/0 dir out tmpl src 192.0.2.1 dst 192.0.2.2 proto esp mode tunnel";
+    ip(&format!("xfrm policy add {tunnel}"));
+    until(&cluster, &["get", "vip/db"], |vip| {
+        state_is("Unowned")(vip) && says(vip, "n2: eth0 cannot be guarded: an IPsec policy")
+    });
+    ip("xfrm policy flush");
+    let last = until(&cluster, &["get", "vip/db"], state_is("Active"));
+    // One grant for each time that it could stand: handed back for ever it would be many.
+    let grants = |vip: &serde_json::Value| vip["status"]["token"].clone();
+    assert_ne!(grants(&first), grants(&last));
+    let events = cluster.ctl(&["events", "vip/db"]);
+    let events = String::from_utf8_lossy(&events.stdout).into_owned();
+    assert_eq!(events.matches("Granted").count(), 2, "{events}");
+}
+
+fn tc(words: &str) {
+    let done = Command::new("tc").args(words.split(' ')).status();
+    assert!(done.unwrap().success(), "tc {words}");
+}
+
 fn story() {
     let mut cluster = Coordinators::prepare();
     cluster.form();

@@ -66,8 +66,30 @@ pub(super) struct Agent(Child);
 
 impl Agent {
     pub(super) fn start(cluster: &Coordinators, node: &str) -> Self {
+        let program = Command::new(executable("haft-agent", "haft-agent"));
+        Agent::run(program, cluster, node)
+    }
+
+    /// The same behind the kernel's gate, pinned in a bpf file system that ends with the agent.
+    pub(super) fn start_gated(cluster: &Coordinators, node: &str) -> Self {
+        let home = cluster.folder.path().join("bpf");
+        std::fs::create_dir(&home).unwrap();
+        let config = cluster.config(node);
+        let text = std::fs::read_to_string(&config).unwrap();
+        let named = format!("gate: {{ bpf_fs: {} }}\n", home.display());
+        std::fs::write(&config, text + &named).unwrap();
+        let mut program = Command::new("unshare");
+        program
+            .args(["--mount", "sh", "-c"])
+            .arg("mount -t bpf bpf \"$0\" && exec \"$@\"")
+            .arg(home)
+            .arg(executable("haft-agent", "haft-agent"));
+        Agent::run(program, cluster, node)
+    }
+
+    fn run(mut program: Command, cluster: &Coordinators, node: &str) -> Self {
         let log = std::fs::File::create(cluster.folder.path().join("agent.log")).unwrap();
-        let child = Command::new(executable("haft-agent", "haft-agent"))
+        let child = program
             .arg("--config")
             .arg(cluster.config(node))
             .args(["--node", node])

@@ -7,7 +7,7 @@
 
 use crate::census::Sight;
 use crate::chain;
-use crate::order::{Admission, BeatAddresses, Notice, Order, OrderError, Orders, subject};
+use crate::order::{Admission, BeatAddresses, Notice, Order, Orders, subject};
 use haft_api::beat::BeatKey;
 use haft_api::client::{Credentials, dial};
 use haft_api::convert::{
@@ -33,13 +33,17 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Streaming};
 
+mod ended;
 mod endpoints;
+mod eyes;
 mod hello;
 mod pulse;
 mod say;
 mod terms;
 
+use ended::{Next, StreamError};
 use endpoints::endpoints;
+use eyes::Eyes;
 use hello::hello;
 use pulse::Pulse;
 use say::say;
@@ -76,6 +80,7 @@ pub struct Attach {
 #[derive(Debug)]
 pub struct AttachTask {
     attach: Attach,
+    eyes: Eyes,
     orders: Orders,
     notices: mpsc::Receiver<Notice>,
     standing: Standing,
@@ -105,50 +110,6 @@ enum Owed {
     All,
 }
 
-/// How a stream ended.
-#[derive(Debug, thiserror::Error)]
-enum StreamError {
-    #[error("cannot reach {endpoint}")]
-    Dial {
-        endpoint: String,
-        #[source]
-        source: haft_api::client::DialError,
-    },
-    #[error("{endpoint} did not answer within {ANSWER_WITHIN:?}")]
-    Silent { endpoint: String },
-    #[error("{endpoint} ended the stream")]
-    Status {
-        endpoint: String,
-        #[source]
-        source: Box<tonic::Status>,
-    },
-    #[error("{endpoint} said something that this version does not understand")]
-    Strange {
-        endpoint: String,
-        #[source]
-        source: haft_api::convert::FieldError,
-    },
-    #[error("the lease thread does not take orders")]
-    Orders(#[from] OrderError),
-    #[error("{endpoint} does not say by which timing to count; upgrade it")]
-    Timeless { endpoint: String },
-    #[error("the stream cannot take more reports")]
-    Stalled,
-}
-
-/// What to do after a stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Next {
-    /// Try the next coordinator.
-    Onward,
-    /// Attach to the same coordinator anew.
-    Again,
-    /// Ask again after this long.
-    Pause(Duration),
-    /// Everything is released and the leader knows, or time is up.
-    End,
-}
-
 impl AttachTask {
     /// A task between these ends. `ending` is set once the lease thread has been told to shut down.
     pub fn new(
@@ -158,6 +119,7 @@ impl AttachTask {
         ending: watch::Receiver<Option<Instant>>,
     ) -> AttachTask {
         AttachTask {
+            eyes: Eyes::new(attach.sight.clone()),
             attach,
             orders,
             notices,
@@ -242,7 +204,7 @@ impl AttachTask {
             })?;
         let mut client = SessionServiceClient::new(channel);
         self.hand_over(&mut client, Owed::Past).await;
-        let sight = self.attach.sight.borrow_and_update().clone();
+        let sight = self.eyes.report();
         let hello = match self.standing {
             Standing::Living(incarnation) => {
                 hello(&self.attach, incarnation, Probe::Unclean, sight)
@@ -304,6 +266,12 @@ impl AttachTask {
                     }
                 }
                 notice = self.notices.recv() => match notice {
+                    Some(Notice::Hindered(hindrances)) => {
+                        self.eyes.heard(hindrances);
+                        if looks {
+                            say(&up, self.seen())?;
+                        }
+                    }
                     Some(notice) => {
                         if let Some(report) = self.noted(notice) {
                             say(&up, report)?;
@@ -320,12 +288,8 @@ impl AttachTask {
                     }
                     say(&up, pulse.ping())?;
                 }
-                changed = self.attach.sight.changed(), if looks => match changed {
-                    Ok(()) => {
-                        let sight = self.attach.sight.borrow_and_update().clone();
-                        let message = Some(Up::Machine(sight));
-                        say(&up, v1::AttachRequest { message })?;
-                    }
+                changed = self.eyes.changed(), if looks => match changed {
+                    Ok(()) => say(&up, self.seen())?,
                     // Nobody looks any more; what was said stands.
                     Err(_) => looks = false,
                 },
@@ -337,6 +301,11 @@ impl AttachTask {
                 return Ok(Next::End);
             }
         }
+    }
+
+    fn seen(&mut self) -> v1::AttachRequest {
+        let message = Some(Up::Machine(self.eyes.report()));
+        v1::AttachRequest { message }
     }
 
     /// Releases of the live incarnation that were said before this stream.
@@ -453,6 +422,10 @@ impl AttachTask {
                 if self.standing == Standing::Busy {
                     self.standing = Standing::Living(incarnation);
                 }
+                None
+            }
+            Notice::Hindered(hindrances) => {
+                self.eyes.heard(hindrances);
                 None
             }
             Notice::Retimed(incarnation, generation) => Some(v1::AttachRequest {

@@ -15,8 +15,9 @@ use haft_api::pb::v1;
 use haft_engine::clock::Moment;
 use haft_engine::keeper::Carrier;
 use haft_engine::machine::{
-    ADDRESSES_MAX, Extent, Foreign, LINKS_MAX, Link, Machine, NAME_MAX, NAMES_MAX, WHY_MAX,
+    ADDRESSES_MAX, Carries, Extent, Foreign, LINKS_MAX, Link, Machine, NAME_MAX, NAMES_MAX, WHY_MAX,
 };
+use haft_engine::text::bounded;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::collections::BTreeMap;
 use std::io;
@@ -218,9 +219,10 @@ fn link(interface: &Interface) -> Link {
             LinkCarrier::Up => Carrier::Up,
             LinkCarrier::Down => Carrier::Down,
         },
-        no_ipv6: interface
-            .refusal(any_ipv6)
-            .map(|why| why.chars().take(WHY_MAX / 4).collect()),
+        carries: match interface.refusal(any_ipv6) {
+            Some(why) => Carries::NoIpv6(bounded(&why, WHY_MAX)),
+            None => Carries::Any,
+        },
     }
 }
 

@@ -151,7 +151,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     // Before anything may arm the watchdog: a start that fails after that resets the machine.
     let (credentials, sight) = (credentials(&config, identity)?, census::start()?);
     let (watchdog, mut disks) = disks::begin(&config, &node)?;
-    let (thread, ready) = start_lease(watchdog, inbox, notices)?;
+    let (thread, ready) = start_lease(enforcement(&config), watchdog, inbox, notices)?;
     let gate = ready.await.map_err(|_| RunError::LeaseEnded)??;
     tokio::select! {
         watched = disks.watched() => watched?,
@@ -313,6 +313,7 @@ async fn wait_for_identity(data_dir: &Path) -> Result<Identity, RunError> {
 type Ready = oneshot::Receiver<Result<GateKind, StartLeaseError>>;
 
 fn start_lease(
+    enforcement: Enforcement,
     watchdog: SharedWatchdog,
     inbox: OrderInbox,
     notices: mpsc::Sender<Notice>,
@@ -322,7 +323,7 @@ fn start_lease(
         .name("haft-lease".to_owned())
         .spawn(move || {
             crate::plant::panic_in("lease");
-            let opened = Lease::open(enforcement(), watchdog, inbox, notices);
+            let opened = Lease::open(enforcement, watchdog, inbox, notices);
             let lease = match opened {
                 Ok(lease) => lease,
                 Err(error) => {
@@ -345,19 +346,14 @@ fn start_lease(
     Ok((thread, ready))
 }
 
-#[cfg(not(feature = "planted-bugs"))]
-fn enforcement() -> Enforcement {
-    Enforcement::Guarded
-}
-
-/// With planted bugs compiled in, `HAFT_PLANT=guard` leaves the kernel guard out.
-#[cfg(feature = "planted-bugs")]
-fn enforcement() -> Enforcement {
-    match std::env::var("HAFT_PLANT").as_deref() {
-        Ok("guard") => {
-            tracing::error!("planted: no kernel guard, addresses outlive their lease");
-            Enforcement::Open
-        }
-        Ok(_) | Err(_) => Enforcement::Guarded,
+fn enforcement(config: &Config) -> Enforcement {
+    #[cfg(feature = "planted-bugs")]
+    if std::env::var("HAFT_PLANT").as_deref() == Ok("guard") {
+        tracing::error!("planted: no kernel guard, addresses outlive their lease");
+        return Enforcement::Open;
+    }
+    match &config.bpf_fs {
+        Some(root) => Enforcement::GuardedIn(root.clone()),
+        None => Enforcement::Guarded,
     }
 }

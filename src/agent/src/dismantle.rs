@@ -42,23 +42,19 @@ pub enum DismantleError {
 pub async fn dismantle(options: &Options) -> Result<(), DismantleError> {
     let (config, _) = configured(options)?;
     let _only = lock(&config.data_dir).await?;
-    match Home::of_this_machine() {
+    match Home::of(config.bpf_fs.as_deref()) {
         Ok(home) => clear_up(Some(&home)),
         // There never was a gate, or only its filters are left.
-        Err(NoGate::NoFileSystem) => clear_up(None),
+        Err(NoGate::NoFileSystem { .. }) => clear_up(None),
         Err(error) => Err(DismantleError::Gate(io::Error::other(error))),
     }
 }
 
-/// The same with a gate's home that is known, beside no agent.
+/// The same with a gate's home that is known, beside no agent: a living one has a guard, and nothing is touched then.
 ///
 /// # Errors
 /// What stays.
 pub fn clear_up(home: Option<&Home>) -> Result<(), DismantleError> {
-    let mut kernel = Addresses::open()?;
-    for leftover in kernel.remove_leftovers()? {
-        tracing::info!(address = %leftover.address, "removed");
-    }
     let unreadable = |error| DismantleError::Gate(io::Error::other(error));
     let gated = home.map_or(Ok(BTreeSet::new()), gate::left);
     let gated = gated.map_err(unreadable)?;
@@ -66,6 +62,10 @@ pub fn clear_up(home: Option<&Home>) -> Result<(), DismantleError> {
         true => Guard::open(Custody::Owned)?,
         false => Guard::behind_gate(Custody::Owned)?,
     };
+    let mut kernel = Addresses::open()?;
+    for leftover in kernel.remove_leftovers()? {
+        tracing::info!(address = %leftover.address, "removed");
+    }
     let there: BTreeSet<IpAddr> = kernel.all()?.iter().map(|one| one.address).collect();
     let closed: BTreeSet<IpAddr> = gated.iter().copied().chain(guard.managed()).collect();
     let (copies, gone): (Vec<IpAddr>, Vec<IpAddr>) =

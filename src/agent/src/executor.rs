@@ -6,19 +6,17 @@
 
 mod gated;
 mod leave;
+mod opening;
 mod rivals;
 mod voice;
 mod watch;
 
 use crate::chain;
-use crate::kernel::address::{
-    self, Change, OpenAddressesError, ReadKernelError, Term, WriteAddressError,
-};
+use crate::hindrances::Hindrances;
+use crate::kernel::address::{self, Change, Term, WriteAddressError};
 use crate::kernel::clock::boot_now;
-use crate::kernel::gate::{Gate, Home, NoGate};
-use crate::kernel::guard::{
-    Guard, GuardWriteError, Life, MAX_BATCH, OpenGuardError, PreparedWrite, Turn,
-};
+use crate::kernel::gate::Gate;
+use crate::kernel::guard::{Guard, GuardWriteError, Life, MAX_BATCH, PreparedWrite, Turn};
 use crate::kernel::link::{Carrier as LinkCarrier, Link, LinkIndex};
 use crate::shared_watchdog::SharedWatchdog;
 use haft_engine::clock::Moment;
@@ -33,39 +31,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 use voice::Voice;
 
-/// Why the machine cannot be worked on.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenExecutorError {
-    /// No guard.
-    #[error("cannot open the kernel guard")]
-    Guard(#[from] OpenGuardError),
-    /// No gate where one was asked for.
-    #[error("cannot open the kernel gate")]
-    Gate(#[from] NoGate),
-    /// The packet filter's layer behind the gate.
-    #[error("cannot tell the packet filter where the gate stands")]
-    Layer(#[from] GuardWriteError),
-    /// No rtnetlink.
-    #[error("cannot open the kernel's address interface")]
-    Addresses(#[from] OpenAddressesError),
-    /// What an earlier life left behind could not be looked for, or not be removed.
-    #[error("cannot remove what an earlier life left behind")]
-    Leftovers(#[from] ReadKernelError),
-}
-
-/// Whether the kernel guard is used. `Open` exists for demonstrations that must show two owners.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub enum Enforcement {
-    /// As designed: behind the kernel's gate where this machine can have one, else behind timed elements.
-    Guarded,
-    /// Behind a gate that lives on there.
-    Gated(Home),
-    /// Behind timed elements, whatever the machine can.
-    Timed,
-    /// Planted: no guard, and addresses that outlive their lease.
-    #[cfg(feature = "planted-bugs")]
-    Open,
-}
+pub use opening::{Enforcement, OpenExecutorError};
 
 /// The machine's side of the agent.
 #[derive(Debug)]
@@ -88,6 +54,10 @@ pub struct Executor {
     renewal: Option<(Life, PreparedWrite)>,
     attested: Attestation,
     watchdog: SharedWatchdog,
+    /// Since when the guard cannot be attested, and why.
+    trouble: Option<(Moment, String)>,
+    /// What the gate says of interfaces and addresses.
+    hindrances: Hindrances,
     /// Given up, and behind the gate or guard for as long as somebody else's copy is there (R13).
     silenced: BTreeSet<IpAddr>,
 }
@@ -101,7 +71,10 @@ impl Executor {
     /// earlier life cannot be removed.
     pub fn open(by: Enforcement, watchdog: SharedWatchdog) -> Result<Executor, OpenExecutorError> {
         let unguarded = match by {
-            Enforcement::Guarded | Enforcement::Gated(_) | Enforcement::Timed => None,
+            Enforcement::Guarded
+            | Enforcement::GuardedIn(_)
+            | Enforcement::Gated(_)
+            | Enforcement::Timed => None,
             #[cfg(feature = "planted-bugs")]
             Enforcement::Open => Some(Duration::from_secs(3_600)),
         };
@@ -120,7 +93,10 @@ impl Executor {
             attested: Attestation::Unknown,
             watchdog,
             silenced: BTreeSet::new(),
+            trouble: None,
+            hindrances: Hindrances::default(),
         };
+        executor.note_hindrances();
         executor.remove_leftovers()?;
         Executor::take_relic_away(&barrier.relic);
         executor.attested = executor.attest().0;

@@ -11,6 +11,7 @@ mod wanted;
 
 use crate::chain;
 use crate::executor::{Enforcement, Executor, OpenExecutorError};
+use crate::hindrances::Hindrances;
 use crate::kernel::clock::boot_now;
 use crate::order::{Admission, Notice, Order, OrderInbox};
 use crate::shared_watchdog::SharedWatchdog;
@@ -65,6 +66,8 @@ pub struct Lease {
     stop: Stop,
     counted: Moment,
     lapses: u64,
+    /// What the stream's task knows of the gate.
+    told: Hindrances,
 }
 
 /// One incarnation in our hands.
@@ -118,11 +121,14 @@ impl Lease {
             stop: Stop::Running,
             counted: boot_now(),
             lapses: 0,
+            told: Hindrances::default(),
         })
     }
 
     /// Runs until it was asked to stop and everything is released.
     pub fn run(mut self) {
+        // Before anybody may ask to be admitted: it is in the first words.
+        self.tell_hindrances();
         let probe = self.executor.probe();
         self.notify(Notice::Idle(probe));
         while self.stop != Stop::Done {
@@ -159,6 +165,7 @@ impl Lease {
         if self.repeat == Repeat::Yes {
             self.say_standing();
         }
+        self.tell_hindrances();
         let watchdog = self.tend_watchdog();
         let speak = self.executor.speak();
         for (resource, claim) in self.executor.rivals() {
@@ -429,6 +436,18 @@ impl Lease {
         self.notify(Notice::Stands(incarnation));
         for report in reports {
             self.notify(Notice::Report(incarnation, report));
+        }
+    }
+
+    /// What there is no room for now is told with the next turn.
+    fn tell_hindrances(&mut self) {
+        let now = self.executor.hindrances();
+        if *now == self.told {
+            return;
+        }
+        let now = now.clone();
+        if self.notices.try_send(Notice::Hindered(now.clone())).is_ok() {
+            self.told = now;
         }
     }
 

@@ -16,6 +16,7 @@ pub mod census;
 pub mod daemon;
 pub mod dismantle;
 pub mod executor;
+pub mod hindrances;
 pub mod kernel;
 pub mod lease;
 pub mod log;

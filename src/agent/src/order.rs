@@ -5,6 +5,7 @@
 //! present state. Nothing here decides anything.
 
 use crate::chain;
+use crate::hindrances::Hindrances;
 use haft_api::beat::BeatKey;
 use haft_engine::command::{Probe, VoterSets};
 use haft_engine::ids::{Generation, Incarnation, NodeId, ResourceId, Token};
@@ -69,6 +70,8 @@ pub enum Notice {
     Retimed(Incarnation, Generation),
     /// Another machine claims the address of a resource, or no longer does.
     Rival(ResourceId, Option<Claim>),
+    /// What would not be behind the gate, from here on.
+    Hindered(Hindrances),
     /// This life goes on, whatever was said of it.
     Stands(Incarnation),
     /// No life goes on and nothing is held: it may ask to be admitted.

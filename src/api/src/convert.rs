@@ -16,7 +16,7 @@ mod witness;
 pub use evidence::{event_into, evidence_into, order_into};
 pub use fence_device::{device_from, device_into, device_spec_into};
 pub use fence_topology::{topology_from, topology_into, topology_spec_into};
-pub use machine::{machine_from, machine_into, rival_from, rival_into};
+pub use machine::{machine_from, machine_into, rival_from, rival_into, tunnel_into};
 pub use node::{NodeView, Silence, after_fence_into, node_from, node_into};
 pub use session::{
     active_from, admitted_by, age_from, age_into, armed_from, assigned_by, assignment_from,

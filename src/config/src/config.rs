@@ -51,6 +51,9 @@ pub struct Config {
     pub probe_every: Duration,
     /// The hardware watchdog that haft-agent arms when something it holds needs it.
     pub watchdog_device: PathBuf,
+    /// The bpf file system in which haft-agent pins its gate, absolute: who names it answers for its outliving the
+    /// agent and whatever contains it. Without, the agent takes the machine's if it can tell that it is.
+    pub bpf_fs: Option<PathBuf>,
     /// Shared disks with poison pills that haft-agent obeys; nothing is watched without.
     pub sbd: Option<SbdConfig>,
     /// Files that replace the identity's own, if the file names them.

@@ -1,6 +1,7 @@
 //! What a node's kernel has, as its agent reports it, and what stands in the way of an address there.
 //!
-//! Two kinds of fact: addresses that haft did not make, and interfaces with what they can carry. Only what
+//! Three kinds of fact: addresses that haft did not make, interfaces with what they can carry, and tunnels that take
+//! addresses past the gate. Only what
 //! follows for a resource is replicated ([`Obstacle`]); the report itself stays with the leader, and comes anew
 //! with every stream. Decides nothing about owners.
 
@@ -19,10 +20,16 @@ pub const NAMES_MAX: usize = 16;
 /// Longest name of an interface: IFNAMSIZ less the terminating zero (linux/if.h). Other names may be longer, but no
 /// resource names an interface by more.
 pub const NAME_MAX: usize = 15;
+/// Most tunnels of one report; the same of more.
+pub const TUNNELS_MAX: usize = 256;
 /// Longest reason, in bytes.
 pub const WHY_MAX: usize = 256;
 /// No report within these bounds is encoded in more bytes: less than the API takes of one message.
 pub const REPORT_MAX: usize = 900 << 10;
+
+/// Why an address is not behind the gate though its interface is, with what to do.
+pub const TUNNELLED: &str = "an IPsec policy takes its packets out in a tunnel that the gate does not see: give the \
+                             tunnel an interface (if_id), or narrow the policy's source (ip xfrm policy)";
 
 /// One interface.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -31,8 +38,49 @@ pub struct Link {
     pub names: Vec<String>,
     /// Whether frames can leave it.
     pub carrier: Carrier,
-    /// Why it carries no IPv6, if so.
-    pub no_ipv6: Option<String>,
+    /// Which addresses it can carry.
+    pub carries: Carries,
+}
+
+/// Which addresses an interface can carry.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Carries {
+    /// All.
+    Any,
+    /// None of IPv6, and why.
+    NoIpv6(String),
+    /// None that is guarded, and why, with what to do: packets would pass the gate unseen, or leave it late.
+    Nothing(String),
+}
+
+/// The addresses of one family that begin with these bits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Prefix {
+    /// One of them.
+    pub address: IpAddr,
+    /// How many bits they share; more than an address has are all of them.
+    pub bits: u8,
+}
+
+impl Prefix {
+    /// Whether this is one of them.
+    pub fn holds(self, address: IpAddr) -> bool {
+        match (self.address, address) {
+            (IpAddr::V4(of), IpAddr::V4(address)) => {
+                begins(of.to_bits().into(), address.to_bits().into(), self.bits, 32)
+            }
+            (IpAddr::V6(of), IpAddr::V6(address)) => {
+                begins(of.to_bits(), address.to_bits(), self.bits, 128)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+/// Whether the first `bits` of these `width` are the same.
+fn begins(left: u128, right: u128, bits: u8, width: u32) -> bool {
+    let rest = width.saturating_sub(u32::from(bits));
+    (left ^ right).checked_shr(rest).unwrap_or(0) == 0
 }
 
 /// An address that haft did not make.
@@ -73,6 +121,8 @@ pub struct Machine {
     links: Vec<Link>,
     names: BTreeMap<String, usize>,
     addresses: BTreeMap<IpAddr, Vec<Foreign>>,
+    /// Sources whose packets leave in a tunnel that the gate does not see.
+    tunnels: Vec<Prefix>,
     extent: Extent,
 }
 
@@ -132,6 +182,8 @@ pub enum Obstacle {
     NoCarrier,
     /// The interface cannot carry the address.
     Refused(String),
+    /// The gate would not stand before the address there; with what to do.
+    Ungated(String),
 }
 
 impl Machine {
@@ -151,12 +203,12 @@ impl Machine {
         };
         for (place, link) in links.iter().enumerate() {
             within(link.names.len(), NAMES_MAX, "names of an interface")?;
-            let why = link.no_ipv6.iter().map(|why| (why, WHY_MAX));
-            let names = link.names.iter().map(|name| (name, NAME_MAX));
-            for (text, most) in names.chain(why) {
-                short(text, most)?;
+            match &link.carries {
+                Carries::Any => {}
+                Carries::NoIpv6(why) | Carries::Nothing(why) => short(why, WHY_MAX)?,
             }
             for name in &link.names {
+                short(name, NAME_MAX)?;
                 machine.names.insert(name.clone(), place);
             }
         }
@@ -177,6 +229,15 @@ impl Machine {
         }
     }
 
+    /// The same report, of a machine with tunnels that take these sources past the gate.
+    ///
+    /// # Errors
+    /// When they are too many.
+    pub fn with_tunnels(self, tunnels: Vec<Prefix>) -> Result<Machine, MachineError> {
+        within(tunnels.len(), TUNNELS_MAX, "tunnels")?;
+        Ok(Machine { tunnels, ..self })
+    }
+
     /// Whether one report may hold so many.
     ///
     /// # Errors
@@ -190,6 +251,7 @@ impl Machine {
     pub fn says_like(&self, other: &Machine) -> bool {
         self.links == other.links
             && self.addresses == other.addresses
+            && self.tunnels == other.tunnels
             && self.extent == other.extent
     }
 
@@ -221,8 +283,16 @@ impl Machine {
             Carrier::Up => {}
             Carrier::Down => return Some(Obstacle::NoCarrier),
         }
-        let why = link.no_ipv6.as_ref().filter(|_| vip.address.is_ipv6());
-        why.map(|why| Obstacle::Refused(why.clone()))
+        if let Carries::Nothing(why) = &link.carries {
+            return Some(Obstacle::Ungated(why.clone()));
+        }
+        if self.tunnels.iter().any(|one| one.holds(vip.address)) {
+            return Some(Obstacle::Ungated(TUNNELLED.to_owned()));
+        }
+        match &link.carries {
+            Carries::NoIpv6(why) if vip.address.is_ipv6() => Some(Obstacle::Refused(why.clone())),
+            Carries::Any | Carries::NoIpv6(_) | Carries::Nothing(_) => None,
+        }
     }
 }
 
@@ -252,6 +322,7 @@ impl Obstacle {
             Obstacle::NoInterface => format!("it has no interface {interface}"),
             Obstacle::NoCarrier => format!("its {interface} has no carrier"),
             Obstacle::Refused(why) => why.clone(),
+            Obstacle::Ungated(why) => format!("{interface} cannot be guarded: {why}"),
         }
     }
 
@@ -271,6 +342,9 @@ impl Obstacle {
             }
             Obstacle::Refused(_) => format!(
                 "sysctl -w net.ipv6.conf.{interface}.disable_ipv6=0, or an MTU of 1280 at least"
+            ),
+            Obstacle::Ungated(_) => format!(
+                "what the reason says; `ip -d link show dev {interface}` and `tc qdisc show dev {interface}` show it"
             ),
         }
     }
@@ -297,7 +371,7 @@ mod tests {
         Link {
             names: names.iter().map(|&name| name.to_owned()).collect(),
             carrier,
-            no_ipv6: Some("its MTU is 1200".to_owned()),
+            carries: Carries::NoIpv6("its MTU is 1200".to_owned()),
         }
     }
 
@@ -348,6 +422,61 @@ mod tests {
             machine.obstacle(&spec(own, "eth1")),
             Some(Obstacle::Foreign(foreign))
         );
+    }
+
+    #[test]
+    fn what_would_pass_the_gate_stands_in_the_way() {
+        let shaped = Link {
+            carries: Carries::Nothing("its queue (tbf)".to_owned()),
+            ..link(&["eth1"], Carrier::Up)
+        };
+        let links = vec![link(&["eth0"], Carrier::Up), shaped];
+        let within = |bits, address: &str| Prefix {
+            address: address.parse().unwrap(),
+            bits,
+        };
+        let tunnels = vec![within(24, "198.51.100.9"), within(0, "::")];
+        let machine = Machine::new(1, links, Vec::new()).unwrap();
+        let taken = machine.clone().with_tunnels(tunnels).unwrap();
+        assert!(!taken.says_like(&machine));
+        let (free, inside) = (
+            Ipv4Addr::new(192, 0, 2, 7),
+            Ipv4Addr::new(198, 51, 100, 200),
+        );
+        let gated = |address: IpAddr, link: &str| taken.obstacle(&spec(address, link));
+        assert_eq!(gated(free.into(), "eth0"), None);
+        let ungated = |why: &str| Some(Obstacle::Ungated(why.to_owned()));
+        assert_eq!(gated(free.into(), "eth1"), ungated("its queue (tbf)"));
+        assert_eq!(gated(inside.into(), "eth0"), ungated(TUNNELLED));
+        assert_eq!(
+            gated(Ipv6Addr::LOCALHOST.into(), "eth0"),
+            ungated(TUNNELLED)
+        );
+        let many = vec![within(0, "::"); TUNNELS_MAX + 1];
+        assert!(machine.with_tunnels(many).is_err());
+    }
+
+    #[test]
+    fn a_prefix_holds_what_begins_like_it() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        for (of, bits, other, holds) in [
+            ("10.8.0.0", 16, "10.8.3.4", true),
+            ("10.8.0.0", 16, "10.9.0.1", false),
+            ("10.8.0.0", 0, "192.0.2.1", true),
+            ("10.8.0.0", 0, "fd00::1", false),
+            ("10.8.0.1", 32, "10.8.0.1", true),
+            ("10.8.0.1", 32, "10.8.0.0", false),
+            ("10.8.0.1", 255, "10.8.0.0", false),
+            ("fd00::", 8, "fd12::1", true),
+            ("fd00::1", 128, "fd00::2", false),
+            ("::", 0, "fd00::2", true),
+        ] {
+            let prefix = Prefix {
+                address: address(of),
+                bits,
+            };
+            assert_eq!(prefix.holds(address(other)), holds, "{of}/{bits} {other}");
+        }
     }
 
     #[test]

@@ -230,10 +230,21 @@ pub fn write_configuration(site: &Site, node: &str, preset: Preset) -> anyhow::R
     Ok(std::fs::write(path, configuration(site, preset))?)
 }
 
+/// A machine of the lab has a PID namespace of its own, as a container has; its bpf file system stays for as long as
+/// it is powered, so that it is named. Where the kernel has none, no gate stands.
+fn gate() -> &'static str {
+    let known = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    match known.split_whitespace().any(|word| word == "bpf") {
+        true => "gate: { bpf_fs: /sys/fs/bpf }\n",
+        false => "",
+    }
+}
+
 fn configuration(site: &Site, preset: Preset) -> String {
     let mut text = format!(
-        "cluster: {{ name: demo }}\ntiming: {{ failover: {} }}\ndata_dir: /run/disk/haft\nnodes:\n",
-        preset.word()
+        "cluster: {{ name: demo }}\ntiming: {{ failover: {} }}\ndata_dir: /run/disk/haft\n{}nodes:\n",
+        preset.word(),
+        gate()
     );
     for (index, node) in (1..=NODES).zip(&site.nodes) {
         text += &format!(

@@ -5,8 +5,11 @@
 
 use super::{Enforcement, Executor, OpenExecutorError, done};
 use crate::chain;
+use crate::hindrances::Hindrances;
 use crate::kernel::clock::boot_now;
-use crate::kernel::gate::{Footing, Gate, Home, Tended, take_away, take_filters_away};
+use crate::kernel::gate::{
+    Footing, Gate, Home, Lasts, Tended, Ungated, take_away, take_filters_away,
+};
 use crate::kernel::guard::{Custody, Guard, Upkeep};
 use crate::kernel::link::{Link, LinkIndex};
 use haft_engine::clock::Moment;
@@ -16,6 +19,11 @@ use haft_engine::ids::{ResourceId, Token};
 use haft_engine::keeper::{Input, Keeper, Operation, OperationResult};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// For so long a guard is looked after before others are told that it is broken: most of what fails once is mended by
+/// the next look, and an owner that moved for it would move for nothing.
+const BROKEN_PATIENCE: Duration = Duration::from_secs(2);
 
 /// What stands before addresses.
 pub(super) struct Barrier {
@@ -41,6 +49,8 @@ pub(super) enum Relic {
 pub(super) fn barrier(enforcement: Enforcement) -> Result<Barrier, OpenExecutorError> {
     let (home, needed) = match enforcement {
         Enforcement::Guarded => (Home::of_this_machine(), Needed::No),
+        // What was named must be there; what the kernel then refuses, it refuses.
+        Enforcement::GuardedIn(root) => (Ok(Home::within(&root)?), Needed::No),
         Enforcement::Gated(home) => (Ok(home), Needed::Yes),
         Enforcement::Timed => return timed(Relic::Nothing),
         #[cfg(feature = "planted-bugs")]
@@ -87,6 +97,14 @@ fn gated(home: Home) -> Result<Barrier, OpenExecutorError> {
         Footing::Filters => tracing::info!(
             "the kernel gate stands on filters of clsact qdiscs, since this kernel has no tcx (Linux 6.6): with this \
              agent dead anybody can delete them, so it is attested as watched"
+        ),
+    }
+    match gate.lasts() {
+        Lasts::Proven => {}
+        Lasts::Unproven => tracing::warn!(
+            "this agent runs in a PID namespace of its own, and the bpf file system that holds the gate may end with it: \
+             attested as watched (fix: bind the machine's into the container and name it, gate: {{ bpf_fs: /sys/fs/bpf }}; \
+             docs/isolation.md)"
         ),
     }
     for (link, standing) in gate.report() {
@@ -158,10 +176,13 @@ impl Executor {
                 if before != Attestation::Broken {
                     tracing::error!(err = chain(&error), "the guard cannot be attested");
                 }
+                let since = boot_now();
+                self.trouble.get_or_insert((since, chain(&error)));
                 attestation(Found::Broken)
             }
         };
         self.attested = filter.min(gate);
+        self.tell_trouble();
         if self.attested != before {
             inputs.push(Input::GuardsAttested(self.attested));
         }
@@ -299,7 +320,8 @@ impl Executor {
         let mut links = Links::Kept;
         gate.carry(self.places.values().map(|link| link.index).collect());
         let tended = gate.tend(boot_now());
-        if tended != Tended::Intact {
+        let noticed = tended != Tended::Intact;
+        if noticed {
             let open = |address: &IpAddr, link: LinkIndex| {
                 gate.carries(link).is_err() || gate.sees(*address).is_err()
             };
@@ -331,6 +353,7 @@ impl Executor {
                 if self.attested != Attestation::Broken {
                     tracing::error!(what, "the gate cannot be attested");
                 }
+                self.trouble.get_or_insert((boot_now(), what));
                 Found::Broken
             }
         };
@@ -341,6 +364,47 @@ impl Executor {
                 "the packet filter's layer was not told"
             );
         }
+        if noticed {
+            self.note_hindrances();
+        }
         (attestation(found), links)
+    }
+
+    /// Which interfaces and sources would not be behind the gate, as of the last look.
+    pub fn hindrances(&self) -> &Hindrances {
+        &self.hindrances
+    }
+
+    /// A guard that stays broken is told, so that nothing is granted behind it, and what stands there goes elsewhere.
+    fn tell_trouble(&mut self) {
+        if self.attested != Attestation::Broken {
+            self.trouble = None;
+        }
+        let lasting = self.trouble.as_ref();
+        let lasting = lasting.filter(|(since, _)| boot_now() >= *since + BROKEN_PATIENCE);
+        self.hindrances.broken = lasting.map(|(_, what)| what.clone());
+    }
+
+    pub(super) fn note_hindrances(&mut self) {
+        let Some(gate) = &self.gate else {
+            return;
+        };
+        let links = gate.report().filter_map(|(link, standing)| match standing {
+            Ok(()) | Err(Ungated::Coming | Ungated::Unknown) => None,
+            Err(
+                why @ (Ungated::PortOf { .. }
+                | Ungated::Xdp
+                | Ungated::Offloaded
+                | Ungated::Tunnelled
+                | Ungated::Queued { .. }
+                | Ungated::Header { .. }
+                | Ungated::Refused { .. }),
+            ) => Some((link.to_owned(), why.to_string())),
+        });
+        self.hindrances = Hindrances {
+            links: links.collect(),
+            tunnels: gate.unseen().collect(),
+            broken: self.hindrances.broken.take(),
+        };
     }
 }

@@ -26,7 +26,7 @@ mod upkeep;
 mod tests;
 
 pub use ends::ADDRESSES_MAX;
-pub use home::Home;
+pub use home::{Home, Lasts};
 pub use links::Ungated;
 pub use upkeep::Tended;
 
@@ -38,6 +38,7 @@ use ends::Ends;
 use filters::Filters;
 use haft_engine::clock::Moment;
 use haft_engine::gate::Found;
+use haft_engine::machine::Prefix;
 use links::Facts;
 use netlink_sys::protocols::NETLINK_ROUTE;
 use offload::Offload;
@@ -46,6 +47,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
 use tunnels::Tunnels;
 use upkeep::Attached;
 
@@ -66,10 +68,11 @@ pub enum NoGate {
     #[error("the gate's program is not made for this architecture")]
     Architecture,
     /// Nothing to pin in.
-    #[error(
-        "no bpf file system is mounted at /sys/fs/bpf: mount -t bpf bpf /sys/fs/bpf, at each boot"
-    )]
-    NoFileSystem,
+    #[error("no bpf file system is mounted at {0}: mount -t bpf bpf {0}, at each boot", path.display())]
+    NoFileSystem {
+        /// Where it was looked for.
+        path: PathBuf,
+    },
     /// One that ends with the agent's unit.
     #[error(
         "the bpf file system at /sys/fs/bpf is not the one of process 1, and would end with this unit: let the \
@@ -265,10 +268,17 @@ impl Gate {
         self.footing
     }
 
+    /// Whether it stands for as long as the machine runs.
+    pub fn lasts(&self) -> Lasts {
+        self.home.lasts()
+    }
+
     /// What it is worth as evidence while every program is in its place (R3).
     pub fn worth(&self) -> Found {
         match self.footing {
-            Footing::Pinned if self.stands_everywhere() => Found::Gated,
+            Footing::Pinned if self.lasts() == Lasts::Proven && self.stands_everywhere() => {
+                Found::Gated
+            }
             Footing::Pinned | Footing::Filters => Found::Watched,
         }
     }
@@ -331,6 +341,11 @@ impl Gate {
             true => Err(Ungated::Tunnelled),
             false => Ok(()),
         }
+    }
+
+    /// The sources that are not seen, whichever address of theirs it is.
+    pub fn unseen(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.tunnels.sources()
     }
 
     /// Whether the next look is due at once: links have come or become ports, more than one look takes.

@@ -76,6 +76,7 @@ impl Agent {
                 beat: 7402,
             },
             watchdog_device: "/dev/null".into(),
+            bpf_fs: None,
             sbd: None,
             agent_dirs: Vec::new(),
             probe_every: Duration::from_secs(60),

@@ -5,9 +5,13 @@ use haft_agent::census::{Sight, start};
 use haft_agent::kernel::address::Addresses;
 use haft_api::convert::machine_from;
 use haft_engine::keeper::Carrier;
-use haft_engine::machine::Machine;
+use haft_engine::machine::{Carries, Link, Machine};
 use std::net::IpAddr;
 use std::time::Duration;
+
+fn refuses_ipv6(link: &Link, reason: &str) -> bool {
+    matches!(&link.carries, Carries::NoIpv6(why) if why.contains(reason))
+}
 
 fn machine(sight: &Sight) -> Machine {
     machine_from(sight.borrow().clone()).unwrap()
@@ -58,7 +62,7 @@ fn interfaces_are_told_with_their_names_carrier_and_ipv6() {
     let sight = wire.owner.run(|| start().unwrap());
     let link = |machine: &Machine| machine.link("own0").cloned();
     let first = link(&machine(&sight)).unwrap();
-    assert_eq!((first.carrier, first.no_ipv6), (Carrier::Up, None));
+    assert_eq!((first.carrier, first.carries), (Carrier::Up, Carries::Any));
     wire.client.ip("link set cli0 down");
     await_machine(&sight, "the carrier is lost", |machine| {
         link(machine).is_some_and(|link| link.carrier == Carrier::Down)
@@ -73,14 +77,13 @@ fn interfaces_are_told_with_their_names_carrier_and_ipv6() {
     wire.owner
         .command("sysctl", "-qw net.ipv6.conf.own0.disable_ipv6=1");
     await_machine(&sight, "IPv6 is off", |machine| {
-        link(machine)
-            .is_some_and(|link| link.no_ipv6.is_some_and(|why| why.contains("switched off")))
+        link(machine).is_some_and(|link| refuses_ipv6(&link, "switched off"))
     });
     wire.owner
         .command("sysctl", "-qw net.ipv6.conf.own0.disable_ipv6=0");
     wire.owner.ip("link set own0 mtu 1200");
     await_machine(&sight, "the MTU is too small", |machine| {
-        link(machine).is_some_and(|link| link.no_ipv6.is_some_and(|why| why.contains("1200")))
+        link(machine).is_some_and(|link| refuses_ipv6(&link, "1200"))
     });
     wire.owner.ip("link del own0");
     await_machine(&sight, "it is gone", |machine| link(machine).is_none());

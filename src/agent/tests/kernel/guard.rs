@@ -7,6 +7,7 @@ use crate::fixture::{
     own_link, short,
 };
 use crate::netns::{Wire, eventually};
+use haft_agent::dismantle::{DismantleError, clear_up};
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::guard::{
     Attestation, Custody, Guard, GuardWriteError, Life, OpenGuardError, Upkeep,
@@ -265,16 +266,51 @@ fn owned_tables_survive_a_foreign_flush_and_their_owner() {
 }
 
 #[test]
-fn a_second_guard_is_refused_while_the_first_owns_the_tables() {
-    let wire = Wire::new();
-    let first = guarded(&wire, Custody::Owned);
-    if first.custody() == Custody::Owned {
+fn a_second_guard_is_refused_while_the_first_lives_whatever_its_tables() {
+    for custody in [Custody::Owned, Custody::Watched] {
+        let wire = Wire::new();
+        let probe = client(&wire);
+        let mut first = guarded(&wire, custody);
+        install(&mut first, &BOTH, long());
+        wire.owner.run(|| {
+            for opened in [
+                Guard::open(Custody::Owned),
+                Guard::open(Custody::Watched),
+                Guard::behind_gate(Custody::Owned),
+            ] {
+                assert!(matches!(opened, Err(OpenGuardError::OwnedElsewhere { .. })));
+            }
+        });
+        // Whoever may change the packet filter takes the tables that are not owned, but not the lock.
+        wire.owner.command("nft", "flush ruleset");
         wire.owner.run(|| {
             assert!(matches!(
                 Guard::open(Custody::Owned),
                 Err(OpenGuardError::OwnedElsewhere { .. })
             ));
         });
+        first.tend().unwrap();
+        install(&mut first, &BOTH, long());
+        assert_answering(&probe);
+    }
+}
+
+#[test]
+fn clearing_up_beside_a_living_agent_touches_nothing() {
+    for custody in [Custody::Owned, Custody::Watched] {
+        let wire = Wire::new();
+        let probe = client(&wire);
+        let mut first = guarded(&wire, custody);
+        install(&mut first, &BOTH, long());
+        wire.owner.run(|| {
+            let done = clear_up(None);
+            assert!(matches!(
+                done,
+                Err(DismantleError::Open(OpenGuardError::OwnedElsewhere { .. }))
+            ));
+        });
+        assert_eq!(first.attest().unwrap(), Attestation::Intact);
+        assert_answering(&probe);
     }
 }
 

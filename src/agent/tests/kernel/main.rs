@@ -23,4 +23,5 @@ mod lives;
 mod netns;
 mod probe;
 mod suspend;
+mod told;
 mod traffic;

@@ -4,7 +4,9 @@ use super::{FieldError, resource_from, wrong};
 use crate::pb::v1;
 use haft_engine::ids::ResourceId;
 use haft_engine::keeper::Carrier;
-use haft_engine::machine::{Claim, Foreign, Link, Machine, MachineError, NAME_MAX};
+use haft_engine::machine::{
+    Carries, Claim, Foreign, Link, Machine, MachineError, NAME_MAX, Prefix, TUNNELS_MAX,
+};
 use std::net::IpAddr;
 
 /// A report's form.
@@ -16,13 +18,17 @@ pub fn machine_into(
     let link = |link: Link| v1::MachineLink {
         names: link.names,
         carrier: link.carrier == Carrier::Up,
-        no_ipv6: link.no_ipv6.unwrap_or_default(),
+        no_ipv6: match &link.carries {
+            Carries::NoIpv6(why) => why.clone(),
+            Carries::Any | Carries::Nothing(_) => String::new(),
+        },
+        nothing: match link.carries {
+            Carries::Nothing(why) => why,
+            Carries::Any | Carries::NoIpv6(_) => String::new(),
+        },
     };
     let address = |(address, found): (IpAddr, Foreign)| v1::MachineAddress {
-        address: match address {
-            IpAddr::V4(v4) => v4.octets().to_vec(),
-            IpAddr::V6(v6) => v6.octets().to_vec(),
-        },
+        address: bytes_of(address),
         prefix: u32::from(found.prefix),
         link: found.link,
     };
@@ -31,7 +37,35 @@ pub fn machine_into(
         links: links.into_iter().map(link).collect(),
         addresses: foreign.into_iter().map(address).collect(),
         partial: false,
+        tunnels: Vec::new(),
     }
+}
+
+/// A tunnel's form in a report.
+pub fn tunnel_into(source: Prefix) -> v1::MachineTunnel {
+    v1::MachineTunnel {
+        address: bytes_of(source.address),
+        prefix: u32::from(source.bits),
+    }
+}
+
+fn bytes_of(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(v4) => v4.octets().to_vec(),
+        IpAddr::V6(v6) => v6.octets().to_vec(),
+    }
+}
+
+fn address_of(bytes: &[u8], field: &'static str) -> Result<IpAddr, FieldError> {
+    match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {
+        (Ok(v4), _) => Ok(IpAddr::from(v4)),
+        (_, Ok(v6)) => Ok(IpAddr::from(v6)),
+        (Err(_), Err(_)) => Err(wrong(field, "no IP address", "upgrade")),
+    }
+}
+
+fn bits_of(prefix: u32, field: &'static str) -> Result<u8, FieldError> {
+    u8::try_from(prefix).map_err(|_| wrong(field, "out of bounds", "upgrade"))
 }
 
 /// A report.
@@ -49,26 +83,32 @@ pub fn machine_from(form: v1::Machine) -> Result<Machine, FieldError> {
         } else {
             Carrier::Down
         },
-        no_ipv6: Some(form.no_ipv6).filter(|why| !why.is_empty()),
+        carries: match (form.nothing.is_empty(), form.no_ipv6.is_empty()) {
+            (false, _) => Carries::Nothing(form.nothing),
+            (true, false) => Carries::NoIpv6(form.no_ipv6),
+            (true, true) => Carries::Any,
+        },
     };
     let address = |form: v1::MachineAddress| {
-        let bytes = form.address.as_slice();
-        let address = match (<[u8; 4]>::try_from(bytes), <[u8; 16]>::try_from(bytes)) {
-            (Ok(v4), _) => IpAddr::from(v4),
-            (_, Ok(v6)) => IpAddr::from(v6),
-            (Err(_), Err(_)) => {
-                return Err(wrong("machine.addresses", "no IP address", "upgrade"));
-            }
-        };
-        let prefix = u8::try_from(form.prefix)
-            .map_err(|_| wrong("machine.addresses.prefix", "out of bounds", "upgrade"))?;
+        let address = address_of(&form.address, "machine.addresses")?;
+        let prefix = bits_of(form.prefix, "machine.addresses.prefix")?;
         let link = form.link;
         Ok((address, Foreign { link, prefix }))
     };
     let links = form.links.into_iter().map(link).collect();
     let foreign = form.addresses.into_iter().map(address);
     let foreign = foreign.collect::<Result<_, _>>()?;
-    let machine = Machine::new(form.taken_ns, links, foreign).map_err(refused)?;
+    let tunnel = |form: v1::MachineTunnel| {
+        Ok(Prefix {
+            address: address_of(&form.address, "machine.tunnels")?,
+            bits: bits_of(form.prefix, "machine.tunnels.prefix")?,
+        })
+    };
+    let tunnels = form.tunnels.into_iter().take(TUNNELS_MAX + 1).map(tunnel);
+    let tunnels = tunnels.collect::<Result<_, _>>()?;
+    let machine = Machine::new(form.taken_ns, links, foreign)
+        .and_then(|machine| machine.with_tunnels(tunnels))
+        .map_err(refused)?;
     Ok(match form.partial {
         true => machine.as_part(),
         false => machine,
@@ -115,7 +155,7 @@ mod tests {
         let link = Link {
             names: vec![name.clone(); NAMES_MAX],
             carrier: Carrier::Up,
-            no_ipv6: Some("x".repeat(WHY_MAX)),
+            carries: Carries::Nothing("x".repeat(WHY_MAX)),
         };
         let address = IpAddr::V6(Ipv6Addr::from(u128::MAX));
         let foreign = Foreign {
@@ -123,7 +163,11 @@ mod tests {
             prefix: 128,
         };
         let foreign = vec![(address, foreign); addresses];
-        machine_into(u64::MAX, vec![link; links], foreign)
+        let tunnel = Prefix { address, bits: 128 };
+        v1::Machine {
+            tunnels: vec![tunnel_into(tunnel); TUNNELS_MAX],
+            ..machine_into(u64::MAX, vec![link; links], foreign)
+        }
     }
 
     #[test]
@@ -138,7 +182,9 @@ mod tests {
         let mut names = report(1, 1);
         names.links[0].names.push("y".to_owned());
         let mut why = report(1, 1);
-        why.links[0].no_ipv6.push('x');
+        why.links[0].nothing.push('x');
+        let mut tunnels = report(1, 1);
+        tunnels.tunnels.push(tunnels.tunnels[0].clone());
         let mut link = report(1, 1);
         link.addresses[0].link.push('x');
         for (form, problem) in [
@@ -146,6 +192,7 @@ mod tests {
             (report(0, ADDRESSES_MAX + 1), "4096 addresses"),
             (names, "16 names of an interface"),
             (why, "256 bytes"),
+            (tunnels, "256 tunnels"),
             (link, "15 bytes"),
         ] {
             let refused = machine_from(form).unwrap_err();

@@ -73,6 +73,10 @@ fn obstacle_into(obstacle: &Obstacle) -> pb::Obstacle {
             why: why.clone(),
             ..kind(4)
         },
+        Obstacle::Ungated(why) => pb::Obstacle {
+            why: why.clone(),
+            ..kind(5)
+        },
     }
 }
 
@@ -85,6 +89,7 @@ fn obstacle_from(form: pb::Obstacle) -> Decoded<Obstacle> {
         2 => Ok(Obstacle::NoInterface),
         3 => Ok(Obstacle::NoCarrier),
         4 => Ok(Obstacle::Refused(form.why)),
+        5 => Ok(Obstacle::Ungated(form.why)),
         _ => Err(missing("obstacle kind")),
     }
 }
@@ -158,7 +163,7 @@ mod tests {
     use super::*;
     use haft_engine::command::Entry;
 
-    fn obstacles() -> [Obstacle; 4] {
+    fn obstacles() -> [Obstacle; 5] {
         [
             Obstacle::Foreign(Foreign {
                 link: "eth0".to_owned(),
@@ -167,6 +172,7 @@ mod tests {
             Obstacle::NoInterface,
             Obstacle::NoCarrier,
             Obstacle::Refused("its MTU is 1200".to_owned()),
+            Obstacle::Ungated("an XDP program".to_owned()),
         ]
     }
 

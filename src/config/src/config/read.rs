@@ -23,7 +23,7 @@ pub(super) enum Files {
     Untouched,
 }
 
-const SECTIONS: [&str; 10] = [
+const SECTIONS: [&str; 11] = [
     "cluster",
     "timing",
     "nodes",
@@ -31,6 +31,7 @@ const SECTIONS: [&str; 10] = [
     "ports",
     "fence",
     "watchdog",
+    "gate",
     "sbd",
     "tls",
     "resources",
@@ -73,6 +74,7 @@ fn sections(reader: &mut Reader<'_>, top: Fields<'_>, files: Files) -> Option<Co
     let agent_dirs = agent_dirs(reader, top);
     let probe_every = probe_every(reader, top);
     let watchdog_device = watchdog_device(reader, top);
+    let bpf_fs = bpf_fs(reader, top);
     let sbd = sbd::read(reader, top);
     let tls = tls::read(reader, top, files);
     let resources = resources(reader, top, nodes.as_deref().unwrap_or_default());
@@ -88,6 +90,7 @@ fn sections(reader: &mut Reader<'_>, top: Fields<'_>, files: Files) -> Option<Co
         agent_dirs: agent_dirs?,
         probe_every: probe_every?,
         watchdog_device: watchdog_device?,
+        bpf_fs: bpf_fs?,
         sbd: sbd?,
         tls,
         resources: resources
@@ -254,6 +257,18 @@ fn watchdog_device(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<PathBuf> 
     match fields.get("device") {
         None => Some(default),
         Some(tree) => tls::absolute_path(reader, tree, "watchdog.device"),
+    }
+}
+
+/// `Some(None)` where the file leaves it to the agent.
+fn bpf_fs(reader: &mut Reader<'_>, top: Fields<'_>) -> Option<Option<PathBuf>> {
+    let Some(tree) = top.get("gate") else {
+        return Some(None);
+    };
+    let fields = reader.map(tree, "gate", &["bpf_fs"])?;
+    match fields.get("bpf_fs") {
+        None => Some(None),
+        Some(tree) => tls::absolute_path(reader, tree, "gate.bpf_fs").map(Some),
     }
 }
 

@@ -18,6 +18,7 @@ nodes:
 data_dir: /srv/haft
 ports: { api: 8400 }
 fence: { agent_dirs: [/opt/agents], probe_every_ms: 1500 }
+gate: { bpf_fs: /run/bpf }
 sbd: { devices: [/dev/disk/by-id/a, /dev/disk/by-id/b, /dev/disk/by-id/c], start: always, io_timeout_ms: 1500 }
 tls: { ca: /etc/haft/ca.pem, certificate: /etc/haft/node.pem, key: /etc/haft/node.key }
 resources:
@@ -44,6 +45,7 @@ fn the_smallest_file_gets_every_default() {
     assert_eq!(config.probe_every.as_secs(), 60);
     assert_eq!(config.tls, None);
     assert_eq!(config.sbd, None);
+    assert_eq!(config.bpf_fs, None);
     assert!(config.resources.is_empty());
 }
 
@@ -58,6 +60,7 @@ fn a_full_file_is_read_whole() {
     assert_eq!(config.ports.api, 8_400);
     assert_eq!(config.agent_dirs, [Path::new("/opt/agents")]);
     assert_eq!(config.probe_every.as_millis(), 1_500);
+    assert_eq!(config.bpf_fs.as_deref(), Some(Path::new("/run/bpf")));
     assert!(config.tls.is_some());
     let sbd = config.sbd.unwrap();
     assert_eq!(sbd.devices.len(), 3);

@@ -208,7 +208,10 @@ impl Told {
     fn note(&mut self, obstacle: &Obstacle, change: Change, words: String, id: &ResourceId) {
         let kind = match obstacle {
             Obstacle::Foreign(_) => Kind::Foreign,
-            Obstacle::NoInterface | Obstacle::NoCarrier | Obstacle::Refused(_) => Kind::Link,
+            Obstacle::NoInterface
+            | Obstacle::NoCarrier
+            | Obstacle::Refused(_)
+            | Obstacle::Ungated(_) => Kind::Link,
         };
         let resources = self.0.entry((change, kind, words)).or_default();
         resources.push(id.clone());

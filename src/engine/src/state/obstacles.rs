@@ -27,7 +27,10 @@ impl ClusterState {
     pub fn foreign(&self, resource: &ResourceId, node: NodeId) -> Option<&Foreign> {
         match self.obstacle(resource, node)? {
             Obstacle::Foreign(found) => Some(found),
-            Obstacle::NoInterface | Obstacle::NoCarrier | Obstacle::Refused(_) => None,
+            Obstacle::NoInterface
+            | Obstacle::NoCarrier
+            | Obstacle::Refused(_)
+            | Obstacle::Ungated(_) => None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Why a node may own things, or may not.
 
 use super::{Lines, obstacle, order, paths};
+use crate::gate::GateKind;
 use crate::levels::awaits_unfencing;
 use crate::spec::Scheduling;
 use crate::state::{ClusterState, Ending, Node, Session};
@@ -36,6 +37,7 @@ pub(super) fn explain(state: &ClusterState, node: &Node, lines: &mut Lines) {
                 "lost: the session of incarnation {incarnation} expired (boot {})",
                 node.boot
             ));
+            left_closed(node, lines);
             away(state, node, lines);
         }
         Session::Ended {
@@ -84,6 +86,23 @@ fn lease(node: &Node, lines: &mut Lines) {
         node.judged().ttl.as_millis(),
         node.place.gate.meaning()
     ));
+}
+
+/// A gate outlives its agent, and a machine may route for others what it closes.
+fn left_closed(node: &Node, lines: &mut Lines) {
+    match node.place.gate {
+        GateKind::Timed => {}
+        GateKind::Kernel => {
+            lines.rule(
+                "where the machine runs on without its agent, addresses that it had stay closed in its kernel: if it \
+                 routes for others, it passes nothing on to their new owner",
+            );
+            lines.remedy(format!(
+                "on {}, if haft-agent cannot be started: haft-agent dismantle",
+                node.name
+            ));
+        }
+    }
 }
 
 fn away(state: &ClusterState, node: &Node, lines: &mut Lines) {

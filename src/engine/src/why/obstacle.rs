@@ -24,7 +24,10 @@ pub(super) fn explain(state: &ClusterState, resource: &Resource, lines: &mut Lin
                 lines.evidence(format!("{name}: {words}; it may answer beside the owner"));
                 lines.rule(format!("{name} is not given it while that is so"));
             }
-            Obstacle::NoInterface | Obstacle::NoCarrier | Obstacle::Refused(_) => {
+            Obstacle::NoInterface
+            | Obstacle::NoCarrier
+            | Obstacle::Refused(_)
+            | Obstacle::Ungated(_) => {
                 lines.rule(format!("{name} cannot carry it: {words}"));
             }
         }

@@ -5,7 +5,7 @@
 use super::*;
 use haft_engine::keeper::Carrier;
 use haft_engine::leader::Stream;
-use haft_engine::machine::{Claim, Foreign, Link, Machine as Report};
+use haft_engine::machine::{Carries, Claim, Foreign, Link, Machine as Report};
 
 /// One kernel.
 #[derive(Clone, Debug)]
@@ -36,7 +36,7 @@ impl Kernels {
         let link = kernel.eth0.map(|carrier| Link {
             names: vec!["eth0".to_owned()],
             carrier,
-            no_ipv6: None,
+            carries: Carries::Any,
         });
         let foreign = kernel.foreign.iter().map(|address| {
             let link = "eth1".to_owned();

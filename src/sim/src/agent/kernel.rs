@@ -4,7 +4,7 @@ use super::Agent;
 use crate::kernel::Request;
 use haft_engine::ids::{ResourceId, Token};
 use haft_engine::keeper::Operation;
-use haft_engine::machine::{Foreign, Link, Machine};
+use haft_engine::machine::{Carries, Foreign, Link, Machine};
 
 impl Agent {
     /// What its kernel has; of two reports, of whichever life, the later counts.
@@ -13,7 +13,7 @@ impl Agent {
         let link = Link {
             names: vec!["eth0".to_owned()],
             carrier: self.carrier,
-            no_ipv6: None,
+            carries: Carries::Any,
         };
         let foreign = self.foreign.iter().map(|address| {
             let link = "eth1".to_owned();

@@ -2,7 +2,9 @@
 //!
 //! A pinned link goes with the file system it is pinned in. That must be the machine's, the same mount as
 //! process 1's: one that belongs to the agent's own mount namespace ends with the agent's unit, and every link
-//! with it. Finds that out and makes the directory; knows nothing of what is pinned there.
+//! with it. Process 1 of another PID namespace than the first is a container's, and ends with the container: there
+//! nothing is proven, unless an administrator names a file system that stays. Finds that out and makes the
+//! directory; knows nothing of what is pinned there.
 
 use super::NoGate;
 use rustix::fs::{stat, statfs};
@@ -20,42 +22,90 @@ const MAGIC: u64 = 0xcafe_4a11;
 /// Directory of every namespace's gate.
 const OURS: &str = "haft";
 
+/// This process's PID namespace, and the name that the kernel gives the first one: PROC_PID_INIT_INO
+/// (include/linux/proc_ns.h; part of the interface, include/uapi/linux/nsfs.h, since 6.18).
+const PROCESSES: &str = "/proc/self/ns/pid";
+const FIRST_PROCESSES: &str = "pid:[4026531836]";
+
+/// Whether what is pinned outlives the agent, whatever ends it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Lasts {
+    /// Process 1 of the machine has the same mount, or whoever named the mount answers for it.
+    Proven,
+    /// The mount may end with the container that the agent is in.
+    Unproven,
+}
+
 /// The directory of one network namespace's gate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Home {
     path: PathBuf,
+    lasts: Lasts,
+}
+
+/// Where a process looks to find out.
+struct View<'a> {
+    machines: &'a Path,
+    first_process: &'a Path,
+    processes: &'a Path,
 }
 
 impl Home {
+    /// In the bpf file system that an administrator names, or else the machine's.
+    ///
+    /// # Errors
+    /// As [`Home::within`] and [`Home::of_this_machine`].
+    pub fn of(named: Option<&Path>) -> Result<Home, NoGate> {
+        named.map_or_else(Home::of_this_machine, Home::within)
+    }
+
     /// In the machine's bpf file system, which systemd mounts at boot, for this thread's network namespace.
     ///
     /// # Errors
     /// When there is none, or it is not the machine's.
     pub fn of_this_machine() -> Result<Home, NoGate> {
-        if !is_bpf(Path::new(MACHINES)) {
-            return Err(NoGate::NoFileSystem);
-        }
-        let ours = stat(MACHINES).map_err(|error| NoGate::Home(error.into()))?;
-        let theirs = stat(FIRST_PROCESS).map_err(|error| NoGate::Home(error.into()))?;
+        Home::as_seen(&View {
+            machines: Path::new(MACHINES),
+            first_process: Path::new(FIRST_PROCESS),
+            processes: Path::new(PROCESSES),
+        })
+    }
+
+    fn as_seen(view: &View<'_>) -> Result<Home, NoGate> {
+        require_bpf(view.machines)?;
+        let ours = stat(view.machines).map_err(|error| NoGate::Home(error.into()))?;
+        let theirs = stat(view.first_process).map_err(|error| NoGate::Home(error.into()))?;
         if ours.st_dev != theirs.st_dev {
             return Err(NoGate::ForeignFileSystem);
         }
-        Home::within(Path::new(MACHINES))
+        // What cannot be read proves nothing either.
+        let lasts = match fs::read_link(view.processes) {
+            Ok(name) if name == Path::new(FIRST_PROCESSES) => Lasts::Proven,
+            Ok(_) | Err(_) => Lasts::Unproven,
+        };
+        Home::make(view.machines, lasts)
     }
 
     /// In the bpf file system mounted at `root`, for this thread's network namespace. The caller answers for
     /// that mount's life.
     ///
     /// # Errors
-    /// When the directory cannot be made.
+    /// When there is none, or the directory cannot be made.
     pub fn within(root: &Path) -> Result<Home, NoGate> {
-        if !is_bpf(root) {
-            return Err(NoGate::NoFileSystem);
-        }
+        require_bpf(root)?;
+        Home::make(root, Lasts::Proven)
+    }
+
+    fn make(root: &Path, lasts: Lasts) -> Result<Home, NoGate> {
         let namespace = fs::metadata("/proc/thread-self/ns/net").map_err(NoGate::Home)?;
         let path = root.join(OURS).join(namespace.ino().to_string());
         fs::create_dir_all(&path).map_err(NoGate::Home)?;
-        Ok(Home { path })
+        Ok(Home { path, lasts })
+    }
+
+    /// Whether what is pinned here outlives the agent.
+    pub fn lasts(&self) -> Lasts {
+        self.lasts
     }
 
     /// Where something of this name is pinned.
@@ -96,6 +146,14 @@ impl Home {
     }
 }
 
-fn is_bpf(path: &Path) -> bool {
-    statfs(path).is_ok_and(|found| u64::try_from(found.f_type) == Ok(MAGIC))
+fn require_bpf(path: &Path) -> Result<(), NoGate> {
+    if statfs(path).is_ok_and(|found| u64::try_from(found.f_type) == Ok(MAGIC)) {
+        return Ok(());
+    }
+    Err(NoGate::NoFileSystem {
+        path: path.to_owned(),
+    })
 }
+
+#[cfg(test)]
+mod tests;

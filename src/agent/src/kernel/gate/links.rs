@@ -7,6 +7,7 @@ use super::super::link::LINK_HEADER;
 use super::super::netlink::{self, Attributes};
 use super::program::Form;
 use haft_engine::gate::QUEUE;
+use haft_engine::machine::TUNNELLED;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -68,10 +69,7 @@ impl fmt::Display for Ungated {
             Ungated::Offloaded => f.write_str(
                 "its hardware may forward what the gate does not see: ethtool -K LINK hw-tc-offload off",
             ),
-            Ungated::Tunnelled => f.write_str(
-                "an IPsec policy takes its packets out in a tunnel that the gate does not see: give the tunnel an \
-                 interface (if_id), or narrow the policy's source (ip xfrm policy)",
-            ),
+            Ungated::Tunnelled => f.write_str(TUNNELLED),
             Ungated::Queued { kind } => {
                 write!(
                     f,

@@ -21,7 +21,7 @@ fn beside_a_gate(work: impl FnOnce(&mut Gate) + Send + 'static) {
     in_own_namespace(|root| work(&mut Gate::open(Home::within(root).unwrap()).unwrap()));
 }
 
-fn in_own_namespace(work: impl FnOnce(&Path) + Send + 'static) {
+pub(super) fn in_own_namespace(work: impl FnOnce(&Path) + Send + 'static) {
     assert!(
         rustix::process::geteuid().is_root(),
         "this test makes network namespaces and must run as root"
@@ -53,14 +53,14 @@ fn is_on(gate: &mut Gate, link: LinkIndex) -> bool {
 }
 
 /// A bpf file system mounted nowhere: it ends with the descriptor.
-fn file_system() -> OwnedFd {
+pub(super) fn file_system() -> OwnedFd {
     let context = rustix::mount::fsopen("bpf", FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
     rustix::mount::fsconfig_create(&context).unwrap();
     let attributes = MountAttrFlags::empty();
     rustix::mount::fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).unwrap()
 }
 
-fn path_of(mount: &OwnedFd) -> PathBuf {
+pub(super) fn path_of(mount: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()))
 }
 

@@ -6,6 +6,8 @@
 //! is somebody else's.
 
 use super::super::netlink::{self, Attributes, Messages, NLM_F_DUMP, Port, Read};
+use haft_engine::machine::Prefix;
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -38,15 +40,8 @@ const READ_LIMIT: usize = 256;
 pub(super) struct Tunnels {
     /// `None` where the kernel has no IPsec.
     ports: Option<(Port, Port)>,
-    sources: Vec<Source>,
+    sources: BTreeSet<Prefix>,
     stale: bool,
-}
-
-/// Addresses of one family that begin with these bits; of both where there is none.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Source {
-    family: Option<IpAddr>,
-    prefix: u8,
 }
 
 impl Tunnels {
@@ -65,7 +60,7 @@ impl Tunnels {
         };
         let mut tunnels = Tunnels {
             ports,
-            sources: Vec::new(),
+            sources: BTreeSet::new(),
             stale: true,
         };
         tunnels.look()?;
@@ -75,6 +70,11 @@ impl Tunnels {
     /// Whether any packet of this address would leave in a tunnel.
     pub(super) fn take(&self, address: IpAddr) -> bool {
         self.sources.iter().any(|source| source.holds(address))
+    }
+
+    /// The sources whose packets leave in a tunnel.
+    pub(super) fn sources(&self) -> impl Iterator<Item = Prefix> + '_ {
+        self.sources.iter().copied()
     }
 
     /// Reads the policies if they have changed since; whether they may have. Costs one empty read where nothing has.
@@ -100,15 +100,15 @@ impl Tunnels {
     }
 }
 
-fn list(lister: &mut Port) -> io::Result<Vec<Source>> {
+fn list(lister: &mut Port) -> io::Result<BTreeSet<Prefix>> {
     let mut request = Messages::default();
     request.begin(XFRM_MSG_GETPOLICY, NLM_F_DUMP, 1).finish();
     let mut last = 0;
     for _ in 0..DUMP_ATTEMPTS {
-        let mut found = Vec::new();
+        let mut found = BTreeSet::new();
         last = lister.dump(&request, |message| {
             if message.kind == XFRM_MSG_NEWPOLICY {
-                found.extend(Source::parse(message.body));
+                found.extend(sources(message.body));
             }
         })?;
         match last {
@@ -120,58 +120,42 @@ fn list(lister: &mut Port) -> io::Result<Vec<Source>> {
     Err(io::Error::from_raw_os_error(last))
 }
 
-impl Source {
-    /// From the body of an XFRM_MSG_NEWPOLICY message, if it is of a tunnel out without an interface.
-    fn parse(body: &[u8]) -> Option<Source> {
-        if *body.get(DIRECTION)? != XFRM_POLICY_OUT {
-            return None;
-        }
-        let attributes = || Attributes::new(body.get(POLICY..).unwrap_or_default());
-        let of_interface = attributes().any(|(kind, id)| {
-            kind == XFRMA_IF_ID && netlink::u32_at(id, 0).is_some_and(|id| id != 0)
-        });
-        let wraps = attributes().any(|(kind, templates)| {
-            kind == XFRMA_TMPL
-                && templates.chunks(TEMPLATE).any(|one| {
-                    one.get(MODE)
-                        .is_some_and(|mode| *mode != XFRM_MODE_TRANSPORT)
-                })
-        });
-        if of_interface || !wraps {
-            return None;
-        }
-        let source = body.get(SOURCE..SOURCE + 16)?;
-        let family = match i32::from(netlink::u16_at(body, FAMILY)?) {
-            libc::AF_INET => Some(Ipv4Addr::from(<[u8; 4]>::try_from(&source[..4]).ok()?).into()),
-            libc::AF_INET6 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(source).ok()?).into()),
-            // Of any, or of one that is not known here.
-            _ => None,
-        };
-        let prefix = *body.get(SOURCE_PREFIX)?;
-        Some(Source { family, prefix })
-    }
-
-    fn holds(self, address: IpAddr) -> bool {
-        match (self.family, address) {
-            (None, _) => true,
-            (Some(IpAddr::V4(of)), IpAddr::V4(address)) => begins(
-                of.to_bits().into(),
-                address.to_bits().into(),
-                self.prefix,
-                32,
-            ),
-            (Some(IpAddr::V6(of)), IpAddr::V6(address)) => {
-                begins(of.to_bits(), address.to_bits(), self.prefix, 128)
-            }
-            (Some(IpAddr::V4(_)), IpAddr::V6(_)) | (Some(IpAddr::V6(_)), IpAddr::V4(_)) => false,
-        }
-    }
+/// From the body of an XFRM_MSG_NEWPOLICY message, those that it takes out in a tunnel without an interface; of both
+/// families where it names none.
+fn sources(body: &[u8]) -> Vec<Prefix> {
+    source(body).unwrap_or_default()
 }
 
-/// Whether the first `prefix` of these `width` bits are the same.
-fn begins(left: u128, right: u128, prefix: u8, width: u32) -> bool {
-    let rest = width.saturating_sub(u32::from(prefix));
-    (left ^ right).checked_shr(rest).unwrap_or(0) == 0
+fn source(body: &[u8]) -> Option<Vec<Prefix>> {
+    if *body.get(DIRECTION)? != XFRM_POLICY_OUT {
+        return None;
+    }
+    let attributes = || Attributes::new(body.get(POLICY..).unwrap_or_default());
+    let of_interface = attributes()
+        .any(|(kind, id)| kind == XFRMA_IF_ID && netlink::u32_at(id, 0).is_some_and(|id| id != 0));
+    let wraps = attributes().any(|(kind, templates)| {
+        kind == XFRMA_TMPL
+            && templates.chunks(TEMPLATE).any(|one| {
+                one.get(MODE)
+                    .is_some_and(|mode| *mode != XFRM_MODE_TRANSPORT)
+            })
+    });
+    if of_interface || !wraps {
+        return None;
+    }
+    let source = body.get(SOURCE..SOURCE + 16)?;
+    let v4: IpAddr = Ipv4Addr::from(<[u8; 4]>::try_from(&source[..4]).ok()?).into();
+    let v6: IpAddr = Ipv6Addr::from(<[u8; 16]>::try_from(source).ok()?).into();
+    let bits = *body.get(SOURCE_PREFIX)?;
+    let prefix = |address| Prefix { address, bits };
+    Some(match i32::from(netlink::u16_at(body, FAMILY)?) {
+        libc::AF_INET => vec![prefix(v4)],
+        libc::AF_INET6 => vec![prefix(v6)],
+        // Of any, or of one that is not known here: all of both.
+        _ => [IpAddr::from([0; 4]), IpAddr::from([0; 16])]
+            .map(|address| Prefix { address, bits: 0 })
+            .to_vec(),
+    })
 }
 
 #[cfg(test)]
@@ -199,10 +183,9 @@ mod tests {
     #[test]
     fn only_a_tunnel_out_without_an_interface_takes_its_sources() {
         let net = [10, 8, 0, 0];
-        let taken = |direction, mode, id| {
-            Source::parse(&policy(direction, &net, libc::AF_INET, 16, mode, id))
-        };
-        let source = taken(1, 1, 0).unwrap();
+        let taken =
+            |direction, mode, id| sources(&policy(direction, &net, libc::AF_INET, 16, mode, id));
+        let source = taken(1, 1, 0)[0];
         for (address, held) in [
             ("10.8.3.4", true),
             ("10.9.0.1", false),
@@ -210,22 +193,25 @@ mod tests {
         ] {
             assert_eq!(source.holds(address.parse().unwrap()), held, "{address}");
         }
-        assert_eq!(taken(0, 1, 0), None, "in");
-        assert_eq!(taken(2, 1, 0), None, "forwarded");
-        assert_eq!(taken(1, 0, 0), None, "transport");
-        assert_eq!(taken(1, 1, 7), None, "of an interface");
-        assert!(taken(1, 4, 0).is_some(), "beet");
+        assert_eq!(taken(0, 1, 0), [], "in");
+        assert_eq!(taken(2, 1, 0), [], "forwarded");
+        assert_eq!(taken(1, 0, 0), [], "transport");
+        assert_eq!(taken(1, 1, 7), [], "of an interface");
+        assert_eq!(taken(1, 4, 0).len(), 1, "beet");
     }
 
     #[test]
     fn the_widest_selectors_take_every_address() {
-        let any = Source::parse(&policy(1, &[], libc::AF_UNSPEC, 0, 1, 0)).unwrap();
-        let v4 = Source::parse(&policy(1, &[], libc::AF_INET, 0, 1, 0)).unwrap();
-        let one = Source::parse(&policy(1, &[0xfd; 16], libc::AF_INET6, 128, 1, 0)).unwrap();
-        let address = |text: &str| text.parse::<IpAddr>().unwrap();
-        assert!(any.holds(address("192.0.2.1")) && any.holds(address("fd00::1")));
-        assert!(v4.holds(address("192.0.2.1")) && !v4.holds(address("fd00::1")));
+        let any = sources(&policy(1, &[], libc::AF_UNSPEC, 0, 1, 0));
+        let v4 = sources(&policy(1, &[], libc::AF_INET, 0, 1, 0));
+        let one = sources(&policy(1, &[0xfd; 16], libc::AF_INET6, 128, 1, 0));
+        let holds = |sources: &[Prefix], text: &str| {
+            let address = text.parse().unwrap();
+            sources.iter().any(|source| source.holds(address))
+        };
+        assert!(holds(&any, "192.0.2.1") && holds(&any, "fd00::1"));
+        assert!(holds(&v4, "192.0.2.1") && !holds(&v4, "fd00::1"));
         let same = "fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd:fdfd";
-        assert!(one.holds(address(same)) && !one.holds(address("fd00::1")));
+        assert!(holds(&one, same) && !holds(&one, "fd00::1"));
     }
 }

@@ -89,7 +89,8 @@ fn require_same_machine(state: &ClusterState, node: &Node, asked: &Asked) -> Res
 
 /// Two namespaces of one machine share its boot id: what one finds clean says nothing of the other.
 fn require_same_namespace(node: &Node, asked: &Asked) -> Result<(), Refusal> {
-    // Everything owned so far leaves its traces in the network namespace; mounts will need the other one as well.
+    // Everything owned so far leaves its traces in the network namespace, where a lock of the kernel's keeps a second
+    // agent out, whatever mounts it has (they are others after each start of a sandboxed unit); mounts will need theirs.
     if plant::is(Bug::ProbeElsewhere) || agrees(node.place.network, asked.place.network) {
         return Ok(());
     }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::keeper::Carrier;
 use crate::leader::Stream;
-use crate::machine::{Claim, Link, Machine};
+use crate::leader::placement::{Ineligible, eligible};
+use crate::machine::{Carries, Claim, Link, Machine, Obstacle};
 use crate::spec::ObjectRef;
 
 /// More than one entry takes.
@@ -31,10 +32,14 @@ impl Stage {
     }
 
     fn link(&mut self, place: usize, carrier: Carrier) {
+        self.link_that(place, carrier, Carries::Any);
+    }
+
+    fn link_that(&mut self, place: usize, carrier: Carrier, carries: Carries) {
         let link = Link {
             names: vec!["eth0".to_owned()],
             carrier,
-            no_ipv6: None,
+            carries,
         };
         let machine = Machine::new(self.now.0, vec![link], Vec::new()).expect("it is small");
         self.report(Input::MachineSeen {
@@ -131,4 +136,25 @@ fn obstacles_that_one_entry_has_no_room_for_are_told_in_the_next() {
     let outputs = stage.tick(Duration::from_secs(2));
     stage.settle(outputs);
     assert_eq!(stage.obstructed(1), 0);
+}
+
+#[test]
+fn an_interface_that_the_gate_refuses_is_no_place_for_an_address_until_it_does_not() {
+    let mut stage = Stage::new();
+    let id = stage.vip(Isolation::Lease, "n2");
+    let node = stage.ids[2];
+    let place = |stage: &Stage| {
+        let state = &stage.state;
+        eligible(state, &state.resources[&id], &state.nodes[&node])
+    };
+    let shaped = "its queue (tbf)".to_owned();
+    stage.link_that(2, Carrier::Up, Carries::Nothing(shaped.clone()));
+    let told = stage.state.obstacle(&id, node);
+    assert_eq!(told, Some(&Obstacle::Ungated(shaped)));
+    assert_eq!(place(&stage), Err(Ineligible::Obstructed));
+    // What a report of the same moment takes back is believed at once, as a carrier is.
+    stage.now = stage.now + MS;
+    stage.link(2, Carrier::Up);
+    assert_eq!(stage.state.obstacle(&id, node), None);
+    assert_eq!(place(&stage), Ok(()));
 }
