@@ -138,7 +138,7 @@ pub(super) fn require_able(
     else {
         return Ok(());
     };
-    Err(Refusal::invalid(
+    Err(Refusal::dangerous(
         "NodeCannotCarry",
         format!(
             "{name} cannot carry {id}: {}",
