@@ -14,5 +14,6 @@ mod packaging;
 mod presets;
 mod programs;
 mod receipts;
+mod refusals;
 mod text;
 mod tree;

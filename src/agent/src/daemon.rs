@@ -63,23 +63,27 @@ pub enum RunError {
     #[error("{0}")]
     Config(Problems),
     /// This machine is not in it.
-    #[error("this machine is not a node of the config")]
-    Node(#[source] NodeLookupError),
-    /// No coordinator to attach to.
-    #[error("the config names no coordinator")]
-    NoCoordinator,
-    /// The identity on disk.
-    #[error("the identity cannot be used: {fix}")]
-    Identity {
-        /// What to do.
-        fix: String,
+    #[error("this machine is not a node of {}", file.display())]
+    Node {
+        /// The config.
+        file: PathBuf,
         /// Why.
-        #[source]
-        source: ReadIdentityError,
+        source: NodeLookupError,
     },
+    /// No coordinator to attach to.
+    #[error("{} names no coordinator", file.display())]
+    NoCoordinator {
+        /// The config.
+        file: PathBuf,
+    },
+    /// The identity on disk.
+    #[error("the identity cannot be used")]
+    Identity(#[source] ReadIdentityError),
     /// The identity is another node's.
-    #[error("the identity on disk is that of node {found}, not {wanted}")]
+    #[error("the identity in {} is that of node {found}, not {wanted}", data_dir.display())]
     OtherNode {
+        /// Where it is.
+        data_dir: PathBuf,
         /// Whose it is.
         found: String,
         /// Who this is.
@@ -94,10 +98,18 @@ pub enum RunError {
         source: io::Error,
     },
     /// Another agent of this node is alive.
-    #[error("another haft-agent holds {}: stop that one first", path.display())]
+    #[error("another haft-agent holds {}", path.display())]
     AlreadyRuns {
         /// The lock.
         path: PathBuf,
+    },
+    /// Whether another one is alive cannot be told.
+    #[error("cannot lock {}", path.display())]
+    Lock {
+        /// The lock.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
     },
     /// No boot id.
     #[error("cannot tell one boot from the next")]
@@ -139,6 +151,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
     };
     if identity.node != node {
         return Err(RunError::OtherNode {
+            data_dir: config.data_dir.clone(),
             found: identity.node.0,
             wanted: node.0,
         });
@@ -217,11 +230,15 @@ pub(crate) fn configured(options: &Options) -> Result<(Config, NodeName), RunErr
     let config = Config::load(&options.config).map_err(RunError::Config)?;
     let node = config
         .local(options.node.as_deref())
-        .map_err(RunError::Node)?
+        .map_err(|source| RunError::Node {
+            file: options.config.clone(),
+            source,
+        })?
         .name
         .clone();
     if config.coordinators().next().is_none() {
-        return Err(RunError::NoCoordinator);
+        let file = options.config.clone();
+        return Err(RunError::NoCoordinator { file });
     }
     Ok((config, node))
 }
@@ -270,11 +287,13 @@ fn credentials(config: &Config, identity: Identity) -> Result<Credentials, RunEr
 /// may still be on its way out, so this waits a little.
 pub(crate) async fn lock(data_dir: &Path) -> Result<File, RunError> {
     let path = data_dir.join(LOCK);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)?;
+    let unusable = |source| RunError::Lock {
+        path: path.clone(),
+        source,
+    };
+    let mut options = File::options();
+    let file = options.create(true).truncate(false).write(true).open(&path);
+    let file = file.map_err(unusable)?;
     let deadline = Instant::now() + LOCK_WITHIN;
     loop {
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {
@@ -283,7 +302,7 @@ pub(crate) async fn lock(data_dir: &Path) -> Result<File, RunError> {
                 tokio::time::sleep(LOCK_EVERY).await;
             }
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(RunError::AlreadyRuns { path }),
-            Err(error) => return Err(RunError::System(error.into())),
+            Err(error) => return Err(unusable(error.into())),
         }
     }
 }
@@ -300,12 +319,7 @@ async fn wait_for_identity(data_dir: &Path) -> Result<Identity, RunError> {
                 }
                 tokio::time::sleep(IDENTITY_EVERY).await;
             }
-            Err(source) => {
-                return Err(RunError::Identity {
-                    fix: source.fix(),
-                    source,
-                });
-            }
+            Err(source) => return Err(RunError::Identity(source)),
         }
     }
 }

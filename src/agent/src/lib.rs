@@ -6,6 +6,7 @@
 //! - [`census`]: what the kernel has that is not ours, for the leader.
 //! - [`dismantle`]: everything of haft's taken off the machine.
 //! - [`executor`]: kernel operations as the keeper orders them.
+//! - [`remedy`]: what to do about each reason for which the process does not run.
 //! - [`shared_watchdog`]: the watchdog and its claimants; [`sbd`]: the mailbox on shared disks.
 //! - [`kernel`]: addresses, frames and the packet filter.
 //!
@@ -23,6 +24,7 @@ pub mod log;
 pub mod notify;
 pub mod order;
 mod plant;
+pub mod remedy;
 pub mod sbd;
 pub mod shared_watchdog;
 pub mod watchdog;

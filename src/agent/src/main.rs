@@ -7,6 +7,7 @@ use clap::{Parser, Subcommand};
 use haft_agent::daemon::{Options, RunError, run};
 use haft_agent::dismantle::{DismantleError, dismantle};
 use haft_agent::log::{LogForm, start};
+use haft_config::ending;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -62,34 +63,40 @@ fn main() -> ExitCode {
         Err(error) => {
             // Said directly: the log's thread may not come to it before the process ends.
             use std::io::Write;
-            let _ = writeln!(
-                std::io::stderr(),
-                "haft-agent: {}",
-                haft_agent::chain(&error)
-            );
-            match error {
-                DismantleError::Run(
-                    RunError::Config(_) | RunError::Node(_) | RunError::NoCoordinator,
-                ) => ExitCode::from(2),
-                DismantleError::Run(RunError::OtherNode { .. }) => ExitCode::from(3),
-                DismantleError::Run(
-                    RunError::Identity { .. }
-                    | RunError::Tls { .. }
-                    | RunError::AlreadyRuns { .. }
-                    | RunError::Boot(_)
-                    | RunError::Lease(_)
-                    | RunError::Capability(_)
-                    | RunError::Census(_)
-                    | RunError::System(_)
-                    | RunError::Sbd(_)
-                    | RunError::LeaseEnded,
-                )
-                | DismantleError::Addresses(_)
-                | DismantleError::Leftovers(_)
-                | DismantleError::Gate(_)
-                | DismantleError::Open(_)
-                | DismantleError::Tables(_) => ExitCode::from(1),
-            }
+            let text = match &error {
+                // Each problem has its place and its fix.
+                DismantleError::Run(RunError::Config(problems)) => problems.to_string(),
+                other => ending::told(other, &other.fix()),
+            };
+            let _ = writeln!(std::io::stderr(), "{text}");
+            exit(&error)
         }
+    }
+}
+
+fn exit(error: &DismantleError) -> ExitCode {
+    match error {
+        DismantleError::Run(
+            RunError::Config(_) | RunError::Node { .. } | RunError::NoCoordinator { .. },
+        ) => ExitCode::from(2),
+        DismantleError::Run(RunError::OtherNode { .. }) => ExitCode::from(3),
+        DismantleError::Run(
+            RunError::Identity(_)
+            | RunError::Tls { .. }
+            | RunError::AlreadyRuns { .. }
+            | RunError::Lock { .. }
+            | RunError::Boot(_)
+            | RunError::Lease(_)
+            | RunError::Capability(_)
+            | RunError::Census(_)
+            | RunError::System(_)
+            | RunError::Sbd(_)
+            | RunError::LeaseEnded,
+        )
+        | DismantleError::Addresses(_)
+        | DismantleError::Leftovers(_)
+        | DismantleError::Gate(_)
+        | DismantleError::Open(_)
+        | DismantleError::Tables(_) => ExitCode::from(1),
     }
 }

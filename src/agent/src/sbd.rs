@@ -45,9 +45,7 @@ pub enum SbdError {
     #[error("sbd.devices cannot be used")]
     Count(#[source] OddDiskCount),
     /// A message from a former life, and start mode `clean`.
-    #[error(
-        "the mailbox of this node on {disk} holds `{word}`{from}: look why, then empty it with `fence_haft_sbd clear`, or set `sbd.start: always`"
-    )]
+    #[error("the mailbox of this node on {disk} holds `{word}`{from}")]
     OldMessage {
         /// The disk's path.
         disk: String,
@@ -64,7 +62,7 @@ pub enum SbdError {
     },
     /// The header leaves no room for any watchdog.
     #[error(
-        "the msgwait of the SBD disks leaves the watchdog {left_ms} ms, and it counts whole seconds: lay them out with a longer one"
+        "the msgwait of the SBD disks leaves the watchdog {left_ms} ms, and it counts whole seconds"
     )]
     NoRoom {
         /// What it leaves.

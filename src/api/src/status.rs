@@ -34,6 +34,7 @@ pub fn refused(refusal: &Refusal) -> Status {
         RefusalKind::Exists => Code::AlreadyExists,
         RefusalKind::Invalid => Code::InvalidArgument,
         RefusalKind::Unsafe => Code::FailedPrecondition,
+        RefusalKind::Denied => Code::PermissionDenied,
     };
     status(code, &refusal.reason, refusal.message.clone(), &refusal.fix)
 }

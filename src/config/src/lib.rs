@@ -6,6 +6,7 @@
 
 pub mod abort_on_panic;
 pub mod config;
+pub mod ending;
 mod fields;
 pub mod identity;
 pub mod manifest;

@@ -45,11 +45,7 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 const IDENTITY_POLL: Duration = Duration::from_millis(200);
 
 /// Runs until a signal or a fatal error.
-pub fn run(config: Config, node: Option<&str>) -> Result<(), DaemonError> {
-    let local = config
-        .local(node)
-        .map_err(|error| DaemonError::Node(error.to_string()))?
-        .clone();
+pub fn run(config: Config, local: NodeConfig) -> Result<(), DaemonError> {
     plant_bug();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -82,6 +78,7 @@ async fn serve(config: Config, local: NodeConfig) -> Result<(), DaemonError> {
     let identity = identity(&config.data_dir).await?;
     if identity.node != local.name {
         return Err(DaemonError::OtherNode {
+            data_dir: config.data_dir,
             identity: identity.node,
             config: local.name,
         });
@@ -265,8 +262,10 @@ fn context(config: Config, identity: &Identity, driven: Driven) -> Result<Contex
             ca_pem: identity.ca_pem.clone(),
             key_pem: key_pem.clone(),
         };
-        held.check()
-            .map_err(|error| DaemonError::Authority(error.to_string()))?;
+        held.check().map_err(|error| DaemonError::Authority {
+            data_dir: config.data_dir.clone(),
+            why: error.to_string(),
+        })?;
         authority.set(held);
     }
     let credentials = Credentials {

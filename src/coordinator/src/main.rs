@@ -3,8 +3,8 @@
 //! Command line and logging only; the rest is in the library. Exit codes are in docs/endings.md.
 
 use clap::{Parser, Subcommand};
-use haft_config::Config;
-use haft_coordinator::daemon;
+use haft_config::{Config, ending};
+use haft_coordinator::daemon::{self, DaemonError};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
@@ -77,18 +77,15 @@ fn main() -> ExitCode {
             return ExitCode::from(EXIT_USAGE);
         }
     };
-    match daemon::run(config, arguments.node.as_deref()) {
+    let local = config.local(arguments.node.as_deref()).cloned();
+    let local = local.map_err(|source| DaemonError::Node {
+        file: arguments.config,
+        source,
+    });
+    match local.and_then(|local| daemon::run(config, local)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error}");
-            let mut source = std::error::Error::source(&error);
-            while let Some(cause) = source {
-                eprintln!("  because: {cause}");
-                source = cause.source();
-            }
-            if let Some(fix) = error.fix() {
-                eprintln!("fix: {fix}");
-            }
+            eprintln!("{}", ending::told(&error, &error.fix()));
             ExitCode::from(error.exit_code())
         }
     }

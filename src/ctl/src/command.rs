@@ -115,20 +115,25 @@ fn config_path(global: &Global) -> &Path {
 }
 
 fn load_config(global: &Global) -> Result<Config, Failure> {
-    Config::load(config_path(global)).map_err(|problems| bad_input("BadConfig", &problems))
+    Config::load(config_path(global)).map_err(|problems| bad_config(&problems))
 }
 
-/// Problems already carry their places, reasons and fixes.
-fn bad_input(reason: &str, problems: &haft_config::Problems) -> Failure {
+fn bad_config(problems: &haft_config::Problems) -> Failure {
+    let told = told(problems);
+    Failure::new(
+        Exit::Usage,
+        "BadConfig",
+        told,
+        "correct the file; haftd check reads it without starting anything",
+    )
+}
+
+/// Problems already carry their places, reasons and fixes; what remains to say is how many there are.
+fn told(problems: &haft_config::Problems) -> String {
     let count = problems.list().len();
     let noun = if count == 1 { "problem" } else { "problems" };
     crate::output::note(&format!("{problems}\n"));
-    Failure::new(
-        Exit::Usage,
-        reason,
-        format!("{count} {noun}; nothing was changed"),
-        "",
-    )
+    format!("{count} {noun}; nothing was changed")
 }
 
 fn data_dir(config: &Config, named: Option<&PathBuf>) -> PathBuf {

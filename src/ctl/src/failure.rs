@@ -39,6 +39,31 @@ impl Exit {
             Exit::Interrupted => 130,
         }
     }
+
+    /// What helps where whoever refused has said nothing of it: no failure leaves a user without a next step.
+    fn remedy(self) -> &'static str {
+        match self {
+            Exit::Failed => "try again; journalctl -u haftd on the coordinators says more",
+            Exit::Usage => "correct what was asked; haftctl VERB --help says what can be typed",
+            Exit::NotFound => "haftctl get KIND lists what there is",
+            Exit::Conflict => {
+                "look at it as it stands now (haftctl get), then repeat what is still wanted"
+            }
+            Exit::Denied => "use an administrator's credentials: --context FILE",
+            Exit::NoQuorum => {
+                "start the missing coordinators; haftctl cluster status says which answer"
+            }
+            Exit::Unsafe => {
+                "haftctl why SUBJECT and haftctl cluster status say what has to change first"
+            }
+            Exit::Timeout => "wait longer with --timeout",
+            Exit::Unreachable => "check that haftd runs on the coordinators, and the network",
+            Exit::OutcomeUnknown => {
+                "look with haftctl get and haftctl events, then repeat if needed"
+            }
+            Exit::Interrupted => "look with haftctl get and haftctl events what has come of it",
+        }
+    }
 }
 
 /// A failed command.
@@ -51,7 +76,7 @@ pub(crate) struct Failure {
     pub(crate) what: String,
     /// Evidence, one line each.
     pub(crate) why: Vec<String>,
-    /// What to type or do.
+    /// What to type or do; never empty.
     pub(crate) fix: String,
 }
 
@@ -62,12 +87,17 @@ impl Failure {
         what: impl Into<String>,
         fix: impl Into<String>,
     ) -> Self {
+        let said = fix.into();
+        let fix = match said.is_empty() {
+            true => exit.remedy().to_owned(),
+            false => said,
+        };
         Self {
             exit,
             reason: reason.to_owned(),
             what: what.into(),
             why: Vec::new(),
-            fix: fix.into(),
+            fix,
         }
     }
 
@@ -124,10 +154,7 @@ impl fmt::Display for Failure {
         for line in &self.why {
             write!(f, "\n  why: {}", line.replace('\n', "\n       "))?;
         }
-        if !self.fix.is_empty() {
-            write!(f, "\n  fix: {}", self.fix.replace('\n', "\n       "))?;
-        }
-        Ok(())
+        write!(f, "\n  fix: {}", self.fix.replace('\n', "\n       "))
     }
 }
 
@@ -145,3 +172,6 @@ pub(crate) fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,6 @@ use haft_api::pb::v1;
 use haft_config::manifest::API_VERSION;
 use serde_json::{Map, Value, json};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 pub(crate) use node::order_json;
 
@@ -237,9 +236,20 @@ pub(crate) fn timestamp(unix_ms: u64) -> String {
     if unix_ms == 0 {
         return String::new();
     }
+    // Written out: the library leaves trailing zeros of the fraction away, and scripts cut by columns.
     OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_ms) * 1_000_000)
-        .ok()
-        .and_then(|time| time.format(&Rfc3339).ok())
+        .map(|at| {
+            format!(
+                "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}.{:03}Z",
+                at.year(),
+                u8::from(at.month()),
+                at.day(),
+                at.hour(),
+                at.minute(),
+                at.second(),
+                at.millisecond()
+            )
+        })
         .unwrap_or_default()
 }
 

@@ -71,7 +71,7 @@ impl Refusal {
             fix: String::new(),
         }
     }
-    fn stale(reason: &str, message: impl Into<String>) -> Refusal {
+    pub(crate) fn stale(reason: &str, message: impl Into<String>) -> Refusal {
         Refusal::new(RefusalKind::Stale, reason, message)
     }
     fn not_found(reason: &str, message: impl Into<String>) -> Refusal {
@@ -79,6 +79,9 @@ impl Refusal {
     }
     pub(crate) fn invalid(reason: &str, message: impl Into<String>) -> Refusal {
         Refusal::new(RefusalKind::Invalid, reason, message)
+    }
+    fn denied(reason: &str, message: impl Into<String>) -> Refusal {
+        Refusal::new(RefusalKind::Denied, reason, message)
     }
     fn dangerous(reason: &str, message: impl Into<String>) -> Refusal {
         Refusal::new(RefusalKind::Unsafe, reason, message)
@@ -92,19 +95,23 @@ impl Refusal {
     }
 }
 
-/// Classes of refusal.
+/// Classes of refusal. The first that holds is the one: who asks, then whether what is named exists, then whether
+/// what is asked is sound in itself and against what it names, then whether the cluster as it stands lets it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum RefusalKind {
     /// A stale precondition: another decision came first.
     Stale,
     /// Named something that does not exist.
     NotFound,
-    /// Something of that identity exists already.
+    /// An object of the same kind has that name, key or address already.
     Exists,
-    /// The value is not acceptable.
+    /// Wrong as written, whatever the cluster's condition: it has to be asked otherwise.
     Invalid,
-    /// Would break a safety rule.
+    /// Well asked, and the cluster as it stands forbids it: it would be unsafe, or cannot be done before something
+    /// else has changed.
     Unsafe,
+    /// Whoever asks may not.
+    Denied,
 }
 
 /// Where in the log a command stands.

@@ -168,6 +168,12 @@ impl Interval {
         };
         (Duration::from_millis(low), Duration::from_millis(high))
     }
+
+    /// The same in milliseconds.
+    pub fn bounds_ms(self) -> (u64, u64) {
+        let (low, high) = self.bounds();
+        (millis(low), millis(high))
+    }
 }
 
 /// Replaces single values of a set. One that names `ttl_ms` or `closing_after_ms` alone means it for every node,

@@ -24,10 +24,7 @@ const NEEDED: [(CapabilitySet, &str, &str); 2] = [
 #[derive(Debug, thiserror::Error)]
 pub enum CapabilityError {
     /// The process lacks it.
-    #[error(
-        "haft-agent lacks {name}, without which it cannot {purpose}: run it as root, or give its unit \
-         AmbientCapabilities={name}"
-    )]
+    #[error("haft-agent lacks {name}, without which it cannot {purpose}")]
     Missing {
         /// As capabilities(7) spells it.
         name: &'static str,

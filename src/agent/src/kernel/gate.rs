@@ -8,7 +8,6 @@
 //! Where the kernel has no tcx links (before 6.6) the same programs are filters of clsact qdiscs (`hooked`): worth
 //! less once the agent is dead, and attested so. Absent where there is no BPF for us (a user namespace, lockdown), or
 //! no bpf file system of the machine: [`Gate::open`] says why, and the guard's timed elements stand instead.
-//! Known limits: hardware offload and IPsec without an interface are not looked for.
 
 mod bpf;
 mod ends;

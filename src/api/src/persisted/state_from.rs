@@ -299,6 +299,7 @@ fn refused(form: pb::Refusal) -> Decoded<Refusal> {
         3 => RefusalKind::Exists,
         4 => RefusalKind::Invalid,
         5 => RefusalKind::Unsafe,
+        6 => RefusalKind::Denied,
         _ => return Err(missing("refusal kind")),
     };
     Ok(Refusal {

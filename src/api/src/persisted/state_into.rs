@@ -284,6 +284,7 @@ fn refused(refusal: &Refusal) -> pb::Refusal {
         RefusalKind::Exists => 3,
         RefusalKind::Invalid => 4,
         RefusalKind::Unsafe => 5,
+        RefusalKind::Denied => 6,
     };
     pb::Refusal {
         kind,

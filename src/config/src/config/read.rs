@@ -147,7 +147,8 @@ fn request<'t>(reader: &mut Reader<'_>, tree: &'t Tree) -> Option<(Fields<'t>, T
         let Some(tree) = fields.get(interval.key()) else {
             continue;
         };
-        match reader.number(tree, interval.key(), 1..=3_600_000) {
+        let (low, high) = interval.bounds_ms();
+        match reader.number(tree, interval.key(), low..=high) {
             Some(value) => {
                 overrides.insert(interval, Duration::from_millis(value));
             }

@@ -1,5 +1,7 @@
 //! What a good configuration becomes. The refusals are in tests/cli, as golden texts.
 
+mod reference;
+
 use super::*;
 use haft_engine::clock::Timing;
 use haft_engine::spec::{Isolation, ObjectSpec, ResourceSpec};

@@ -59,7 +59,7 @@ impl ReadIdentityError {
                 format!("let {} belong to the user that runs haft, with mode 0600", path.display())
             }
             ReadIdentityError::Damaged { path, .. } => format!(
-                "restore {} from this node's own backup, or remove the node from the cluster, move its data directory away and let it join anew",
+                "restore {} from this node's own backup, or, of a node that does not vote, haftctl delete node/NAME, move its data directory away and let it join anew",
                 path.display()
             ),
         }

@@ -19,6 +19,7 @@ pub fn explain(request: &TimingRequest) -> String {
     let mut out = String::new();
     origin(&mut out, request, &timing);
     intervals(&mut out, request, &timing);
+    gates(&mut out, &timing);
     sums(&mut out, &timing);
     expectation(&mut out, &timing);
     out
@@ -63,6 +64,12 @@ fn origin(out: &mut String, request: &TimingRequest, timing: &Timing) {
                 format_args!("  W               ttl/4, renewed every W/3"),
             );
             line(out, format_args!("  closing_after   ttl - beat"));
+            line(
+                out,
+                format_args!(
+                    "  gated_...       the same as ttl and closing_after: only `fast` has shorter ones"
+                ),
+            );
             line(
                 out,
                 format_args!(
@@ -113,6 +120,34 @@ fn intervals(out: &mut String, request: &TimingRequest, timing: &Timing) {
             ),
         );
     }
+}
+
+/// Which of the intervals a node counts by.
+fn gates(out: &mut String, timing: &Timing) {
+    line(
+        out,
+        format_args!(
+            "\nWhat ends a lease on a node is its gate (GATE and TTL-MS in haftctl get nodes -o wide; haftctl why node/NAME):"
+        ),
+    );
+    for gate in [GateKind::Kernel, GateKind::Timed] {
+        let row = timing.behind(gate);
+        line(out, format_args!("  {:<8}{}", gate.word(), gate.meaning()));
+        line(
+            out,
+            format_args!(
+                "          its session: ttl {}, closing_after {}",
+                ms(row.ttl),
+                ms(row.closing_after)
+            ),
+        );
+    }
+    line(
+        out,
+        format_args!(
+            "  the agent finds out which gate its machine can have, states it with each incarnation, and nothing in a file chooses it"
+        ),
+    );
 }
 
 fn sums(out: &mut String, timing: &Timing) {

@@ -108,7 +108,8 @@ impl StartError {
             }
             Self::Port(_) => "free the peer port, or configure another address",
             Self::Store(_) | Self::Raft { .. } => {
-                "move the data directory aside, remove the node from the cluster and join it anew"
+                "keep this coordinator stopped and its data directory as it is; the others go on \
+                 without it, and a voter cannot be joined anew yet"
             }
             Self::Refused { .. } => REFUSED,
         }

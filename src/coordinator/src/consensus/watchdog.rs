@@ -83,8 +83,8 @@ impl StopReason {
             }
             Self::Refused { .. } => REFUSED,
             Self::Fatal { .. } => {
-                "start haftd again; if it ends the same way, move the data directory aside, \
-                 remove the node from the cluster and join it anew"
+                "start haftd again; if it ends the same way, keep it stopped: the others go on without it, and \
+                 a voter cannot be joined anew yet"
             }
         }
     }
@@ -92,7 +92,7 @@ impl StopReason {
 
 /// What is left to do with a directory that a peer refuses.
 pub(super) const REFUSED: &str = "run only one copy of a data directory and never an older one: \
-     move this one aside, remove the node from the cluster and join it anew";
+     keep this one stopped; the others go on without it, and a voter cannot be joined anew yet";
 
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,17 +1,24 @@
 //! Why haftd does not start, or stopped, and with which exit code. docs/endings.md has the table.
 
 use crate::consensus::{StartError, StopReason};
+use haft_config::NodeLookupError;
 use haft_config::identity::ReadIdentityError;
 use haft_engine::ids::NodeName;
 use haft_store::OpenError;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// Why haftd ended.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The config does not name this host.
-    #[error("{0}")]
-    Node(String),
+    #[error("this machine is not a node of {}", file.display())]
+    Node {
+        /// The config.
+        file: PathBuf,
+        /// Why.
+        source: NodeLookupError,
+    },
     /// The runtime could not start.
     #[error("the runtime did not start")]
     Runtime(#[source] std::io::Error),
@@ -19,8 +26,10 @@ pub enum DaemonError {
     #[error("the identity cannot be used")]
     Identity(#[source] ReadIdentityError),
     /// The data directory belongs to another node of the cluster.
-    #[error("the data directory holds the identity of {identity}, but this is {config}")]
+    #[error("the identity in {} is that of node {identity}, not {config}", data_dir.display())]
     OtherNode {
+        /// Where it is.
+        data_dir: PathBuf,
         /// In the data directory.
         identity: NodeName,
         /// In the config.
@@ -41,8 +50,13 @@ pub enum DaemonError {
     #[error("consensus did not start")]
     Consensus(#[source] StartError),
     /// The CA's key does not fit its certificate.
-    #[error("the authority in the identity cannot be used: {0}")]
-    Authority(String),
+    #[error("the authority's key in {} cannot be used: {why}", data_dir.display())]
+    Authority {
+        /// Where the identity is.
+        data_dir: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The kernel gave no random bytes.
     #[error("no random bytes: {0}")]
     Random(String),
@@ -71,7 +85,7 @@ impl DaemonError {
     pub fn exit_code(&self) -> u8 {
         match self {
             // Nothing changes until somebody edits the file or the command line.
-            DaemonError::Node(_) => EXIT_USAGE,
+            DaemonError::Node { .. } => EXIT_USAGE,
             DaemonError::OtherNode { .. }
             | DaemonError::Consensus(
                 StartError::Refused { .. } | StartError::ForeignCertificate { .. },
@@ -98,16 +112,18 @@ impl DaemonError {
             | DaemonError::Runtime(_)
             | DaemonError::Identity(_)
             | DaemonError::Bind { .. }
-            | DaemonError::Authority(_)
+            | DaemonError::Authority { .. }
             | DaemonError::Random(_)
             | DaemonError::Task { .. } => EXIT_FAILED,
         }
     }
 
     /// What to do about it.
-    pub fn fix(&self) -> Option<String> {
-        let fix = match self {
-            DaemonError::Node(_) => "name the node with --node, as the config names it".to_owned(),
+    pub fn fix(&self) -> String {
+        match self {
+            DaemonError::Node { .. } => {
+                "name the node with --node, as the config names it; or correct the config".to_owned()
+            }
             DaemonError::Identity(error) => error.fix(),
             DaemonError::Store(error) => error.remedy().to_owned(),
             DaemonError::OtherNode { .. } => {
@@ -122,10 +138,21 @@ impl DaemonError {
             DaemonError::Task { .. } => {
                 "start haftd again, and report what it said before".to_owned()
             }
-            DaemonError::Runtime(_) | DaemonError::Authority(_) | DaemonError::Random(_) => {
-                return None;
+            DaemonError::Runtime(_) => {
+                "free memory, threads and open files, or raise the unit's limits; then start again"
+                    .to_owned()
             }
-        };
-        Some(fix)
+            DaemonError::Authority { .. } => {
+                "restore identity/ca.key from this node's own backup; or, where another coordinator has it, move \
+                 this one away, and it is fetched from there"
+                    .to_owned()
+            }
+            DaemonError::Random(_) => {
+                "let getrandom(2) work here: a seccomp filter or an early boot may forbid it".to_owned()
+            }
+        }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -89,7 +89,7 @@ pub(super) fn coordinator<T>(context: &Context, request: &Request<T>) -> Result<
     }
     Err(status(
         Code::PermissionDenied,
-        "NotACoordinator",
+        "OnlyCoordinators",
         "only coordinators may ask this",
         "",
     ))

@@ -281,7 +281,7 @@ async fn join(context: &Context, request: v1::JoinRequest) -> Result<v1::JoinRes
     let cluster = context.replica.state().cluster;
     if request.cluster_id != cluster.0 {
         return Err(status(
-            Code::FailedPrecondition,
+            Code::InvalidArgument,
             "ForeignCluster",
             "the token belongs to another cluster",
             "check the coordinators' addresses in the config, or make a token here",

@@ -55,23 +55,26 @@ fn observes_what_it_switches(
     agent: &AgentPath,
     metadata: &Metadata,
 ) -> Result<(), Status> {
-    let refused = |reason: &str, why: &str, fix: &str| {
-        let message = format!("{} {why}", agent.name());
-        Err(status(Code::InvalidArgument, reason, message, fix))
-    };
+    let name = agent.name();
     if metadata.runs_on == RunsOn::Target {
-        return refused(
+        return Err(status(
+            Code::InvalidArgument,
             "RunsOnTarget",
-            "has to be run on the node that it is about, and haft runs agents on the leader",
+            format!(
+                "{name} has to be run on the node that it is about, and haft runs agents on the leader"
+            ),
             "isolate the nodes of `targets` by another device",
-        );
+        ));
     }
     match (observes, metadata.on_is_unfencing) {
-        (Observes::Power | Observes::Poison, OnIsUnfencing::Yes) => refused(
+        (Observes::Power | Observes::Poison, OnIsUnfencing::Yes) => Err(status(
+            Code::InvalidArgument,
             "ObservesNoPower",
-            "cuts a node off its storage or network (`on` is unfencing) and reads no power state",
+            format!(
+                "{name} cuts a node off its storage or network (`on` is unfencing) and reads no power state"
+            ),
             "write `observes: storage`, and a device of power or of poison at the same level",
-        ),
+        )),
         (Observes::Power | Observes::Poison, OnIsUnfencing::No) | (Observes::Storage, _) => Ok(()),
     }
 }
@@ -176,7 +179,7 @@ impl v1::fence_device_service_server::FenceDeviceService for FenceDevices {
         // An agent that this coordinator cannot run would be found out in the worst moment.
         let agent = self.0.agents.find(&spec.agent).map_err(|error| {
             status(
-                Code::InvalidArgument,
+                Code::FailedPrecondition,
                 "AgentNotRunnable",
                 error.to_string(),
                 "install the agent on every coordinator, owned by root and writable by nobody else",

@@ -169,7 +169,7 @@ impl v1::node_service_server::NodeService for Nodes {
         if live && action == FenceAction::Off && !request.force {
             return Err(status(
                 Code::FailedPrecondition,
-                "NodeIsLive",
+                "NodeLive",
                 format!("node {} has a live session", request.name),
                 "move its resources away first, or repeat with --force and a --reason",
             ));
@@ -242,7 +242,7 @@ fn seen(request: &v1::ConfirmNodeOffRequest) -> Result<(Incarnation, BootId), St
         Ok(boot) if request.incarnation != 0 => Ok((Incarnation(request.incarnation), boot)),
         Ok(_) | Err(_) => Err(status(
             Code::InvalidArgument,
-            "LifeNotNamed",
+            "IncarnationNotNamed",
             "a human's word names the incarnation and the boot that they saw",
             &format!(
                 "haftctl describe node/{name} shows both: haftctl confirm-off {name} --incarnation N --boot ID --reason '...'",

@@ -36,7 +36,7 @@ fn require_room(timing: &Timing, spec: &ResourceSpec) -> Result<(), Status> {
     }
     let shortest = Duration::from_secs(1);
     Err(status(
-        Code::InvalidArgument,
+        Code::FailedPrecondition,
         "NoRoomForWatchdog",
         format!(
             "isolation watchdog does not fit the ttl: two beats, the stop, two watchdog periods and a second are {} ms of {} ms",
@@ -65,7 +65,7 @@ fn require_free(context: &Context, id: &ResourceId, spec: &ResourceSpec) -> Resu
     };
     let (name, link, prefix) = (&node.name, &found.link, found.prefix);
     Err(status(
-        Code::InvalidArgument,
+        Code::FailedPrecondition,
         "AddressIsNode",
         format!("{name} has {address}/{prefix} on its {link}"),
         &format!(

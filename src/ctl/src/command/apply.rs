@@ -3,11 +3,12 @@
 //! Every manifest is read and checked before the first is sent. Each object is applied by itself: when the
 //! cluster refuses one, those before it stand, and the answer says so.
 
-use super::{bad_input, caller, mutation, objects, output};
+use super::{caller, mutation, objects, output, told};
 use crate::cli::{Apply, Form, Global};
 use crate::failure::{Exit, Failure};
 use crate::object::Object;
 use crate::output::{self, note};
+use haft_config::Problems;
 use haft_config::manifest::{self, Manifest};
 use serde_json::json;
 use std::io::Read;
@@ -71,13 +72,23 @@ fn read_all(names: &[PathBuf]) -> Result<Vec<Manifest>, Failure> {
         match manifest::parse(&label, &text) {
             Ok(found) => manifests.extend(found),
             // Every file is read before any is refused, so that all problems show at once.
-            Err(problems) => failure = Some(bad_input("BadManifest", &problems)),
+            Err(problems) => failure = Some(bad_manifest(&problems)),
         }
     }
     match failure {
         Some(failure) => Err(failure),
         None => Ok(manifests),
     }
+}
+
+fn bad_manifest(problems: &Problems) -> Failure {
+    let told = told(problems);
+    Failure::new(
+        Exit::Usage,
+        "BadManifest",
+        told,
+        "correct what is named above, then apply again",
+    )
 }
 
 fn files(names: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {

@@ -1,6 +1,6 @@
 //! `explain timing`: where every interval comes from, and which sum fails.
 
-use super::{bad_input, config_path};
+use super::{bad_config, config_path};
 use crate::cli::Global;
 use crate::failure::{Exit, Failure};
 use crate::output::{note, print};
@@ -15,7 +15,7 @@ pub(super) fn timing(global: &Global, failover: Option<Failover>) -> Result<(), 
             ..TimingRequest::default()
         },
         None if global.config.is_some() || path.exists() => {
-            Config::timing_request(path).map_err(|problems| bad_input("BadConfig", &problems))?
+            Config::timing_request(path).map_err(|problems| bad_config(&problems))?
         }
         None => {
             note(

@@ -98,7 +98,7 @@ async fn present(caller: &mut Caller) -> Result<Present, Failure> {
     let versioned = answer.timing.unwrap_or_default();
     let timing = versioned.timing.ok_or_else(|| {
         Failure::new(
-            Exit::Failed,
+            Exit::Conflict,
             "NoTiming",
             "the log holds no timing yet",
             "try again in a moment; the leader writes its own first",
@@ -209,7 +209,7 @@ fn ask() -> Result<(), Failure> {
     if !std::io::stdin().is_terminal() {
         return Err(Failure::new(
             Exit::Usage,
-            "NotConfirmed",
+            "NoTerminal",
             "nothing was changed: there is no terminal to ask on",
             "add --yes, or --dry-run to look first",
         ));
@@ -221,7 +221,7 @@ fn ask() -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(
-        Exit::Failed,
+        Exit::Unsafe,
         "NotConfirmed",
         "nothing was changed",
         "answer y, or add --yes",

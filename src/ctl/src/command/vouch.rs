@@ -33,7 +33,7 @@ pub(super) async fn confirm_off(global: &Global, arguments: &ConfirmOff) -> Resu
         (Some(typed), Some(seen)) => (caller(global)?, seen, typed.clone()),
         (Some(_), None) => {
             return Err(not_confirmed(
-                "your word names no life of the machine: it may be back by the time it is heard",
+                "your word names no incarnation: the machine may be back by the time it is heard",
                 &name,
             ));
         }
@@ -101,7 +101,7 @@ fn not_confirmed(why: impl Into<String>, name: &str) -> Failure {
         "NotConfirmed",
         why,
         format!(
-            "if the machine is off, and you have seen it: haftctl describe node/{name} names its life, then haftctl \
+            "if the machine is off, and you have seen it: haftctl describe node/{name} names its incarnation and boot, then haftctl \
              confirm-off {name} --yes-node {name} --incarnation N --boot ID --reason '...'"
         ),
     )
@@ -127,7 +127,7 @@ fn require_terminal(name: &str) -> Result<(), Failure> {
 fn ask(name: &str, seen: &Seen) -> Result<String, Failure> {
     note(&format!(
         "{name} stands at incarnation {} of boot {}.\n\
-         You vouch that this life of {name} is powered off, now. What it held is then given to another node at once.\n\
+         You vouch that this incarnation of {name} is powered off, now. What it held is then given to another node at once.\n\
          If it still runs, two machines own the same addresses and data.",
         seen.incarnation, seen.boot
     ));
@@ -140,7 +140,7 @@ fn ask(name: &str, seen: &Seen) -> Result<String, Failure> {
         .map_err(|error| {
             Failure::new(
                 Exit::Failed,
-                "Unreadable",
+                "TerminalUnreadable",
                 format!("the terminal cannot be read: {error}"),
                 "use --yes-node",
             )

@@ -200,3 +200,45 @@ fn every_name_of_a_kind_is_understood() {
         );
     }
 }
+
+#[test]
+fn times_have_all_their_milliseconds() {
+    assert_eq!(timestamp(1_763_730_000_280), "2025-11-21T13:00:00.280Z");
+    assert_eq!(timestamp(1_763_730_000_000), "2025-11-21T13:00:00.000Z");
+    assert_eq!(timestamp(0), "");
+}
+
+/// Every key of a JSON value, however deep.
+fn keys(value: &Value, found: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                found.insert(key.clone());
+                keys(value, found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| keys(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+#[test]
+fn every_key_of_every_kind_is_documented() {
+    let page = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/cli.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    let node = Object::Node(v1::Node::default(), vec![v1::FenceOrder::default()]);
+    let mut found = std::collections::BTreeSet::new();
+    for object in [node, vip(), topology(), device()] {
+        let mut value = object.json();
+        // What administrators name themselves.
+        for free in ["targets", "parameters", "secretFiles"] {
+            if let Some(map) = value["spec"].get_mut(free) {
+                *map = json!({});
+            }
+        }
+        keys(&value, &mut found);
+    }
+    found
+        .retain(|key| !page.contains(&format!("`{key}`")) && !page.contains(&format!("\"{key}\"")));
+    assert!(found.is_empty(), "docs/cli.md says nothing of {found:?}");
+}

@@ -11,7 +11,7 @@ async fn every_refusal_has_its_exit_code_its_reason_and_its_fix() {
         ("invalid", 2, "BadAddress"),
         ("stale", 4, "Stale"),
         ("taken", 4, "AddressInUse"),
-        ("unsafe", 7, "NodeIsLive"),
+        ("unsafe", 7, "NodeLive"),
         ("internal", 1, "Bug"),
     ];
     for (name, code, reason) in rows {

@@ -94,7 +94,7 @@ fn check_address(state: &ClusterState, address: IpAddr) -> Result<(), Refusal> {
     let owner = state.nodes.values().find(|node| is_host(&node.host));
     match owner {
         None => Ok(()),
-        Some(node) => Err(Refusal::invalid(
+        Some(node) => Err(Refusal::dangerous(
             "AddressIsNode",
             format!("{address} is the address of {}", node.name),
         )
@@ -140,7 +140,7 @@ pub(super) fn unknown_node(state: &ClusterState, name: &NodeName) -> Refusal {
         .take(16)
         .map(|node| node.name.as_str())
         .collect();
-    Refusal::invalid("NoSuchNode", format!("no node is called {name}"))
+    Refusal::not_found("NoSuchNode", format!("no node is called {name}"))
         .fix(format!("name one of: {}", known.join(", ")))
 }
 
@@ -331,7 +331,7 @@ fn check_parameters(spec: &FenceDeviceSpec) -> Result<(), Refusal> {
         }
     }
     if let Some(key) = spec.parameters.keys().find(|key| looks_secret(key)) {
-        return Err(Refusal::dangerous(
+        return Err(Refusal::invalid(
             "SecretInParameters",
             format!("{key} looks like a secret, and parameters are stored in the log"),
         )

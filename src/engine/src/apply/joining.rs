@@ -180,7 +180,7 @@ fn mint(
         .join_tokens
         .retain(|_, token| token.expires_unix_ms > at.stamp_unix_ms);
     if state.join_tokens.len() >= JOIN_TOKENS_MAX {
-        return Err(Refusal::invalid(
+        return Err(Refusal::dangerous(
             "TooManyTokens",
             format!("{JOIN_TOKENS_MAX} tokens are unspent"),
         )
@@ -235,7 +235,7 @@ fn register(
         .fix("remove the identity directory on this machine and join again"));
     }
     if state.nodes.len() >= NODES_MAX {
-        return Err(Refusal::invalid(
+        return Err(Refusal::dangerous(
             "TooManyNodes",
             format!("{NODES_MAX} nodes are registered"),
         ));
@@ -245,7 +245,7 @@ fn register(
         .values()
         .filter(|node| node.role == registration.role);
     if registration.role == NodeRole::Coordinator && coordinators.count() >= COORDINATORS_MAX {
-        return Err(Refusal::invalid(
+        return Err(Refusal::dangerous(
             "TooManyCoordinators",
             format!("{COORDINATORS_MAX} coordinators are registered, each of which votes"),
         )
@@ -273,7 +273,7 @@ fn check_unowned(state: &ClusterState, host: &str) -> Result<(), Refusal> {
     let address = address.to_canonical();
     match state.reserved().get(&Reserved::Address(address)) {
         None => Ok(()),
-        Some(resource) => Err(Refusal::exists(
+        Some(resource) => Err(Refusal::dangerous(
             "AddressIsResource",
             format!("{address} is the address of {resource}"),
         )
@@ -291,7 +291,7 @@ fn check_token(
 ) -> Result<(), Refusal> {
     // One answer for unknown, spent and expired: a guesser learns nothing.
     let void = || {
-        Refusal::dangerous(
+        Refusal::denied(
             "TokenVoid",
             format!("the join token is unknown, spent, expired or not for {name}"),
         )

@@ -148,7 +148,7 @@ fn put_resource(
             return Ok(Outcome::Written(resource.generation));
         }
     } else if state.resources.len() >= RESOURCES_MAX {
-        return Err(Refusal::invalid(
+        return Err(Refusal::dangerous(
             "TooManyResources",
             format!("{RESOURCES_MAX} resources exist"),
         ));
@@ -197,7 +197,7 @@ fn put_device(
             return Ok(Outcome::Written(device.generation));
         }
     } else if state.devices.len() >= DEVICES_MAX {
-        return Err(Refusal::invalid(
+        return Err(Refusal::dangerous(
             "TooManyDevices",
             format!("{DEVICES_MAX} fence devices exist"),
         ));
@@ -331,7 +331,10 @@ fn check_unused(
     if state.membership.contains(id) {
         return Err(
             Refusal::dangerous("NodeVotes", format!("{what} is a voter"))
-                .fix("remove it from the membership first"),
+                .fix(
+                    "a coordinator that votes cannot be taken out yet; to keep resources off it, apply its \
+                     Node with scheduling: standby",
+                ),
         );
     }
     if let Some(held) = super::ownership::held_by(state, id).first() {

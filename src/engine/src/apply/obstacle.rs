@@ -40,6 +40,12 @@ pub(super) fn obstructed(
             continue;
         };
         let spec = resource.spec.clone();
+        let holding = resource.ownership.holding();
+        let whose = if holding.is_some_and(|holding| holding.node == node) {
+            Whose::Owner
+        } else {
+            Whose::Other
+        };
         let on = state.obstacles.entry(id.clone()).or_default();
         let before = match wanted {
             Some(obstacle) => on.insert(node, obstacle.clone()),
@@ -51,7 +57,8 @@ pub(super) fn obstructed(
         for (obstacle, change) in [(&before, Change::Gone), (wanted, Change::New)] {
             if let Some(obstacle) = obstacle {
                 let words = obstacle.words(&spec);
-                told.note(obstacle, change, words, id);
+                let kind = kind_of(obstacle, whose);
+                told.note((change, kind, words), id);
             }
         }
     }
@@ -138,7 +145,7 @@ pub(super) fn require_able(
     else {
         return Ok(());
     };
-    Err(Refusal::invalid(
+    Err(Refusal::dangerous(
         "NodeCannotCarry",
         format!(
             "{name} cannot carry {id}: {}",
@@ -196,8 +203,32 @@ enum Change {
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Kind {
+    /// A copy where nothing is granted because of it.
     Foreign,
+    /// A copy beside the owner's own.
+    Beside,
     Link,
+}
+
+/// What the node is to the resource.
+#[derive(Clone, Copy)]
+enum Whose {
+    Owner,
+    Other,
+}
+
+fn kind_of(obstacle: &Obstacle, whose: Whose) -> Kind {
+    match (obstacle, whose) {
+        (Obstacle::Foreign(_), Whose::Owner) => Kind::Beside,
+        (Obstacle::Foreign(_), Whose::Other) => Kind::Foreign,
+        (
+            Obstacle::NoInterface
+            | Obstacle::NoCarrier
+            | Obstacle::Refused(_)
+            | Obstacle::Ungated(_),
+            _,
+        ) => Kind::Link,
+    }
 }
 
 /// What happened, with the resources that it happened to: one event, however many they are.
@@ -205,16 +236,8 @@ enum Kind {
 struct Told(BTreeMap<(Change, Kind, String), Vec<ResourceId>>);
 
 impl Told {
-    fn note(&mut self, obstacle: &Obstacle, change: Change, words: String, id: &ResourceId) {
-        let kind = match obstacle {
-            Obstacle::Foreign(_) => Kind::Foreign,
-            Obstacle::NoInterface
-            | Obstacle::NoCarrier
-            | Obstacle::Refused(_)
-            | Obstacle::Ungated(_) => Kind::Link,
-        };
-        let resources = self.0.entry((change, kind, words)).or_default();
-        resources.push(id.clone());
+    fn note(&mut self, what: (Change, Kind, String), id: &ResourceId) {
+        self.0.entry(what).or_default().push(id.clone());
     }
 
     fn tell(self, state: &mut ClusterState, at: At, node: &NodeName) {
@@ -229,7 +252,12 @@ impl Told {
                     let message = format!("{node} is not given {list}: {words}");
                     event::warn(state, at, "ForeignAddress", subject, message);
                 }
-                (Change::Gone, Kind::Foreign) => {
+                (Change::New, Kind::Beside) => {
+                    let message =
+                        format!("{node} owns {list} and has a second copy of it: {words}");
+                    event::warn(state, at, "ForeignAddress", subject, message);
+                }
+                (Change::Gone, Kind::Foreign | Kind::Beside) => {
                     let message = format!("no longer so on {node}, for {list}: {words}");
                     event::note(state, at, "ForeignAddressGone", subject, message);
                 }

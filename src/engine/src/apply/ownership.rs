@@ -293,7 +293,7 @@ fn grant(
     if awaits_unfencing(state, target) {
         return Err(Refusal::dangerous(
             "NotUnfenced",
-            format!("the ports of {name} have not been opened to this life"),
+            format!("the ports of {name} have not been opened to this incarnation"),
         )
         .fix(format!("haftctl why node/{name}")));
     }
@@ -349,7 +349,7 @@ fn activated(
 ) -> Result<Outcome, Refusal> {
     if address_life > SPAN_MAX {
         return Err(Refusal::invalid(
-            "BadAddressLife",
+            "BadAddressLifetime",
             format!("an address lifetime of {address_life:?} is out of bounds"),
         ));
     }
@@ -518,15 +518,16 @@ fn move_to(
     }
     if !matches!(session, Session::Open { .. }) {
         return Err(
-            Refusal::invalid("NodeNotOnline", format!("{to} is not online"))
+            Refusal::dangerous("NodeNotOnline", format!("{to} is not online"))
                 .fix(format!("haftctl why node/{to}")),
         );
     }
     if quarantined || scheduling != Scheduling::Open {
-        return Err(
-            Refusal::invalid("NodeNotSchedulable", format!("{to} takes no resources now"))
-                .fix(format!("haftctl why node/{to}")),
-        );
+        return Err(Refusal::dangerous(
+            "NodeNotSchedulable",
+            format!("{to} takes no resources now"),
+        )
+        .fix(format!("haftctl why node/{to}")));
     }
     let stays = match &resource.ownership {
         Ownership::Granted(holding) | Ownership::Active(holding) => holding.node == target_id,

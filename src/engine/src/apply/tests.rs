@@ -4,6 +4,7 @@
 mod evidence;
 mod fencing;
 mod identity;
+mod kinds;
 mod objects;
 #[cfg(feature = "planted-bugs")]
 mod planted;

@@ -37,7 +37,7 @@ pub(super) fn put(
         }
         Some(topology) => topology.since_unix_ms,
         None if state.topologies.len() >= TOPOLOGIES_MAX => {
-            return Err(Refusal::invalid(
+            return Err(Refusal::dangerous(
                 "TooManyTopologies",
                 format!("{TOPOLOGIES_MAX} fence topologies exist"),
             ));
@@ -231,7 +231,7 @@ fn check_room(number: usize, timeout: Option<Duration>, waits: Duration) -> Resu
 
 fn no_device(devices: &BTreeMap<DeviceName, Device>, number: usize, name: &DeviceName) -> Refusal {
     let known: Vec<&str> = devices.keys().take(16).map(DeviceName::as_str).collect();
-    Refusal::invalid(
+    Refusal::not_found(
         "NoSuchDevice",
         format!("level {number} names {name}, and no fence device is called so"),
     )

@@ -76,12 +76,13 @@ impl<'a> Draft<'a> {
     pub(super) fn propose(&mut self, command: Command) -> Outcome {
         let size = (self.limit.measure)(&command);
         if size > self.limit.bytes {
-            return turned_away("TooLarge", "no entry has room for it by itself");
+            let why = "no entry has room for it by itself";
+            return Outcome::Refused(Refusal::invalid("TooLarge", why));
         }
         let opens = self.entries.is_empty() || self.filled + size > self.limit.bytes;
         if opens && self.entries.len() >= self.room {
             self.overflow = Overflow::Yes;
-            return turned_away("NoRoom", "too much is in flight");
+            return Outcome::Refused(Refusal::stale("NoRoom", "too much is in flight"));
         }
         let further = opens && !self.entries.is_empty();
         let index = LogIndex(self.index.0 + u64::from(further));
@@ -124,10 +125,6 @@ impl<'a> Draft<'a> {
         }
         self.state.to_mut()
     }
-}
-
-fn turned_away(reason: &str, message: &str) -> Outcome {
-    Outcome::Refused(Refusal::invalid(reason, message))
 }
 
 /// A copy without what no plan looks at, and which would be most of the work of copying.

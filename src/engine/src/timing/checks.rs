@@ -290,8 +290,7 @@ fn rho_within_bounds(t: &Timing) -> Check {
 }
 
 fn within_bounds(timing: &Timing, interval: Interval) -> Check {
-    let (low, high) = interval.bounds();
-    let (low, high) = (millis(low), millis(high));
+    let (low, high) = interval.bounds_ms();
     let value = millis(interval.of(timing));
     Check {
         protects: "timers can keep it",

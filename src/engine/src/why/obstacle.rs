@@ -51,10 +51,30 @@ pub(super) fn on_node(state: &ClusterState, node: &Node, lines: &mut Lines) {
         .filter_map(|(id, nodes)| Some((state.resources.get(id)?, nodes.get(&node.id)?)))
         .collect();
     for (resource, obstacle) in found.iter().take(NAMED_MAX) {
-        let words = obstacle.words(&resource.spec);
-        lines.rule(format!("it is not given {}: {words}", resource.id));
+        let (id, words) = (&resource.id, obstacle.words(&resource.spec));
+        let holding = resource.ownership.holding();
+        match obstacle {
+            Obstacle::Foreign(_) if holding.is_some_and(|holding| holding.node == node.id) => {
+                lines.evidence(format!(
+                    "it holds {id} and has a second copy of it: {words}"
+                ));
+                lines.rule(format!(
+                    "it keeps {id}: its guard lets the copy answer only while it owns the address"
+                ));
+            }
+            Obstacle::Foreign(_) => lines.rule(format!("it is not given {id}: {words}")),
+            Obstacle::NoInterface
+            | Obstacle::NoCarrier
+            | Obstacle::Refused(_)
+            | Obstacle::Ungated(_) => {
+                lines.rule(format!("it cannot carry {id}: {words}"));
+            }
+        }
     }
     if found.len() > NAMED_MAX {
-        lines.rule(format!("nor {} more", found.len() - NAMED_MAX));
+        lines.rule(format!(
+            "the same or the like stands in the way of {} more",
+            found.len() - NAMED_MAX
+        ));
     }
 }

@@ -160,7 +160,7 @@ impl OpenError {
             | Self::SnapshotBehind { .. }
             | Self::StateAhead { .. }
             | Self::VoteBehind { .. } => {
-                "move the directory aside and replace the node: remove it from the cluster and join it anew under a new id"
+                "keep this coordinator stopped and its data directory as it is; the others go on without it, and a voter cannot be joined anew yet"
             }
         }
     }

@@ -97,7 +97,7 @@ async fn attend(
         let again = u64::try_from(context.timing.ttl.as_millis()).unwrap_or(u64::MAX);
         let refusal = v1::NotAdmitted {
             reason: "SessionEnding".to_owned(),
-            message: "an earlier life of this node is not over yet".to_owned(),
+            message: "an earlier incarnation of this node is not over yet".to_owned(),
             retry_after_ms: again / 4,
             ..v1::NotAdmitted::default()
         };

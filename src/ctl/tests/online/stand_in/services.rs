@@ -33,7 +33,7 @@ fn named_answer(name: &str) -> Option<Status> {
         "invalid" => (Code::InvalidArgument, "BadAddress"),
         "stale" => (Code::Aborted, "Stale"),
         "taken" => (Code::AlreadyExists, "AddressInUse"),
-        "unsafe" => (Code::FailedPrecondition, "NodeIsLive"),
+        "unsafe" => (Code::FailedPrecondition, "NodeLive"),
         "internal" => (Code::Internal, "Bug"),
         "unknown" => (Code::Unavailable, OUTCOME_UNKNOWN),
         _ => return None,

@@ -121,7 +121,7 @@ fn require_seen(
     }
     let name = &node.name;
     Err(Refusal::stale(
-        "OtherLife",
+        "OtherIncarnation",
         format!(
             "{name} stands at incarnation {newest} of boot {}, not at the one that was vouched for",
             node.boot

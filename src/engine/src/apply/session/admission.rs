@@ -35,7 +35,7 @@ pub(super) fn proof(state: &ClusterState, node: &Node, asked: &Asked) -> Result<
             Proof::ProbedClean
         }
         (Session::Open { .. } | Session::Closing { .. }, Probe::Clean | Probe::Unclean) => {
-            return Err(Refusal::stale(
+            return Err(Refusal::dangerous(
                 "SessionNotEnded",
                 format!("the session of {} has not ended yet", node.name),
             )
@@ -52,7 +52,10 @@ pub(super) fn proof(state: &ClusterState, node: &Node, asked: &Asked) -> Result<
     if asked.probe == Probe::Unclean {
         return Err(Refusal::dangerous(
             "ProbeUnclean",
-            format!("{} could not release what its earlier life held", node.name),
+            format!(
+                "{} could not release what its earlier incarnation held",
+                node.name
+            ),
         )
         .fix("reboot the node, or let it be fenced"));
     }
@@ -97,7 +100,7 @@ fn require_same_namespace(node: &Node, asked: &Asked) -> Result<(), Refusal> {
     Err(Refusal::dangerous(
         "OtherNamespace",
         format!(
-            "haft-agent of {} runs in another network namespace than the life before it, and cannot have looked there",
+            "haft-agent of {} runs in another network namespace than the incarnation before it, and cannot have looked there",
             node.name
         ),
     )

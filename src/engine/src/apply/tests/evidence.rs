@@ -83,7 +83,7 @@ fn absurd_spans_are_refused_and_never_overflow() {
         guard: Attestation::Intact,
         address_life: Duration::MAX,
     };
-    cluster.refused(activated, "BadAddressLife");
+    cluster.refused(activated, "BadAddressLifetime");
 }
 
 #[test]

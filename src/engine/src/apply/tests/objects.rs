@@ -145,16 +145,13 @@ fn a_node_does_not_join_with_a_host_address_that_a_resource_owns() {
     };
     for host in ["198.51.100.1", "::ffff:198.51.100.1", "2001:db8:0::7"] {
         let kind = cluster.refused(join(host), "AddressIsResource");
-        assert_eq!(kind, RefusalKind::Exists, "{host}");
+        assert_eq!(kind, RefusalKind::Unsafe, "{host}");
     }
     // The reverse, with the address written as the resource is not.
     let outcome = cluster.apply(join("::ffff:198.51.100.9"));
     assert!(matches!(outcome, Outcome::Registered(_)), "{outcome:?}");
     let taken = wanted("taken", Isolation::Lease, "198.51.100.9");
-    assert_eq!(
-        cluster.refused(taken, "AddressIsNode"),
-        RefusalKind::Invalid
-    );
+    assert_eq!(cluster.refused(taken, "AddressIsNode"), RefusalKind::Unsafe);
     // It is free for a node once the resource is gone, and not before its last holder is.
     cluster.active(&id, 0, Attestation::Intact);
     cluster.apply(Command::Delete {

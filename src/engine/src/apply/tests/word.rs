@@ -30,7 +30,10 @@ fn a_life_that_came_and_was_lost_while_the_human_typed_is_not_vouched_for() {
     ));
     cluster.active(&id, 1, Attestation::Intact);
     cluster.expire(1);
-    assert_eq!(cluster.refused(typed, "OtherLife"), RefusalKind::Stale);
+    assert_eq!(
+        cluster.refused(typed, "OtherIncarnation"),
+        RefusalKind::Stale
+    );
     assert!(matches!(
         cluster.state.resources[&id].ownership,
         Ownership::Orphaned(_)
@@ -54,7 +57,7 @@ fn a_word_for_another_boot_of_the_same_number_is_refused_with_what_stands() {
     let Outcome::Refused(refusal) = cluster.apply(other) else {
         panic!("another boot was vouched for");
     };
-    assert_eq!(refusal.reason, "OtherLife");
+    assert_eq!(refusal.reason, "OtherIncarnation");
     let stands = BootId([1; 16]).to_string();
     assert!(refusal.message.contains(&stands), "{}", refusal.message);
 }
