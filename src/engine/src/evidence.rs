@@ -136,8 +136,8 @@ pub fn lapse_wait(holding: &Holding) -> Duration {
 }
 
 /// Of the statements that end a session, those by which its guard is judged: of whoever has heard it, if those are a
-/// majority; else all, which then attest nothing. The newest beat that extended the lease was acknowledged by a majority,
-/// so that one of any majority heard what it said of the guard, unless that one has forgotten it by a restart.
+/// majority; else all, which then attest nothing. The newest beat that extended the lease was acknowledged by a
+/// majority, so that one of any majority heard what it said of the guard, unless a restart has made it forget.
 pub fn attesting(ages: &[StatedAge], membership: &VoterSets) -> Vec<StatedAge> {
     let heard = |age: &&StatedAge| age.sequence > 0 && age.membership == membership.at;
     let heard: Vec<StatedAge> = ages.iter().filter(heard).copied().collect();
