@@ -135,9 +135,23 @@ pub fn lapse_wait(holding: &Holding) -> Duration {
     lengthened(holding.address_life.min(SPAN_MAX) * 2 + ADDRESS_LIFE_SLACK)
 }
 
-/// Whether the statements attest the guards: the newest beat that any of them heard, by its sequence, said
-/// intact, and not broken or merely watched. Moments on different clocks do not say which came last, the sequence
-/// does; one that heard nothing (it restarted since) attests nothing, and outvotes nobody.
+/// Of the statements that end a session, those by which its guard is judged: of whoever has heard it, if those are a
+/// majority; else all, which then attest nothing. The newest beat that extended the lease was acknowledged by a
+/// majority, so that one of any majority heard what it said of the guard, unless a restart has made it forget.
+pub fn attesting(ages: &[StatedAge], membership: &VoterSets) -> Vec<StatedAge> {
+    let heard = |age: &&StatedAge| age.sequence > 0 && age.membership == membership.at;
+    let heard: Vec<StatedAge> = ages.iter().filter(heard).copied().collect();
+    let by = heard.iter().map(|age| age.by).collect();
+    match membership.majority(&by) {
+        true => heard,
+        false => ages.to_vec(),
+    }
+}
+
+/// Whether the statements attest the guards: each has heard the session, and the newest beat that any of them heard, by
+/// its sequence, said intact, and not broken or merely watched. Moments on different clocks do not say which came last,
+/// the sequence does. One that heard nothing (it restarted since) may have forgotten the newest: who was deaf to that
+/// would vouch for a guard that was lost since.
 fn guards_intact(ages: &[StatedAge]) -> bool {
     if plant::is(Bug::AnyIntactCounts) {
         return ages.iter().any(|age| age.guards == Attestation::Intact)
@@ -147,7 +161,8 @@ fn guards_intact(ages: &[StatedAge]) -> bool {
             });
     }
     let newest = ages.iter().map(|age| age.sequence).max().unwrap_or(0);
-    newest > 0
+    ages.iter().all(|age| age.sequence > 0)
+        && newest > 0
         && ages
             .iter()
             .filter(|age| age.sequence == newest)

@@ -94,11 +94,20 @@ pub enum Bug {
     OpenSealsBySnapshot,
     /// A copy of the address that somebody else has put there is taken for our own, and let go of with it (R13).
     AdoptForeign,
+    /// A node that beats and has no stream is granted things, and is waited for without end (R14).
+    GrantToDeaf,
+    /// An owner that says nothing of its stop is waited for without end (R14).
+    WaitForMute,
+    /// A transfer of leadership that comes to nothing leaves a leader that Raft obeys and that proposes nothing more
+    /// (in the consensus driver).
+    KeepHandover,
+    /// Quarantine takes every node that is fenced too often, also the last (R5a).
+    QuarantineAll,
 }
 
 impl Bug {
     /// Every bug that the simulator shows, for suites that go through all of them.
-    pub const ALL: [Bug; 28] = [
+    pub const ALL: [Bug; 36] = [
         Bug::SkipEvidenceCheck,
         Bug::CountLeaseFromReceipt,
         Bug::UnknownAsOff,
@@ -127,23 +136,36 @@ impl Bug {
         Bug::WithdrawBegun,
         Bug::AdoptForeign,
         Bug::IgnoreWitness,
-    ];
-
-    /// Bugs that the simulator does not show: the engine's own tests do, each in a history of its own.
-    pub const BESIDE: [Bug; 16] = [
-        Bug::EscapeToVictim,
-        Bug::DateDrainByItsStart,
-        Bug::StateAgeUncommitted,
+        Bug::GrantToDeaf,
+        Bug::WaitForMute,
+        Bug::QuarantineAll,
         Bug::KeepTruncatedMembership,
         Bug::AnyIntactCounts,
+        Bug::VouchForNewest,
+        Bug::StateAgeUncommitted,
+        Bug::KeepHandover,
+    ];
+
+    /// Those of them that stop something and open nothing: it is liveness that sees them.
+    pub const STALLS: [Bug; 4] = [
+        Bug::GrantToDeaf,
+        Bug::WaitForMute,
+        Bug::KeepTruncatedMembership,
+        Bug::KeepHandover,
+    ];
+
+    /// Bugs that the simulator does not show (`docs/simulator.md` says why): tests of the engine or of the driver do,
+    /// each in a history of its own.
+    pub const BESIDE: [Bug; 12] = [
+        Bug::ForgetSuperseded,
+        Bug::EscapeToVictim,
+        Bug::DateDrainByItsStart,
         Bug::NoRestartSilence,
         Bug::AnswerBlocking,
         Bug::ObeyTheLatest,
         Bug::HandOutBehind,
         Bug::StateAgeUnsynced,
         Bug::OpenSealsBySnapshot,
-        Bug::ForgetSuperseded,
-        Bug::VouchForNewest,
         Bug::RebootOpensStonith,
         Bug::ProbeElsewhere,
         Bug::LateWitness,

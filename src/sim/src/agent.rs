@@ -6,7 +6,6 @@
 
 mod words;
 
-use crate::barrier::Barrier;
 use crate::kernel::Reply;
 use crate::wire::{Act, Context, Hook, Life, Local, Stream, Wire};
 use haft_engine::clock::{Moment, Timing};
@@ -22,7 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 mod following;
-mod gated;
+pub(crate) mod gated;
 mod kernel;
 
 /// Between repetitions of an unanswered request or an unconfirmed report.
@@ -33,6 +32,8 @@ const STREAM_PATIENCE: Duration = Duration::from_millis(700);
 const REPORT_PATIENCE: Duration = Duration::from_secs(12);
 /// Reports remembered at most.
 const REPORTS_MAX: usize = 64;
+
+use gated::Gate;
 
 /// One life of one haft-agent.
 pub(crate) struct Agent {
@@ -58,7 +59,7 @@ pub(crate) struct Agent {
     doors: Vec<NodeId>,
     stream: u64,
     watch: Watch,
-    barrier: Barrier,
+    gate: Gate,
 }
 
 /// Whether anything may be held as far as the shared disks are concerned.
@@ -132,7 +133,7 @@ impl Agent {
             doors,
             stream: 0,
             watch,
-            barrier: Barrier::default(),
+            gate: Gate::default(),
         }
     }
 
@@ -219,6 +220,7 @@ impl Agent {
                 }
             }
             Local::GuardRebuilt => self.on_rebuilt(context),
+            Local::Gate(found) => self.gate.found = found,
             Local::Carrier(carrier) => {
                 self.carrier = carrier;
                 self.tell_carrier(context);
@@ -233,12 +235,14 @@ impl Agent {
                 }
             }
             Local::Flushed { .. }
+            | Local::AppendLater(..)
             | Local::Propose { .. }
             | Local::DeviceSaid { .. }
             | Local::Witnessed { .. }
             | Local::DeviceProbed(..)
             | Local::Administrator(_)
             | Local::ChangeVoters(_)
+            | Local::Drop(_)
             | Local::Transfer(_) => {}
         }
     }
@@ -256,6 +260,7 @@ impl Agent {
                     Learned::Over => Input::SessionOver,
                 };
                 self.step(context, input);
+                self.note_told(context);
             }
             Wire::AttachHeard(stream) => {
                 let current = self.stream();
@@ -323,10 +328,11 @@ impl Agent {
     }
 
     fn on_wake(&mut self, context: &mut Context<'_>) {
-        let (now, guards) = (context.now, self.attested());
+        let now = context.now;
         if now >= self.repeat_at {
             self.repeat(context);
         }
+        let guards = self.attest(context);
         let Phase::Live(live) = &mut self.phase else {
             return;
         };
@@ -363,7 +369,7 @@ impl Agent {
                     stream: self.stream(),
                     boot: self.boot,
                     probe: attaching.probe,
-                    gate: self.barrier.kind(),
+                    gate: self.gate.kind(),
                 };
                 context
                     .acts

@@ -1,6 +1,7 @@
 //! What stands before a machine's addresses: one of three kinds, which the machine keeps for good.
 //!
-//! Says what each is to the engine; what it does is the kernel's business.
+//! What it is worth may be less for a while: a link that has no gate, a second holder that is gone, tables that
+//! cannot be attested. Says what each is to the engine; what it does is the kernel's business.
 
 use haft_engine::gate::{Found, GateKind};
 

@@ -4,15 +4,15 @@
 //! under the term it was decided in, and a proposal's outcome is told to whoever asked for it.
 
 use crate::raft::log::Payload;
-use crate::raft::{Disk, Effect, Raft, Snapshot};
-use crate::wire::{Act, Context, Hook, Local, Wire};
+use crate::raft::{Disk, Effect, Order, Raft, Snapshot};
+use crate::wire::{Act, Call, Context, Hook, Local, Wire};
 use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::{Moment, Timing};
 use haft_engine::command::{Command, Entry};
 use haft_engine::ids::{EntryId, Incarnation, LogIndex, NodeId};
 use haft_engine::leader::Input;
-use haft_engine::session::Received;
 use haft_engine::session::responder::{Responder, Restart};
+use haft_engine::session::{AnswerKind, Received};
 use haft_engine::state::{ClusterState, Node};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
@@ -44,6 +44,10 @@ pub(crate) struct Coordinator {
     tasks: BTreeMap<u64, fence::Task>,
     flushing: Option<u64>,
     last_loop: Moment,
+    /// Calls that are dropped when they are made next.
+    dropped: BTreeSet<Call>,
+    /// When it last acknowledged each node.
+    acknowledged: BTreeMap<NodeId, Moment>,
     /// Shared disks that the device of pills is configured with.
     disks: usize,
 }
@@ -85,6 +89,8 @@ impl Coordinator {
             tasks: BTreeMap::new(),
             flushing: None,
             last_loop: now,
+            dropped: BTreeSet::new(),
+            acknowledged: BTreeMap::new(),
             disks,
         }
     }
@@ -97,6 +103,20 @@ impl Coordinator {
     /// Whether it leads as far as it knows, and in which term.
     pub(crate) fn leads(&self) -> Option<u64> {
         self.raft.leads().then(|| self.raft.term())
+    }
+
+    /// When it last acknowledged a beat of this node.
+    pub(crate) fn acknowledged(&self, node: NodeId) -> Option<Moment> {
+        self.acknowledged.get(&node).copied()
+    }
+
+    /// Whether the call that is made now is dropped midway.
+    fn drops(&mut self, context: &mut Context<'_>, call: Call) -> bool {
+        let dropped = self.dropped.remove(&call);
+        if dropped {
+            context.acts.push(Act::Hook(Hook::Dropped(call)));
+        }
+        dropped
     }
 
     /// Its state, as applied.
@@ -138,6 +158,9 @@ impl Coordinator {
                     self.flush(context, last);
                 }
             }
+            Local::AppendLater(from, message) => {
+                self.raft.append_now(now, from, message, context.rng);
+            }
             Local::Propose { term, proposal } => self.propose(context, term, &proposal),
             Local::Witnessed { task, witness } => self.on_witness(context, task, witness),
             Local::DeviceSaid { task, turn, said } => self.on_device(context, task, turn, said),
@@ -161,13 +184,15 @@ impl Coordinator {
             Local::ChangeVoters(voters) => {
                 self.raft.change_voters(now, voters);
             }
-            Local::Transfer(to) => {
-                self.raft.transfer(now, to);
+            Local::Transfer(to) => self.transfer(context, to),
+            Local::Drop(call) => {
+                self.dropped.insert(call);
             }
             Local::KernelDone { .. }
             | Local::Probed(_)
             | Local::AddressVanished(_)
             | Local::GuardRebuilt
+            | Local::Gate(_)
             | Local::Carrier(_)
             | Local::Foreign(_)
             | Local::Watched
@@ -199,6 +224,9 @@ impl Coordinator {
                 // What came while this process was stopped is read from its socket now.
                 let ((), received) = Received::after(|| (), || now);
                 let answer = self.responder.on_beat(received, &beat);
+                if answer.kind == AnswerKind::Acknowledged {
+                    self.acknowledged.insert(beat.node, now);
+                }
                 context
                     .acts
                     .push(Act::ToAgent(beat.node, Wire::Answer(answer)));
@@ -215,6 +243,9 @@ impl Coordinator {
                 life,
                 incarnation,
             } => self.on_hello(context, node, life, incarnation),
+            Wire::Report(_) if self.leads().is_some() && self.drops(context, Call::Report) => {
+                self.end_stream(from);
+            }
             Wire::Report(command) => self.on_report(context, command),
             Wire::Machine { node, machine } => self.on_machine(context, node, &machine),
             Wire::Answer(_)
@@ -244,6 +275,17 @@ impl Coordinator {
             context.acts.push(Act::Hook(Hook::AgeStated(node)));
         }
         Some(stated)
+    }
+
+    /// Whoever asked for it may hang up at any poll; it goes on. Where the target never hears of it, this process ends.
+    fn transfer(&mut self, context: &mut Context<'_>, to: NodeId) {
+        let order = match self.dropped.contains(&Call::Transfer) {
+            true => Order::Lost,
+            false => Order::Sent,
+        };
+        if self.raft.transfer(context.now, to, order) && order == Order::Lost {
+            self.drops(context, Call::Transfer);
+        }
     }
 
     fn flush(&mut self, context: &mut Context<'_>, index: u64) {
@@ -291,12 +333,18 @@ impl Coordinator {
             Effect::Committed => self.apply_committed(context),
             Effect::Installed(snapshot) => {
                 self.state = snapshot.state.clone();
-                self.responder.on_applied(now, &self.state);
+                let last = EntryId::new(snapshot.term, snapshot.index);
+                let effective = self.raft.effective().clone();
+                self.responder.on_ground(now, last, effective, &self.state);
             }
             Effect::BecameLeader { blank } => {
                 self.lead = None;
                 self.elected = Some((self.raft.term(), blank));
             }
+            Effect::AppendLater(from, message) => {
+                context.acts.push(Act::AppendLater(from, message));
+            }
+            Effect::TransferStuck => context.acts.push(Act::End),
             Effect::SteppedDown => {
                 self.lead = None;
                 self.elected = None;

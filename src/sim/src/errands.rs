@@ -5,7 +5,7 @@
 
 use crate::bmc::Power;
 use crate::clock::MS;
-use crate::nemesis::unit;
+use crate::nemesis::{Undo, unit};
 use crate::wire::{Local, Role};
 use crate::world::{Event, World};
 use haft_engine::command::{Command, FenceAction, FenceCause};
@@ -85,7 +85,37 @@ pub(crate) fn drain(world: &mut World, node: NodeId) {
     world.after(200 * MS, Event::Errand);
 }
 
+/// Asks for something new that is to run on this node first, until it is there.
+pub(crate) fn call(world: &mut World, node: NodeId) {
+    let Some(row) = world.oracle.state().nodes.get(&node) else {
+        return;
+    };
+    let id = ResourceId::vip("called");
+    if !world.oracle.state().resources.contains_key(&id) {
+        let spec = vip(98, Isolation::Lease, vec![row.name.clone()]);
+        put(
+            world,
+            ObjectSpec::Resource(id, ResourceSpec::VirtualIp(spec)),
+        );
+    }
+    world.after(200 * MS, Event::Errand);
+}
+
+/// Of a thousand calls so many are abandoned before their answer, and made again.
+const ABANDONED: u64 = 150;
+
 fn tell_leader(world: &mut World, command: Command) {
+    if world.rng.chance(ABANDONED) {
+        let unit = unit(world);
+        let after = world.rng.range(0, 2 * unit);
+        let again = Box::new(command.clone());
+        world.after(after, Event::Undo(Undo::CallAgain(again)));
+    }
+    tell_once(world, command);
+}
+
+/// Tells whoever leads now.
+pub(crate) fn tell_once(world: &mut World, command: Command) {
     if let Some(leader) = world.leader() {
         world.tell(
             leader,
@@ -116,6 +146,9 @@ fn choose(world: &mut World) -> Option<Command> {
     if !world.timings.is_empty() && world.rng.chance(150) {
         return set_timing(world);
     }
+    if world.noted.is_none() {
+        world.noted = see_off(world);
+    }
     match world.rng.below(23) {
         0..=3 => move_one(world),
         4..=8 => edit(world),
@@ -123,7 +156,7 @@ fn choose(world: &mut World) -> Option<Command> {
         11 => delete_or_create(world),
         12 => fence(world, FenceAction::Off),
         13 => fence(world, FenceAction::On),
-        14 | 15 => confirm_off(world),
+        14 | 15 => see_off(world),
         16 => edit_device(world),
         17 => edit_topology(world),
         _ => rogue_grant(world),
@@ -151,7 +184,7 @@ fn set_timing(world: &mut World) -> Option<Command> {
     })
 }
 
-fn move_one(world: &mut World) -> Option<Command> {
+pub(crate) fn move_one(world: &mut World) -> Option<Command> {
     let resource = any_resource(world)?.id;
     let to = any_node(world)?;
     let request = request(world);
@@ -301,8 +334,22 @@ fn edit_topology(world: &mut World) -> Option<Command> {
     })
 }
 
-/// An honest operator vouches only for a machine that is off.
-fn confirm_off(world: &mut World) -> Option<Command> {
+/// The word of somebody who saw this machine off and went away first, as it is ordered off again. They name the life
+/// that they saw; another may stand by now, and be lost in its turn.
+pub(crate) fn say_late(world: &mut World, about: NodeId) {
+    let Some(Command::ConfirmOff { node, .. }) = &world.noted else {
+        return;
+    };
+    if *node == about
+        && world.rng.chance(500)
+        && let Some(word) = world.noted.take()
+    {
+        tell_once(world, word);
+    }
+}
+
+/// An honest operator vouches only for a machine that they have seen off, at once or later.
+fn see_off(world: &mut World) -> Option<Command> {
     let off = world
         .machines
         .iter()

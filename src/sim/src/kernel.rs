@@ -6,6 +6,7 @@
 
 use crate::barrier::Barrier;
 use haft_engine::clock::{Moment, Timing};
+use haft_engine::gate::Found;
 use haft_engine::ids::Token;
 use haft_engine::plant::{self, Bug};
 use std::collections::{BTreeMap, BTreeSet};
@@ -56,6 +57,8 @@ pub(crate) enum Reply {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Kernel {
     barrier: Barrier,
+    /// What it is found to be worth now, if that is less than what it is.
+    weakened: Option<Found>,
     managed: BTreeSet<IpAddr>,
     armed: BTreeMap<IpAddr, Moment>,
     held: BTreeMap<IpAddr, Lived>,
@@ -109,6 +112,16 @@ impl Kernel {
         self.barrier
     }
 
+    /// What an agent finds when it looks at what stands before the addresses.
+    pub(crate) fn found(&self) -> Found {
+        self.weakened.unwrap_or(self.barrier.found())
+    }
+
+    /// It is worth less from now on, or as much as ever.
+    pub(crate) fn weaken(&mut self, found: Option<Found>) {
+        self.weakened = found;
+    }
+
     /// Executes `request` at `now` on the machine's clock.
     pub(crate) fn execute(&mut self, now: Moment, request: &Request, timing: &Timing) -> Reply {
         match request {
@@ -117,6 +130,8 @@ impl Kernel {
             {
                 Reply::Taken
             }
+            // Nothing is put behind what cannot be attested.
+            Request::Arm(_) | Request::Install(..) if self.found() == Found::Broken => Reply::Busy,
             Request::Arm(address) => {
                 self.managed.insert(*address);
                 match self.barrier {
@@ -326,11 +341,11 @@ impl Kernel {
     }
 
     /// Something else flushes the tables, and nobody is left to rebuild them: addresses are open for as long as
-    /// they live, where timed elements alone kept them closed.
+    /// they live, where timed elements alone kept them closed, or a link that has no gate.
     pub(crate) fn flush_guard(&mut self) {
-        match self.barrier {
-            Barrier::Gate | Barrier::Held => {}
-            Barrier::Watched => {
+        match self.found() {
+            Found::Gated | Found::Held => {}
+            Found::Watched | Found::Broken => {
                 self.managed.clear();
                 self.armed.clear();
                 self.held.clear();

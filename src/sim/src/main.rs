@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! haft-sim run --seeds 5000 [--from N]
-//! haft-sim replay --seed N [--trace | --messages]
+//! haft-sim replay --seed N [--trace | --messages] [--bug NAME]   (a bug: built with --features planted-bugs)
 //! haft-sim planted [--bug NAME] [--seeds N] [--at-least N]   (built with --features planted-bugs)
 //! ```
 //! Exit 0 if every promise held (for `planted`: if every bug was caught), 1 if not, 2 for bad usage.
@@ -120,6 +120,10 @@ fn replay(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode> {
     } else {
         Detail::Off
     };
+    #[cfg(feature = "planted-bugs")]
+    if has("--bug") {
+        haft_engine::plant::set(chosen(arguments).first().copied());
+    }
     let began = Instant::now();
     let report = run(seed, detail);
     for line in &report.lines {
@@ -159,8 +163,14 @@ fn planted(out: &mut impl Write, _arguments: &[String]) -> io::Result<ExitCode> 
 fn chosen(arguments: &[String]) -> Vec<Bug> {
     let at = arguments.iter().position(|argument| argument == "--bug");
     let name = at.map(|at| arguments.get(at + 1).map_or("", String::as_str));
-    let named = |bug: &Bug| name.is_none_or(|name| format!("{bug:?}") == name);
-    Bug::ALL.into_iter().filter(named).collect()
+    match name {
+        None => Bug::ALL.to_vec(),
+        Some(name) => {
+            let named = |bug: &Bug| format!("{bug:?}") == name;
+            let all = Bug::ALL.into_iter().chain(Bug::BESIDE);
+            all.filter(named).collect()
+        }
+    }
 }
 
 #[cfg(feature = "planted-bugs")]
@@ -184,15 +194,19 @@ fn planted(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode> {
             Some((seed, violation)) => (violation.invariant, seed.to_string()),
             None => ("NOT CAUGHT", "-".to_owned()),
         };
+        let stalls = Bug::STALLS.contains(&catch.bug);
         let bug = format!("{:?}", catch.bug);
         let (first, at) = cell(&catch.first);
-        let (safety, safety_at) = cell(&catch.unsafe_first);
+        let (safety, safety_at) = match (&catch.unsafe_first, stalls) {
+            (None, true) => ("(opens nothing)", "-".to_owned()),
+            (found, _) => cell(found),
+        };
         let broke: Vec<String> = catch
             .broke
             .iter()
             .map(|(name, seeds)| format!("{name} {seeds}"))
             .collect();
-        missed += u32::from(catch.unsafe_first.is_none());
+        missed += u32::from(catch.caught().is_none());
         writeln!(
             out,
             "{bug:<25} {first:<21} {at:>5}   {safety:<21} {safety_at:>5} {:>6}   {}",

@@ -9,10 +9,10 @@ use crate::disks::{StartMode, Watching, Word};
 use crate::kernel::There;
 use crate::net::{Place, Weather};
 use crate::raft::nanos;
-use crate::wire::{Hook, Local, Role};
+use crate::wire::{Call, Hook, Local, Role};
 use crate::world::devices::Sighting;
 use crate::world::{Event, World};
-use haft_engine::command::FenceAction;
+use haft_engine::command::{Command, FenceAction};
 use haft_engine::keeper::Carrier;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -44,6 +44,8 @@ pub(crate) enum Undo {
     JoinStreams(Place),
     /// Management to this machine is whole again.
     JoinManagement(Place),
+    /// A machine reaches the management of another again.
+    Reach(Place, Place),
     /// The weather is the run's usual one.
     Weather,
     /// The BMC is honest.
@@ -58,12 +60,16 @@ pub(crate) enum Undo {
     Loosen(Place),
     /// The slots of a shared disk name whom they should.
     Rename(usize),
+    /// What stands before the addresses is whole again.
+    GateRegained(Place),
     /// The carrier is back.
     CarrierUp(Place),
     /// An administrator takes a copy of an address away.
     ForeignGone(Place, IpAddr),
     /// The links toggle again, so many times more.
     Flap(Vec<(Place, Place)>, u32, Flap),
+    /// An administrator makes a call again.
+    CallAgain(Box<Command>),
     /// The staged strike against this coordinator.
     Strike(Place),
     /// The stage is cleared.
@@ -135,6 +141,7 @@ impl Nemesis {
             world.release(place);
             world.look_at_supply(place);
             world.tell(place, Role::Agent, Local::Carrier(Carrier::Up));
+            faults::regain_gate(world, place);
             for address in world.machines[place].kernel.foreign() {
                 faults::set_foreign(world, place, address, There::Gone);
             }
@@ -152,7 +159,7 @@ impl Nemesis {
             .below(self.weights.iter().map(|(_, weight)| weight).sum());
         for (fault, weight) in self.weights.clone() {
             if dice < weight {
-                if self.inflict(world, fault) {
+                if self.inflict(world, fault) && !counts_itself(fault) {
                     self.count(world, fault);
                 }
                 break;
@@ -192,10 +199,18 @@ impl Nemesis {
             return;
         }
         for (place, hook) in hooks {
+            if let Hook::Dropped(call) = hook {
+                self.count(world, class_of(call));
+                continue;
+            }
             if script::on_hook(self, world, place, hook) {
                 continue;
             }
+            if let Hook::FenceStarted(node) = hook {
+                crate::errands::say_late(world, node);
+            }
             let per_mille = match (hook, self.bias) {
+                (Hook::Dropped(_) | Hook::ClosingProposed(_), _) => 0,
                 (Hook::GuardDecided, Bias::Guards) => 6,
                 (Hook::GuardDecided, _) => 1,
                 (Hook::DogDecided, _) => 150,
@@ -206,6 +221,8 @@ impl Nemesis {
                 (Hook::PillWritten(_), _) => 600,
                 (Hook::BetweenDevices(_), _) => 300,
                 (Hook::LeftoversStay, _) => 400,
+                // That is what was told: without the agent a flush opens it.
+                (Hook::LossTold, _) => 300,
                 (Hook::FenceStarted(_) | Hook::FenceOrdering(_), Bias::Fencing) => 150,
                 (Hook::AgeStated(_) | Hook::ClosingAppended(_), Bias::Sessions) => 60,
                 (
@@ -243,6 +260,12 @@ impl Nemesis {
                     self.count(world, Fault::Isolation);
                 }
             }
+            Hook::LossTold => {
+                let span = world.rng.range(unit, 8 * unit);
+                if faults::flush_guard(world, place, span) {
+                    self.count(world, Fault::GuardFlush);
+                }
+            }
             Hook::LeftoversStay => {
                 // Asked to end while it waits at the door, which puts a watchdog down that has still work to do.
                 world.tell(place, Role::Agent, Local::Shutdown);
@@ -257,6 +280,12 @@ impl Nemesis {
             Hook::BetweenDevices(_) => {
                 devices::lose_executor(world, place);
                 self.count(world, Fault::ExecutorLostBetweenDevices);
+            }
+            Hook::Dropped(_) | Hook::ClosingProposed(_) => {}
+            Hook::FenceStarted(node)
+                if world.rng.chance(400) && devices::strand(world, place, node) =>
+            {
+                self.count(world, Fault::ExecutorStranded);
             }
             Hook::AgeStated(_)
             | Hook::ClosingAppended(_)
@@ -289,12 +318,18 @@ impl Nemesis {
                     world.net.join(from, to);
                 }
             }
-            Undo::JoinStreams(place) => world.net.join_streams(place),
+            // Healed, all are whole, but for one that is meant to stay deaf.
+            Undo::JoinStreams(place) => {
+                if self.active {
+                    world.net.join_streams(place);
+                }
+            }
             Undo::JoinManagement(to) => {
                 for from in 0..world.machines.len() {
                     world.net.join_management(from, to);
                 }
             }
+            Undo::Reach(from, to) => world.net.join_management(from, to),
             Undo::Weather => {
                 if self.active {
                     world.net.set_weather(self.usual);
@@ -318,10 +353,15 @@ impl Nemesis {
             Undo::ForeignGone(place, address) => {
                 faults::set_foreign(world, place, address, There::Gone);
             }
+            Undo::GateRegained(place) => faults::regain_gate(world, place),
             Undo::CarrierUp(place) => {
                 world.tell(place, Role::Agent, Local::Carrier(Carrier::Up));
             }
             Undo::Flap(links, left, next) => self.flap(world, links, left, next),
+            Undo::CallAgain(command) => {
+                self.count(world, Fault::CallRepeated);
+                crate::errands::tell_once(world, *command);
+            }
             Undo::Strike(place) => {
                 if self.active {
                     script::strike(world, place);
@@ -348,6 +388,22 @@ impl Nemesis {
         let unit = unit(world);
         let span = world.rng.range(unit / 8, unit);
         world.after(span, Event::Undo(Undo::Flap(links, left, next)));
+    }
+}
+
+/// Whether a class is counted when it hits, and not when it is ordered.
+fn counts_itself(fault: Fault) -> bool {
+    [Call::Proposal, Call::Report, Call::Transfer]
+        .map(class_of)
+        .contains(&fault)
+}
+
+/// The class of a call that was dropped.
+fn class_of(call: Call) -> Fault {
+    match call {
+        Call::Proposal => Fault::ProposalDropped,
+        Call::Report => Fault::ReportDropped,
+        Call::Transfer => Fault::TransferDropped,
     }
 }
 

@@ -42,6 +42,8 @@ pub(crate) struct Net {
     stream_cuts: Vec<u32>,
     /// Management links, machine to BMC, likewise.
     management_cuts: Vec<u32>,
+    /// A link with a full queue: what passes it comes so much later.
+    queued: Option<(Place, Place, TrueTime)>,
     weather: Weather,
 }
 
@@ -53,8 +55,14 @@ impl Net {
             cuts: vec![0; places * places],
             stream_cuts: vec![0; places],
             management_cuts: vec![0; places * places],
+            queued: None,
             weather: Weather::FAIR,
         }
+    }
+
+    /// What goes from one place to another waits in a queue, or no more.
+    pub(crate) fn queue(&mut self, queued: Option<(Place, Place, TrueTime)>) {
+        self.queued = queued;
     }
 
     /// One more fault cuts the link.
@@ -132,7 +140,11 @@ impl Net {
             return [None, None];
         }
         let weather = self.weather;
-        let delay = |rng: &mut Rng| rng.range(weather.delay_min, weather.delay_max + 1);
+        let queued = match self.queued {
+            Some((start, end, queued)) if (start, end) == (from, to) => queued,
+            Some(_) | None => 0,
+        };
+        let delay = |rng: &mut Rng| queued + rng.range(weather.delay_min, weather.delay_max + 1);
         let first = delay(rng);
         let second = rng.chance(weather.repeat).then(|| delay(rng));
         [Some(first), second]

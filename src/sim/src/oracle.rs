@@ -12,7 +12,7 @@ use crate::invariants::rising_tokens::Highest;
 use crate::invariants::session_end::Expired;
 use crate::invariants::{
     Violation, equal_states, evidence, judged_no_shorter, one_order, one_owner, one_worker,
-    quorum_spared, unknown_opens_nothing,
+    quarantine_spares, quorum_spared, unknown_opens_nothing,
 };
 use crate::kernel::{Reply, Request};
 use crate::machine::Machine;
@@ -258,6 +258,8 @@ impl Oracle {
         let opened = unknown_opens_nothing::check(now, &self.state, &targets, &fenced);
         self.report(opened);
         self.counts.quarantined += self.quarantined().saturating_sub(quarantined);
+        let spares = quarantine_spares::check(now, &self.state, quarantined);
+        self.report(spares);
         let ordered = one_order::check(now, &self.state, &open);
         self.report(ordered);
         let spared = quorum_spared::check(now, &self.state, entry);

@@ -50,6 +50,19 @@ pub(crate) enum Effect {
     BecameLeader { blank: u64 },
     /// Leads no more.
     SteppedDown,
+    /// Records were truncated for what this message brings, which is appended in a step of its own, as in the store.
+    AppendLater(NodeId, Message),
+    /// A transfer did not end: the process has to.
+    TransferStuck,
+}
+
+/// What has become of the order to stand for election.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    /// It is on its way.
+    Sent,
+    /// It never leaves.
+    Lost,
 }
 
 /// What survives a crash.
@@ -130,7 +143,17 @@ pub(crate) struct Raft {
     heard: Option<Moment>,
     election_at: Moment,
     silent_until: Moment,
+    store: Store,
     effects: Vec<Effect>,
+}
+
+/// What the store does.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Store {
+    /// It takes records.
+    Free,
+    /// It has truncated, and has still to append what came with that.
+    Appending,
 }
 
 impl Raft {
@@ -170,6 +193,7 @@ impl Raft {
             heard: None,
             election_at: now,
             silent_until: now + silence,
+            store: Store::Free,
             effects: Vec::new(),
         };
         raft.restart_election_timer(now, rng);
@@ -309,6 +333,12 @@ impl Raft {
                 }
             }
         }
+    }
+
+    /// The truncation is written: the rest of the message that it was for is appended.
+    pub(crate) fn append_now(&mut self, now: Moment, from: NodeId, rest: Message, rng: &mut Rng) {
+        self.store = Store::Free;
+        self.on_message(now, from, rest, rng);
     }
 
     /// openraft's arithmetic: an election after a leader's crash takes `max + U[min, max)`.
@@ -528,8 +558,9 @@ impl Raft {
         true
     }
 
-    /// Hands leadership to `to` if it is up to date; refuses proposals meanwhile.
-    pub(crate) fn transfer(&mut self, now: Moment, to: NodeId) -> bool {
+    /// Hands leadership to `to` if it is up to date; refuses proposals meanwhile. As openraft does, it cannot call that
+    /// off: if nobody else leads in time, the process ends.
+    pub(crate) fn transfer(&mut self, now: Moment, to: NodeId, order: Order) -> bool {
         let last = self.log.last();
         let term = self.term;
         let until = now + self.timing.election_max;
@@ -544,8 +575,10 @@ impl Raft {
             return false;
         }
         leading.transfer = Some((to, until));
-        self.effects
-            .push(Effect::Send(to, Message::TimeoutNow { term }));
+        if order == Order::Sent {
+            let message = Message::TimeoutNow { term };
+            self.effects.push(Effect::Send(to, message));
+        }
         true
     }
 }

@@ -12,7 +12,7 @@ use crate::wire::Role;
 use crate::world::{Event, World};
 use haft_engine::ids::NodeId;
 use haft_engine::session::responder::Restart;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Events after which a run is called a livelock: a hundred times what the longest runs need.
 const EVENTS_MAX: u64 = 20_000_000;
@@ -76,11 +76,31 @@ enum Phase {
     Faults,
     Healed,
     /// Healed, but for the streams of one machine.
-    Deaf(NodeId),
+    Deaf(Deaf),
 }
 
-/// Runs that end with a machine that can be told nothing, per mille.
-const DEAF_RUNS: u64 = 300;
+/// A machine that beats and can be told nothing, and what is asked of the others because of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deaf {
+    /// It owns something, and is to be drained.
+    Drained(NodeId),
+    /// It owns nothing, and is the first choice for something new.
+    Called(NodeId),
+}
+
+impl Deaf {
+    fn node(self) -> NodeId {
+        match self {
+            Deaf::Drained(node) | Deaf::Called(node) => node,
+        }
+    }
+}
+
+/// Runs that end with a machine that can be told nothing and is drained, per mille.
+const DRAINED_RUNS: u64 = 300;
+/// Runs that end with one that can be told nothing and is called for, per mille.
+const CALLED_RUNS: u64 = 200;
+const DEAF_RUNS: u64 = DRAINED_RUNS + CALLED_RUNS;
 
 impl Run {
     fn play(&mut self, shape: &Shape) {
@@ -104,10 +124,11 @@ impl Run {
         }
     }
 
-    /// One machine that owns something beats and can be told nothing any more, and is to be drained: that it has the
-    /// others must find out, and do its work.
+    /// One machine beats and can be told nothing any more, and is to be drained or called for: that it can do neither
+    /// the others must find out, and do its work.
     fn go_deaf(&mut self, within: TrueTime) {
-        let owners: Vec<NodeId> = self
+        let dice = self.world.rng.below(1_000);
+        let owners: BTreeSet<NodeId> = self
             .world
             .oracle
             .state()
@@ -115,17 +136,20 @@ impl Run {
             .values()
             .filter_map(|row| Some(row.ownership.holding()?.node))
             .collect();
-        if !self.world.rng.chance(DEAF_RUNS) {
-            return;
-        }
-        let Some(node) = self.world.rng.pick(&owners).copied() else {
-            return;
+        let all = self.world.machines.iter().map(|machine| machine.node);
+        let (owners, others): (Vec<NodeId>, Vec<NodeId>) =
+            all.partition(|node| owners.contains(node));
+        let deaf = match dice {
+            0..DRAINED_RUNS => self.world.rng.pick(&owners).copied().map(Deaf::Drained),
+            DRAINED_RUNS..DEAF_RUNS => self.world.rng.pick(&others).copied().map(Deaf::Called),
+            _ => None,
         };
-        let Some(place) = self.world.places.get(&node).copied() else {
+        let place = deaf.and_then(|deaf| self.world.places.get(&deaf.node()).copied());
+        let (Some(deaf), Some(place)) = (deaf, place) else {
             return;
         };
         self.world.note(place, || "DEAF".to_owned());
-        self.phase = Phase::Deaf(node);
+        self.phase = Phase::Deaf(deaf);
         self.world.net.cut_streams(place);
         self.settle(within);
     }
@@ -150,7 +174,7 @@ impl Run {
             }
             let world = &self.world;
             let deaf = match self.phase {
-                Phase::Deaf(node) => Some(node),
+                Phase::Deaf(deaf) => Some(deaf.node()),
                 Phase::Forming | Phase::Faults | Phase::Healed => None,
             };
             let missing = liveness::missing(world.now, world.oracle.state(), &world.machines, deaf);
@@ -204,9 +228,12 @@ impl Run {
                 tend(&mut self.world);
                 errands::settle(&mut self.world);
             }
-            Phase::Deaf(node) => {
+            Phase::Deaf(deaf) => {
                 tend(&mut self.world);
-                errands::drain(&mut self.world, node);
+                match deaf {
+                    Deaf::Drained(node) => errands::drain(&mut self.world, node),
+                    Deaf::Called(node) => errands::call(&mut self.world, node),
+                }
             }
         }
     }

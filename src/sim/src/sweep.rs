@@ -108,8 +108,19 @@ pub struct Catch {
     pub tried: u64,
 }
 
-/// Plants each bug in turn and runs the default seeds, `seeds.start` of them at least, until a safety
-/// invariant catches it, and `seeds.end` at most.
+#[cfg(feature = "planted-bugs")]
+impl Catch {
+    /// What has caught it: a safety invariant, or liveness where the bug only stops something.
+    pub fn caught(&self) -> Option<&(u64, Violation)> {
+        match haft_engine::plant::Bug::STALLS.contains(&self.bug) {
+            true => self.first.as_ref(),
+            false => self.unsafe_first.as_ref(),
+        }
+    }
+}
+
+/// Plants each bug in turn and runs the default seeds, `seeds.start` of them at least, until what has to catch it
+/// does, and `seeds.end` at most.
 #[cfg(feature = "planted-bugs")]
 pub fn planted(bugs: &[haft_engine::plant::Bug], seeds: Range<u64>) -> Vec<Catch> {
     use haft_engine::plant;
@@ -123,8 +134,7 @@ pub fn planted(bugs: &[haft_engine::plant::Bug], seeds: Range<u64>) -> Vec<Catch
             broke: BTreeMap::new(),
             tried: 0,
         };
-        while catch.tried < seeds.end && (catch.tried < seeds.start || catch.unsafe_first.is_none())
-        {
+        while catch.tried < seeds.end && (catch.tried < seeds.start || catch.caught().is_none()) {
             let report = run(catch.tried, Detail::Off);
             catch.tried += 1;
             if let Some(violation) = report.violation {

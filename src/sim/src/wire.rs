@@ -174,6 +174,10 @@ pub(crate) enum Act {
         /// What the write's lives go by.
         timing: Timing,
     },
+    /// Append what this message of a leader brings, once the truncation before it is written.
+    AppendLater(NodeId, raft::Message),
+    /// haftd ends by itself, and is started again.
+    End,
     /// The agent has adopted an incarnation.
     Adopted(Incarnation),
     /// The agent has said, finally, that it has stopped.
@@ -193,6 +197,8 @@ pub(crate) enum Hook {
     PetDecided,
     /// A coordinator has stated an age of this node that counts towards its end.
     AgeStated(NodeId),
+    /// A leader is about to propose the closing of this node.
+    ClosingProposed(NodeId),
     /// A closing entry of this node was appended.
     ClosingAppended(NodeId),
     /// A fence try began against this node.
@@ -203,10 +209,25 @@ pub(crate) enum Hook {
     BetweenDevices(NodeId),
     /// The executor has verified a pill and waits for it to have its effect.
     PillWritten(NodeId),
+    /// A call was dropped.
+    Dropped(Call),
+    /// A majority has acknowledged that an agent's guard is not attested intact.
+    LossTold,
     /// An agent has started and could not remove what an earlier life left.
     LeftoversStay,
     /// A joint membership was appended.
     Joint,
+}
+
+/// A call of haftd's that somebody waits for, and that may be dropped at any poll.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Call {
+    /// The leader's proposal: Raft has the entry, or never gets it, and nobody hears which.
+    Proposal,
+    /// An agent's report: taken off its stream and handed to nobody, and the stream ends.
+    Report,
+    /// A transfer of leadership: ordered, and the target never hears of it.
+    Transfer,
 }
 
 /// What arrives at a process beside messages.
@@ -216,6 +237,8 @@ pub(crate) enum Local {
     Wake,
     /// The disk is done.
     Flushed { index: u64, term: u64 },
+    /// The truncation is written, and the rest of the leader's message is appended.
+    AppendLater(NodeId, raft::Message),
     /// A proposal's moment has come.
     Propose { term: u64, proposal: Rc<Proposal> },
     /// A fence device answered the question of this turn.
@@ -232,6 +255,8 @@ pub(crate) enum Local {
     ChangeVoters(std::collections::BTreeSet<NodeId>),
     /// An administrator's transfer of leadership.
     Transfer(NodeId),
+    /// The next call of this kind is dropped midway.
+    Drop(Call),
     /// The kernel has answered.
     KernelDone {
         operation: Operation,
@@ -243,6 +268,8 @@ pub(crate) enum Local {
     AddressVanished(std::net::IpAddr),
     /// Something else flushed the guard's tables; they have been rebuilt with every address blocked.
     GuardRebuilt,
+    /// What stands before the addresses is found to be worth this from now on.
+    Gate(haft_engine::gate::Found),
     /// The link that carries the addresses lost or regained its carrier.
     Carrier(Carrier),
     /// An administrator has put copies of these addresses on the machine, and no others.

@@ -16,6 +16,7 @@ use crate::rng::Rng;
 use crate::trace::Trace;
 use crate::wire::{Context, Hook, Life, Local, Question, Role, Wire};
 use haft_engine::clock::Timing;
+use haft_engine::command::Command;
 use haft_engine::ids::NodeId;
 use haft_engine::keeper::Operation;
 use std::cmp::Ordering;
@@ -126,6 +127,8 @@ pub(crate) struct World {
     pub(crate) timing: Timing,
     /// What administrators set the timing to, if they do.
     pub(crate) timings: Vec<Timing>,
+    /// What an administrator who has seen a machine off has not said yet.
+    pub(crate) noted: Option<Command>,
     /// Machines by place.
     pub(crate) machines: Vec<Machine<Event>>,
     /// Where each node is.
@@ -166,6 +169,7 @@ impl World {
             rng,
             timing,
             timings: Vec::new(),
+            noted: None,
             places: machines.iter().map(|m| (m.node, m.place)).collect(),
             net: Net::whole(machines.len()),
             machines,

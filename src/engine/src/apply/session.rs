@@ -285,7 +285,7 @@ fn expired(
     let message = format!("a majority has acknowledged {name} no more for its whole lease");
     event::warn(state, at, "SessionExpired", format!("node/{name}"), message);
     let proof = Proof::LeaseExpired {
-        ages: ages.to_vec(),
+        ages: evidence::attesting(ages, &state.membership),
     };
     for resource in ownership::held_by(state, id) {
         ownership::session_over(state, at, &resource, &proof);

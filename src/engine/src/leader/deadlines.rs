@@ -71,6 +71,8 @@ impl Deadlines {
             }
             let acted = holding.may_have_acted() && !plant::is(Bug::WithdrawBegun);
             match (wait.stage, acted, holding.isolation) {
+                // Planted: as before there were deadlines.
+                (Stage::Start, _, _) if plant::is(Bug::GrantToDeaf) => {}
                 (Stage::Start | Stage::Stop, false, _) => {
                     let withdraw = Command::Withdraw {
                         resource: id.clone(),
@@ -86,7 +88,9 @@ impl Deadlines {
                     accuse(draft, &resource, holding, patience);
                 }
                 (Stage::Stop, true, Isolation::Lease | Isolation::Watchdog) => {
-                    mute.insert(holding.node);
+                    if !plant::is(Bug::WaitForMute) {
+                        mute.insert(holding.node);
+                    }
                 }
             }
         }

@@ -37,7 +37,7 @@ impl Agent {
             timing.timing
         };
         let holder = Holder::new(self.node, incarnation, membership, counted);
-        let keeper = Keeper::new(incarnation, counted).behind(self.barrier.kind());
+        let keeper = Keeper::new(incarnation, counted).behind(self.gate.kind());
         let retiming = Retiming::new(timing);
         self.phase = Phase::Live(Box::new(Live {
             incarnation,
@@ -47,7 +47,7 @@ impl Agent {
         }));
         context.acts.push(Act::Adopted(incarnation));
         self.repeat_at = context.now;
-        self.step(context, Input::GuardsAttested(self.attested()));
+        self.step(context, Input::GuardsAttested(self.gate.attested()));
         self.on_wake(context);
     }
 

@@ -1,7 +1,7 @@
 //! The part of haftd's driver that runs while it leads: feeds the leader's machine and carries out what it wants.
 
 use super::Coordinator;
-use crate::wire::{self, Act, Context, Hook, Life, Wire};
+use crate::wire::{self, Act, Call, Context, Hook, Life, Wire};
 use haft_engine::apply::Outcome;
 use haft_engine::assignment::assignment;
 use haft_engine::clock::Moment;
@@ -148,10 +148,7 @@ impl Coordinator {
                     .step(context.now, context.wall_ms, &self.state, &silences, input);
             for output in outputs {
                 match output {
-                    Output::Propose(proposal) => context.acts.push(Act::ProposeSoon {
-                        term,
-                        proposal: Rc::new(proposal),
-                    }),
+                    Output::Propose(proposal) => propose_soon(context, term, proposal),
                     Output::AskAges {
                         node,
                         incarnation,
@@ -180,7 +177,7 @@ impl Coordinator {
                         device, generation, ..
                     } => context.acts.push(Act::ProbeDevice(device, generation)),
                     Output::TransferTo(to) => {
-                        self.raft.transfer(context.now, to);
+                        self.transfer(context, to);
                     }
                 }
             }
@@ -207,6 +204,14 @@ impl Coordinator {
     ) {
         let number = proposal.number;
         let entry = Rc::new(proposal.entry.clone());
+        if self.drops(context, Call::Proposal) {
+            if context.rng.chance(500) {
+                self.raft.propose(context.now, term, entry);
+            }
+            let fate = Fate::Unknown;
+            self.step_lead(context, Input::Proposed { number, fate });
+            return;
+        }
         let index = self.raft.propose(context.now, term, Rc::clone(&entry));
         let Some(lead) = self.lead.as_mut().filter(|lead| lead.term == term) else {
             return;
@@ -352,6 +357,14 @@ impl Coordinator {
         self.send_assignments(context);
     }
 
+    /// The stream of this node's agent is at its end; it comes again with its next word.
+    pub(super) fn end_stream(&mut self, node: NodeId) {
+        if let Some(lead) = &mut self.lead {
+            lead.streams.remove(&node);
+            lead.connected.remove(&node);
+        }
+    }
+
     pub(super) fn on_report(&mut self, context: &mut Context<'_>, command: Command) {
         let holding = |resource| {
             let row: Option<&haft_engine::state::Resource> = self.state.resources.get(resource);
@@ -441,6 +454,17 @@ impl Coordinator {
             }
         }
     }
+}
+
+/// Hands a proposal over a moment later.
+fn propose_soon(context: &mut Context<'_>, term: u64, proposal: Proposal) {
+    for command in &proposal.entry.commands {
+        if let Command::Closing { node, .. } = command {
+            context.acts.push(Act::Hook(Hook::ClosingProposed(*node)));
+        }
+    }
+    let proposal = Rc::new(proposal);
+    context.acts.push(Act::ProposeSoon { term, proposal });
 }
 
 /// What the newest life of this node was admitted under, or has said to count by.

@@ -7,8 +7,9 @@
 //! `lease` holding the kernel's word is enough: the machine does not answer under that token; for a
 //! `watchdog` holding, that nothing works under it.
 //! Seen to fail with: SkipEvidenceCheck, UnknownAsOff, SpecEditLoosensIsolation, ActWithoutWatchdog, PetWithoutLease,
-//! OneDeviceForLevel, TrustWatchedGuard, PillBeforeMsgwait, AdoptedPillCounts, OneOffRead; and before its fix with an agent that put the
-//! disks' watchdog down while an earlier life's leftover stayed.
+//! OneDeviceForLevel, TrustWatchedGuard, PillBeforeMsgwait, AdoptedPillCounts, OneOffRead, AnyIntactCounts,
+//! VouchForNewest; and before their fixes with an agent that put the disks' watchdog down while an earlier life's
+//! leftover stayed, and with a guard whose loss only those remembered who had restarted since.
 
 use super::Violation;
 use crate::clock::TrueTime;

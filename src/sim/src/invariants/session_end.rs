@@ -4,7 +4,7 @@
 //! This is rule R2's whole point, and it fails long before two owners meet.
 //! Exempt: a machine whose clocks stand still, or stood still less than one ttl ago.
 //! Seen to fail with: CountLeaseFromReceipt, AcknowledgeAfterClosing, ForgetSealAcrossRestart,
-//! StateAgeAcrossRestart, LeaderWordForMajority.
+//! StateAgeAcrossRestart, LeaderWordForMajority, StateAgeUncommitted.
 
 use super::Violation;
 use crate::clock::TrueTime;

@@ -106,6 +106,8 @@ pub enum Fault {
     ExecutorLostInMsgwait,
     /// Another coordinator becomes executor between two devices of a level.
     ExecutorLostBetweenDevices,
+    /// An executor is cut off from the other coordinators and from the device, while its try goes on.
+    ExecutorStranded,
     /// A machine was ordered off that was off. This and the following are seen, not struck.
     AlreadyOff,
     /// A machine obeyed a pill.
@@ -126,6 +128,9 @@ pub enum Fault {
     AddressDeleted,
     /// Something else flushes the guard's tables.
     GuardFlush,
+    /// A gate is lost and regained within a life: a link that has none, a second holder that is gone, tables that
+    /// cannot be attested.
+    GateLoss,
     /// The link that carries the addresses loses its carrier.
     CarrierLoss,
     /// An administrator puts an address of ours on a machine, and takes it away later.
@@ -136,6 +141,14 @@ pub enum Fault {
     WatchdogReset,
     /// Leadership is handed over.
     Transfer,
+    /// A transfer of leadership is cancelled midway: ordered, and the target never hears of it.
+    TransferDropped,
+    /// The leader's proposal is abandoned before its answer.
+    ProposalDropped,
+    /// An agent's report is cut in two: taken off its stream, and handed to nobody.
+    ReportDropped,
+    /// An administrator's call is abandoned, and made again. Not struck: administrators do that.
+    CallRepeated,
     /// A voter is replaced, or their number changes.
     VoterChange,
     /// A staged coincidence around a closing session.
@@ -144,7 +157,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every class.
-    pub const ALL: [Fault; 67] = [
+    pub const ALL: [Fault; 73] = [
         Fault::CoordinatorCrash,
         Fault::CoordinatorPause,
         Fault::AgentKill,
@@ -195,6 +208,7 @@ impl Fault {
         Fault::WatcherDeath,
         Fault::ExecutorLostInMsgwait,
         Fault::ExecutorLostBetweenDevices,
+        Fault::ExecutorStranded,
         Fault::AlreadyOff,
         Fault::PillObeyed,
         Fault::StarvedByDisks,
@@ -205,11 +219,16 @@ impl Fault {
         Fault::KernelStall,
         Fault::AddressDeleted,
         Fault::GuardFlush,
+        Fault::GateLoss,
         Fault::CarrierLoss,
         Fault::ForeignCopy,
         Fault::StopSticks,
         Fault::WatchdogReset,
         Fault::Transfer,
+        Fault::TransferDropped,
+        Fault::ProposalDropped,
+        Fault::ReportDropped,
+        Fault::CallRepeated,
         Fault::VoterChange,
         Fault::Staged,
     ];
@@ -260,6 +279,7 @@ impl Bias {
                 F::KernelStall,
                 F::AddressDeleted,
                 F::GuardFlush,
+                F::GateLoss,
                 F::CarrierLoss,
                 F::ForeignCopy,
                 F::StopSticks,
@@ -288,6 +308,7 @@ impl Bias {
             Bias::Voters => &[
                 F::VoterChange,
                 F::Transfer,
+                F::TransferDropped,
                 F::CoordinatorCrash,
                 F::Partition,
                 F::DiskStall,
@@ -305,10 +326,12 @@ impl Bias {
             | F::WatchdogReset
             | F::ExecutorLostInMsgwait
             | F::ExecutorLostBetweenDevices
+            | F::ExecutorStranded
             | F::AlreadyOff
             | F::PillObeyed
             | F::StarvedByDisks
             | F::RanDry
+            | F::CallRepeated
             | F::PathDegraded => return 0,
             _ if !fault.is_of_a_device() => 4,
             // There are many of these; what a run is about must not drown in them.

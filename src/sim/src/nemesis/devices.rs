@@ -13,8 +13,10 @@ use crate::disks::Watching;
 use crate::net::Place;
 use crate::park::{Park, Tool};
 use crate::pdu::PENDING_MAX;
+use crate::raft::nanos;
 use crate::wire::{Local, Role};
 use crate::world::{Event, World};
+use haft_engine::ids::NodeId;
 
 /// Whether a run with these devices can suffer this class by the dice.
 pub(super) fn fits(park: &Park, fault: Fault) -> bool {
@@ -235,4 +237,29 @@ pub(super) fn lose_executor(world: &mut World, place: Place) {
             }
         }
     }
+}
+
+/// It hands leadership over and hears of nobody any more: its try goes on, by what it knew then, and asks a controller
+/// that it does not reach, until its deadline.
+pub(super) fn strand(world: &mut World, executor: Place, target: NodeId) -> bool {
+    let target = world.places.get(&target).copied();
+    let Some(target) = target.filter(|target| *target != executor) else {
+        return false;
+    };
+    let own = world.machines[executor].node;
+    let voters = world.oracle.state().membership.all();
+    let others: Vec<NodeId> = voters.into_iter().filter(|node| *node != own).collect();
+    if let Some(to) = world.rng.pick(&others).copied() {
+        world.tell(executor, Role::Coordinator, Local::Transfer(to));
+    }
+    let span = 4 * unit(world) + 3 * nanos(world.timing.election_max);
+    let from = (0..world.machines.len()).filter(|other| *other != executor);
+    let links: Vec<(Place, Place)> = from.map(|other| (other, executor)).collect();
+    for (from, to) in &links {
+        world.net.cut(*from, *to);
+    }
+    world.net.cut_management(executor, target);
+    world.after(span, Event::Undo(Undo::Join(links)));
+    world.after(span, Event::Undo(Undo::Reach(executor, target)));
+    true
 }

@@ -6,8 +6,9 @@ use crate::bmc::Power;
 use crate::clock::{MS, SECOND, TrueTime};
 use crate::kernel::There;
 use crate::net::{Place, Weather};
-use crate::wire::{Local, Role};
+use crate::wire::{Call, Local, Role};
 use crate::world::{Event, World};
+use haft_engine::gate::Found;
 use haft_engine::keeper::Carrier;
 use haft_engine::spec::ResourceSpec;
 use std::collections::BTreeSet;
@@ -67,20 +68,20 @@ impl Nemesis {
                 true
             }
             Fault::ManagementCut => cut_management(world, place, long),
-            Fault::DiskStall => {
-                let place = coordinator(world);
-                world.machines[place].disk_hangs_until = world.now + span;
-                true
-            }
+            Fault::DiskStall => stall_disk(world, span),
             Fault::KernelStall => {
                 world.machines[place].kernel_slow_until = world.now + span;
                 true
             }
-            Fault::AddressDeleted => delete_address(world, place),
-            Fault::GuardFlush => flush_guard(world, place, span),
-            Fault::CarrierLoss => lose_carrier(world, place, span),
-            Fault::ForeignCopy => put_foreign(world, place, long),
-            Fault::Transfer => transfer(world),
+            Fault::AddressDeleted
+            | Fault::GuardFlush
+            | Fault::GateLoss
+            | Fault::CarrierLoss
+            | Fault::ForeignCopy => inflict_on_addresses(world, fault, place, (span, long)),
+            Fault::Transfer
+            | Fault::TransferDropped
+            | Fault::ProposalDropped
+            | Fault::ReportDropped => inflict_on_calls(world, fault),
             Fault::VoterChange => change_voters(world),
             Fault::Staged => super::script::begin(self, world),
             other => devices::inflict(world, other, place, (span, long)),
@@ -258,10 +259,54 @@ pub(super) fn set_foreign(world: &mut World, place: Place, address: IpAddr, ther
     world.tell(place, Role::Agent, Local::Foreign(foreign));
 }
 
+/// Its agent finds that what stands before the addresses is worth less, before its next beat.
+pub(super) fn lose_gate(world: &mut World, place: Place, span: TrueTime) -> bool {
+    let machine = &world.machines[place];
+    let kernel = &machine.kernel;
+    let whole = kernel.found() == kernel.barrier().found();
+    if !machine.alive() || machine.agent.running.is_none() || !whole {
+        return false;
+    }
+    let broken = kernel.barrier() == Barrier::Watched || world.rng.chance(400);
+    weaken_gate(
+        world,
+        place,
+        match broken {
+            true => Found::Broken,
+            false => Found::Watched,
+        },
+    );
+    world.after(span, Event::Undo(Undo::GateRegained(place)));
+    true
+}
+
+fn weaken_gate(world: &mut World, place: Place, found: Found) {
+    world.machines[place].kernel.weaken(Some(found));
+    world.tell(place, Role::Agent, Local::Gate(found));
+}
+
+/// The link is gone, the second holder is back, the tables can be read: what stands before the addresses is whole.
+pub(super) fn regain_gate(world: &mut World, place: Place) {
+    let kernel = &mut world.machines[place].kernel;
+    kernel.weaken(None);
+    let found = kernel.found();
+    world.tell(place, Role::Agent, Local::Gate(found));
+}
+
+/// Whether nothing keeps the addresses closed once the agent is dead and the tables are flushed, and the coordinators
+/// could know: it was never otherwise, or a majority has acknowledged that it is so now. A gate that is lost between
+/// the last beat and the agent's death is the limit of what can be attested (`docs/isolation.md`).
+fn opens_by_a_flush(world: &World, place: Place) -> bool {
+    let machine = &world.machines[place];
+    let told = |agent: &crate::agent::Agent| agent.has_told_of_loss();
+    machine.kernel.barrier() == Barrier::Watched
+        || (machine.agent.stopped == 0 && machine.agent.running.as_ref().is_some_and(told))
+}
+
 /// Where nobody would look after the tables without the agent, what flushes them ends the agent, too, as the upgrade
 /// of a package does (S3). Elsewhere only while somebody watches: the agent runs and is not stopped.
-fn flush_guard(world: &mut World, place: Place, span: TrueTime) -> bool {
-    if world.machines[place].alive() && world.machines[place].kernel.barrier() == Barrier::Watched {
+pub(super) fn flush_guard(world: &mut World, place: Place, span: TrueTime) -> bool {
+    if world.machines[place].alive() && opens_by_a_flush(world, place) {
         world.crash(place, Role::Agent, span);
         world.machines[place].kernel.flush_guard();
         world.oracle.machine_woke(world.now, &world.machines, place);
@@ -269,11 +314,51 @@ fn flush_guard(world: &mut World, place: Place, span: TrueTime) -> bool {
     }
     let machine = &mut world.machines[place];
     let watched = machine.agent.running.is_some() && machine.agent.stopped == 0;
-    if !watched || !machine.alive() {
+    if !watched || !machine.alive() || machine.kernel.found() == Found::Broken {
         return false;
     }
     machine.kernel.rebuild_guard();
     world.tell(place, Role::Agent, Local::GuardRebuilt);
+    true
+}
+
+fn stall_disk(world: &mut World, span: TrueTime) -> bool {
+    let place = coordinator(world);
+    world.machines[place].disk_hangs_until = world.now + span;
+    true
+}
+
+fn inflict_on_addresses(
+    world: &mut World,
+    fault: Fault,
+    place: Place,
+    (span, long): (TrueTime, TrueTime),
+) -> bool {
+    match fault {
+        Fault::GuardFlush => flush_guard(world, place, span),
+        Fault::GateLoss => lose_gate(world, place, long),
+        Fault::CarrierLoss => lose_carrier(world, place, span),
+        Fault::ForeignCopy => put_foreign(world, place, long),
+        _ => delete_address(world, place),
+    }
+}
+
+/// Leadership is handed over, or a call of the leader's is dropped midway.
+fn inflict_on_calls(world: &mut World, fault: Fault) -> bool {
+    match fault {
+        Fault::TransferDropped => drop_next(world, Call::Transfer) && transfer(world),
+        Fault::ProposalDropped => drop_next(world, Call::Proposal),
+        Fault::ReportDropped => drop_next(world, Call::Report),
+        _ => transfer(world),
+    }
+}
+
+/// The leader's next call of this kind is dropped midway.
+fn drop_next(world: &mut World, call: Call) -> bool {
+    let Some(leader) = world.leader() else {
+        return false;
+    };
+    world.tell(leader, Role::Coordinator, Local::Drop(call));
     true
 }
 

@@ -3,11 +3,12 @@
 //! A record counts as acknowledged only when durable, the leader's own included.
 
 use super::log::{Log, Payload, Record};
-use super::{Effect, Matched, Message, Raft, Role, Snapshot};
+use super::{Effect, Matched, Message, Raft, Role, Snapshot, Store};
 use crate::rng::Rng;
 use haft_engine::clock::Moment;
 use haft_engine::command::VoterSets;
 use haft_engine::ids::{EntryId, NodeId};
+use haft_engine::plant::{self, Bug};
 use std::rc::Rc;
 
 /// Most records in one append message.
@@ -97,8 +98,10 @@ impl Raft {
             self.restart_election_timer(now, rng);
             return;
         }
-        if leading.transfer.is_some_and(|(_, until)| now >= until) {
-            leading.transfer = None;
+        let stuck = leading.transfer.is_some_and(|(_, until)| now >= until);
+        if stuck && !plant::is(Bug::KeepHandover) {
+            self.effects.push(Effect::TransferStuck);
+            return;
         }
         // Whatever was sent and not acknowledged since the last heartbeat is sent again.
         for peer in leading.peers.values_mut() {
@@ -117,6 +120,10 @@ impl Raft {
 
     pub(super) fn on_append(&mut self, prev: (u64, u64), records: Vec<Record>, commit: u64) {
         let leader = self.leader.expect("follow() has set it");
+        if self.store == Store::Appending && !records.is_empty() {
+            // It would wait behind that; the leader sends it again.
+            return;
+        }
         let (prev_index, prev_term) = prev;
         let covered = prev_index < self.snapshot.index;
         if !covered && self.log.term_at(prev_index) != Some(prev_term) {
@@ -125,12 +132,16 @@ impl Raft {
             return;
         }
         let until = prev_index + records.len() as u64;
-        for (index, record) in (prev_index + 1..).zip(records) {
+        let mut records = (prev_index + 1..).zip(records);
+        while let Some((index, record)) = records.next() {
             if index <= self.snapshot.index || self.log.term_at(index) == Some(record.term) {
                 continue;
             }
             if index <= self.log.last() {
                 self.drop_from(index);
+                let rest = std::iter::once(record).chain(records.map(|(_, record)| record));
+                self.append_later(leader, index, rest.collect(), commit);
+                return;
             }
             let written = self.write_record(record);
             assert_eq!(written, index, "a follower's log has no holes");
@@ -138,6 +149,21 @@ impl Raft {
         self.verified = self.verified.max(until);
         self.learn_commit(commit.min(self.verified));
         self.acknowledge();
+    }
+
+    /// A beat may come between the truncation and the append.
+    fn append_later(&mut self, leader: NodeId, index: u64, records: Vec<Record>, commit: u64) {
+        let rest = Message::Append {
+            term: self.term,
+            prev_index: index - 1,
+            prev_term: self.log.last_term(),
+            records,
+            commit,
+        };
+        self.effects.push(Effect::AppendLater(leader, rest));
+        self.store = Store::Appending;
+        self.verified = self.verified.max(index - 1);
+        self.learn_commit(commit.min(self.verified));
     }
 
     fn drop_from(&mut self, index: u64) {
@@ -152,7 +178,8 @@ impl Raft {
             kept: EntryId::new(self.log.last_term(), self.log.last()),
             in_force: effective.clone(),
         });
-        self.make_effective(effective);
+        // No effect of its own: the truncation says it.
+        self.effective = effective;
     }
 
     fn acknowledge(&mut self) {

@@ -4,7 +4,7 @@ use super::{Event, World};
 use crate::bmc::{Ask, Mood, Power, Said, Seen};
 use crate::clock::{MS, TrueTime};
 use crate::disks::{Obeyed, StartMode, Watching, Word, Wrote, io_takes};
-use crate::invariants::order_stands;
+use crate::invariants::{no_newer_life, order_stands};
 use crate::machine::{Machine, Outage};
 use crate::net::Place;
 use crate::park::Tool;
@@ -36,6 +36,9 @@ impl World {
         let machine = &self.machines[from];
         if let Some(sender) = &machine.coordinator.running {
             let violation = order_stands::check(self.now, sender.state(), machine.node, &question);
+            self.oracle.report(violation);
+            let (truth, known) = (self.oracle.state(), sender.state());
+            let violation = no_newer_life::check(self.now, truth, known, machine, &question);
             self.oracle.report(violation);
         }
         let delay = self.rng.range(MS, 3 * MS);

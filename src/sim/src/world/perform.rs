@@ -5,8 +5,9 @@ use crate::clock::{MS, TrueTime};
 use crate::kernel::{Reply, Request};
 use crate::net::Place;
 use crate::wire::{Act, Life, Local, Role, Wire};
-use haft_engine::ids::NodeId;
+use haft_engine::ids::{NodeId, ResourceId, Token};
 use haft_engine::keeper::Operation;
+use std::ops::Range;
 
 impl World {
     /// Does what a process asked for, in order.
@@ -22,11 +23,13 @@ impl World {
                 }
                 Act::ToAgent(to, wire) => self.send(place, Role::Agent, to, wire),
                 Act::Flush { index, term } => {
-                    let hangs = self.machines[place]
-                        .disk_hangs_until
-                        .saturating_sub(self.now);
-                    let delay = hangs + self.rng.range(MS / 10, MS);
+                    let delay = self.disk_delay(place, MS / 10..MS);
                     let local = Local::Flushed { index, term };
+                    self.after(delay, self.local(place, role, life, local));
+                }
+                Act::AppendLater(from, message) => {
+                    let delay = self.disk_delay(place, MS / 50..MS / 3);
+                    let local = Local::AppendLater(from, message);
                     self.after(delay, self.local(place, role, life, local));
                 }
                 Act::ProposeSoon { term, proposal } => {
@@ -68,12 +71,10 @@ impl World {
                     self.oracle.adopted(node, incarnation, life);
                     self.begin_watching(place);
                 }
-                Act::Released(resource, token) => {
-                    let node = self.machines[place].node;
-                    if !self.oracle.knows_released(node, &resource, token) {
-                        self.note(place, || format!("agent says {resource} {token} released"));
-                    }
-                    self.oracle.released(node, resource, token);
+                Act::Released(resource, token) => self.released(place, resource, token),
+                Act::End => {
+                    let after = self.rng.range(20 * MS, 300 * MS);
+                    self.crash(place, Role::Coordinator, after);
                 }
                 Act::Hook(hook) => self.hooks.push((place, hook)),
             }
@@ -87,6 +88,22 @@ impl World {
             life,
             local,
         }
+    }
+
+    fn released(&mut self, place: Place, resource: ResourceId, token: Token) {
+        let node = self.machines[place].node;
+        if !self.oracle.knows_released(node, &resource, token) {
+            self.note(place, || format!("agent says {resource} {token} released"));
+        }
+        self.oracle.released(node, resource, token);
+    }
+
+    /// What a write takes, when the disk does not hang.
+    fn disk_delay(&mut self, place: Place, takes: Range<TrueTime>) -> TrueTime {
+        let hangs = self.machines[place]
+            .disk_hangs_until
+            .saturating_sub(self.now);
+        hangs + self.rng.range(takes.start, takes.end)
     }
 
     fn kernel_delay(&mut self, place: Place) -> TrueTime {

@@ -190,7 +190,7 @@ impl World {
             Watch::Awaited
         };
         let agent = Agent::start(machine.node, life, machine.boot(), file, doors, watch, now)
-            .behind(machine.kernel.barrier());
+            .behind(machine.kernel.barrier(), machine.kernel.found());
         machine.agent.running = Some(agent);
         machine.agent.life = life;
         machine.watcher = Watcher::idle();

@@ -170,7 +170,9 @@ fn the_guard_counts_by_the_newest_beat_that_anybody_heard() {
         ([(9, Intact), (9, Broken), (0, Unknown)], false),
         ([(0, Unknown), (0, Unknown), (0, Unknown)], false),
         ([(0, Intact), (0, Unknown), (0, Unknown)], false),
-        ([(7, Intact), (0, Unknown), (0, Unknown)], true),
+        // Who has forgotten it outvotes nobody, as long as a majority remembers.
+        ([(7, Intact), (7, Intact), (0, Unknown)], true),
+        ([(7, Intact), (0, Unknown), (0, Unknown)], false),
     ];
     for (stated, opens) in cases {
         let mut cluster = Cluster::new();
@@ -188,6 +190,38 @@ fn the_guard_counts_by_the_newest_beat_that_anybody_heard() {
         let open = cluster.state.resources[&id].ownership == Ownership::Unowned;
         assert_eq!(open, opens, "{stated:?}");
     }
+}
+
+/// Found by the simulator: the gate was lost, a majority acknowledged that and restarted, and the third coordinator had
+/// been deaf since before. Its word alone opened what the lost owner's kernel still answered for.
+#[test]
+fn who_was_deaf_does_not_vouch_for_what_a_majority_has_forgotten() {
+    let mut cluster = Cluster::new();
+    let id = cluster.put("web", Isolation::Lease);
+    let token = cluster.active(&id, 1, Attestation::Intact);
+    let closing = cluster.close(1);
+    let deaf = cluster.age(0, lengthened(TTL * 2));
+    let restarted = StatedAge {
+        sequence: 0,
+        guards: Attestation::Unknown,
+        ..cluster.age(2, lengthened(TTL))
+    };
+    let command = cluster.expiry(1, closing, vec![deaf, restarted]);
+    assert_eq!(cluster.apply(command), Outcome::Done);
+    assert!(matches!(
+        cluster.state.resources[&id].ownership,
+        Ownership::Orphaned(_)
+    ));
+    let lapse = Command::LifetimeLapsed {
+        resource: id.clone(),
+        token,
+        waited: lengthened(Duration::from_secs(5)),
+    };
+    assert_eq!(cluster.apply(lapse), Outcome::Done);
+    assert!(matches!(
+        cluster.proof(&id),
+        Some(Proof::LifetimeLapsed { .. })
+    ));
 }
 
 #[cfg(feature = "planted-bugs")]
