@@ -182,7 +182,9 @@ impl NoGate {
     pub fn fix(&self) -> &'static str {
         match self {
             NoGate::Architecture => "none is needed: timed elements of nftables serve instead",
-            NoGate::NoFileSystem => "mount -t bpf bpf /sys/fs/bpf, at each boot",
+            NoGate::NoFileSystem { .. } => {
+                "mount one there before haft-agent starts (mount -t bpf bpf PATH); or correct gate.bpf_fs in the config"
+            }
             NoGate::ForeignFileSystem => {
                 "let the agent see the /sys/fs/bpf of process 1: no PrivateMounts= and the like in its unit"
             }
@@ -202,7 +204,8 @@ impl OpenGuardError {
         match self {
             OpenGuardError::Socket(_) => NETLINK,
             OpenGuardError::OwnedElsewhere { .. } => {
-                "end the process that owns the table (nft list ruleset shows it), or wait until it is gone"
+                "stop that haft-agent first, wherever it runs on this machine's network: two would take each other's \
+                 addresses away"
             }
             OpenGuardError::Refused { .. } => REFUSED,
             OpenGuardError::Contested { .. } => {

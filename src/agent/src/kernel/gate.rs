@@ -67,7 +67,7 @@ pub enum NoGate {
     #[error("the gate's program is not made for this architecture")]
     Architecture,
     /// Nothing to pin in.
-    #[error("no bpf file system is mounted at {0}: mount -t bpf bpf {0}, at each boot", path.display())]
+    #[error("no bpf file system is mounted at {}", path.display())]
     NoFileSystem {
         /// Where it was looked for.
         path: PathBuf,

@@ -84,8 +84,7 @@ pub enum OpenGuardError {
     Socket(#[from] io::Error),
     /// Another living process has a guard here, whatever files and mounts it sees.
     #[error(
-        "another haft-agent guards this network namespace (netlink port {port}, its process id as a rule): stop that \
-         one first"
+        "another haft-agent guards this network namespace (netlink port {port}, its process id as a rule)"
     )]
     OwnedElsewhere {
         /// The owner's netlink port, its process id as a rule.

@@ -296,7 +296,9 @@ fn gates() {
     };
     let gate = [
         NoGate::Architecture,
-        NoGate::NoFileSystem,
+        NoGate::NoFileSystem {
+            path: "/sys/fs/bpf".into(),
+        },
         NoGate::ForeignFileSystem,
         NoGate::Home(io()),
         NoGate::Map(io()),
@@ -308,7 +310,7 @@ fn gates() {
     ];
     let number = |error: &NoGate| match error {
         NoGate::Architecture => 0,
-        NoGate::NoFileSystem => 1,
+        NoGate::NoFileSystem { .. } => 1,
         NoGate::ForeignFileSystem => 2,
         NoGate::Home(_) => 3,
         NoGate::Map(_) => 4,
