@@ -88,8 +88,8 @@ pub struct Executor {
     renewal: Option<(Life, PreparedWrite)>,
     attested: Attestation,
     watchdog: SharedWatchdog,
-    /// Given up, and behind the gate or guard for as long as somebody else's copy is there (R13).
-    silenced: BTreeSet<IpAddr>,
+    /// Given up, and behind the gate or guard for as long as something else of this machine would speak from it (R13).
+    silenced: leave::Silenced,
 }
 
 impl Executor {
@@ -119,7 +119,7 @@ impl Executor {
             renewal: None,
             attested: Attestation::Unknown,
             watchdog,
-            silenced: BTreeSet::new(),
+            silenced: leave::Silenced::default(),
         };
         executor.remove_leftovers()?;
         Executor::take_relic_away(&barrier.relic);

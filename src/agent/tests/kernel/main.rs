@@ -21,6 +21,7 @@ mod gate_clock;
 mod gate_late;
 mod gate_links;
 mod gate_past;
+mod gate_take_down;
 mod guard;
 mod lease;
 mod lives;
