@@ -6,6 +6,7 @@
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
 mod archive;
+mod frames;
 mod handlers;
 mod layers;
 mod libraries;

@@ -1,12 +1,13 @@
 //! Taking haft off a machine, or clearing up after an agent that died: addresses, then the gate, then the tables.
 //!
 //! Refused while an agent runs. In this order nothing answers in between: what closed an address goes after it, and
-//! stays where somebody else has put the same address on the machine.
+//! stays where somebody else has put the same address on the machine, or a socket would speak from it.
 
 use crate::daemon::{Options, RunError, configured, lock};
 use crate::kernel::address::{Addresses, OpenAddressesError, ReadKernelError};
 use crate::kernel::gate::{self, Home, NoGate};
 use crate::kernel::guard::{Custody, Guard, GuardWriteError, OpenGuardError};
+use crate::kernel::sockets::{Sockets, Voices};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
@@ -70,7 +71,10 @@ pub fn clear_up(home: Option<&Home>) -> Result<(), DismantleError> {
     let closed: BTreeSet<IpAddr> = gated.iter().copied().chain(guard.managed()).collect();
     let (copies, gone): (Vec<IpAddr>, Vec<IpAddr>) =
         closed.iter().partition(|address| there.contains(address));
-    if copies.is_empty() {
+    let mut sockets = Sockets::default();
+    let mut speaks = |address: &IpAddr| sockets.hush(*address) == Voices::Left;
+    let (spoken, gone): (Vec<IpAddr>, Vec<IpAddr>) = gone.into_iter().partition(&mut speaks);
+    if copies.is_empty() && spoken.is_empty() {
         match home {
             Some(home) => gate::take_away(home),
             None => gate::take_filters_away(),
@@ -83,6 +87,13 @@ pub fn clear_up(home: Option<&Home>) -> Result<(), DismantleError> {
             gate::let_go(home, address).map_err(unreadable)?;
         }
         guard.unmanage(address)?;
+    }
+    for address in spoken {
+        tracing::warn!(
+            %address,
+            "a program of this machine has an open socket on an address that was guarded here; it stays silent: it may \
+             be another node's by now (fix: ss -nap, end the program, then haft-agent dismantle)"
+        );
     }
     for address in copies {
         tracing::warn!(

@@ -58,8 +58,8 @@ pub struct Executor {
     trouble: Option<(Moment, String)>,
     /// What the gate says of interfaces and addresses.
     hindrances: Hindrances,
-    /// Given up, and behind the gate or guard for as long as somebody else's copy is there (R13).
-    silenced: BTreeSet<IpAddr>,
+    /// Given up, and behind the gate or guard for as long as something else of this machine would speak from it (R13).
+    silenced: leave::Silenced,
 }
 
 impl Executor {
@@ -92,7 +92,7 @@ impl Executor {
             renewal: None,
             attested: Attestation::Unknown,
             watchdog,
-            silenced: BTreeSet::new(),
+            silenced: leave::Silenced::default(),
             trouble: None,
             hindrances: Hindrances::default(),
         };

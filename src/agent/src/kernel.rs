@@ -7,6 +7,7 @@
 //! - [`address`]: addresses through rtnetlink, and their restoration when something else removes them.
 //! - [`announce`]: gratuitous ARP, unsolicited neighbour advertisements, rivals heard on the wire.
 //! - [`gate`]: a program on every link that compares each packet with its address's lease end.
+//! - [`sockets`]: what would speak from an IPv6 address that has gone.
 //! - [`guard`]: nftables set elements with a lifetime; when renewals stop, the kernel goes silent.
 //!
 //! Every call acts on the network namespace of the thread that opened the socket. Requests are
@@ -24,3 +25,4 @@ pub mod interface;
 pub mod link;
 mod netlink;
 pub mod place;
+pub mod sockets;

@@ -19,7 +19,7 @@ use crate::stock::Stock;
 /// The init script.
 const INIT: &str = include_str!("trial_init.sh");
 /// What the tests reach for besides busybox.
-const TOOLS: [&str; 3] = ["ip", "nft", "tc"];
+const TOOLS: [&str; 4] = ["ip", "nft", "tc", "unshare"];
 /// Memory of the guest in MiB: the image holds test programs with their debugging information.
 const MEMORY: &str = "1536";
 /// What the tests need of the kernel: the packet filter, every kind of link, and the places for filters.
@@ -31,6 +31,11 @@ const MODULES: &[&str] = &[
     "nft_fib_ipv6",
     "nft_fib_inet",
     "nft_fib_netdev",
+    "nft_chain_nat",
+    "nft_nat",
+    // What a released address's connections are found by.
+    "tcp_diag",
+    "udp_diag",
     "veth",
     "bridge",
     "macvlan",

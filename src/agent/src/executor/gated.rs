@@ -208,7 +208,7 @@ impl Executor {
             .map_err(|why| format!("no interface can carry it: {why}"))?;
         gate.close(address).map_err(|error| chain(&error))?;
         let managed = guard.manage(address, link).map_err(|error| chain(&error));
-        let elsewhere = self.places.contains_key(&address) || self.silenced.contains(&address);
+        let elsewhere = self.places.contains_key(&address) || self.silenced.contains(address);
         if managed.is_err() && !elsewhere {
             self.gate_forget(address);
         }

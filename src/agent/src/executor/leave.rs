@@ -1,16 +1,51 @@
 //! Letting go: what an earlier life left, what is to be released, and what stays silent after that because
-//! somebody else's copy of it is there (R13).
+//! somebody else's copy of it is there (R13), or sockets that would speak from it (`kernel::sockets`).
 //!
-//! Proves by the kernel's list that nothing of ours is left. Takes away nothing that it did not put there.
+//! Proves by the kernel's list that nothing of ours is left. Takes away nothing that it did not put there, but for
+//! connections from an IPv6 address that has gone.
 
 use super::{Executor, OpenExecutorError};
 use crate::chain;
 use crate::kernel::address::{Assigned, Origin};
+use crate::kernel::clock::boot_now;
 use crate::kernel::link::Link;
+use crate::kernel::sockets::{Sockets, Voices};
+use haft_engine::clock::Moment;
 use haft_engine::command::Probe;
 use haft_engine::ids::{ResourceId, Token};
 use haft_engine::keeper::OperationResult;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// How long sockets that speak are left alone between two looks: each costs the kernel a walk over all.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// What is given up and stays silent.
+#[derive(Debug, Default)]
+pub(super) struct Silenced {
+    addresses: BTreeSet<IpAddr>,
+    sockets: Sockets,
+    /// When sockets are looked at again.
+    due: Moment,
+}
+
+impl Silenced {
+    pub(super) fn contains(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    /// Whether sockets would speak from this address, which is gone. Closes what it can of them.
+    fn speaks(&mut self, address: IpAddr) -> bool {
+        match self.sockets.hush(address) {
+            Voices::None => false,
+            Voices::Left => {
+                self.due = boot_now() + LOOK_AGAIN;
+                true
+            }
+        }
+    }
+}
 
 impl Executor {
     /// What carries our mark goes. Addresses that an earlier life had behind its gate or guard are let go of, but for
@@ -19,6 +54,7 @@ impl Executor {
         for leftover in self.addresses.addresses().remove_leftovers()? {
             tracing::info!(address = %leftover.address, "removed an address of an earlier life");
         }
+        self.silenced.sockets.prepare();
         let inherited = self.inherited();
         // Reads what the removals have reported.
         self.tend();
@@ -85,14 +121,21 @@ impl Executor {
         gated || guarded.is_some_and(|guard| guard.manages(address))
     }
 
-    /// Ours is gone. Gate and guard let go of the address, unless somebody else's copy would answer then.
+    /// Ours is gone. Gate and guard let go of the address, unless somebody else's copy would answer then, or sockets
+    /// speak.
     fn leave(&mut self, address: IpAddr, foreign: &[Assigned]) {
-        if foreign.is_empty() {
+        if foreign.is_empty() && !self.silenced.speaks(address) {
             self.let_go(address);
             return;
         }
-        self.silenced.insert(address);
+        self.silenced.addresses.insert(address);
         self.gate_keep_silent(address);
+        if foreign.is_empty() {
+            tracing::warn!(
+                %address,
+                "released, and kept silent: a program of this machine has an open socket on it"
+            );
+        }
         let links = self.addresses.addresses().links().unwrap_or_default();
         let on = |found: &Assigned| links.iter().find(|link| link.index == found.link);
         for (found, link) in foreign.iter().filter_map(|found| Some((found, on(found)?))) {
@@ -116,7 +159,7 @@ impl Executor {
     }
 
     fn let_go(&mut self, address: IpAddr) {
-        self.silenced.remove(&address);
+        self.silenced.addresses.remove(&address);
         self.gate_forget(address);
         // The address is gone; a guard that stays closed harms nobody.
         if let Some(guard) = &mut self.guard
@@ -128,16 +171,25 @@ impl Executor {
 
     /// Lets go of what was kept silent and is not there any more.
     pub(super) fn lift_silences(&mut self) {
+        if self.silenced.addresses.is_empty() {
+            return;
+        }
+        let due = boot_now() >= self.silenced.due;
         let over: Vec<IpAddr> = self
             .silenced
+            .addresses
             .iter()
             .filter(|address| !self.places.contains_key(*address))
             .filter(|address| self.addresses.census().foreign(**address).next().is_none())
             .copied()
             .collect();
         for address in over {
-            tracing::info!(%address, "nobody else has it on this machine any more");
-            self.let_go(address);
+            // IPv4 speaks from no address that is gone.
+            let looked = address.is_ipv4() || due;
+            if looked && !self.silenced.speaks(address) {
+                tracing::info!(%address, "nothing else of this machine has it any more");
+                self.let_go(address);
+            }
         }
     }
 }

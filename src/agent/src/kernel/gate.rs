@@ -8,6 +8,8 @@
 //! Where the kernel has no tcx links (before 6.6) the same programs are filters of clsact qdiscs (`hooked`): worth
 //! less once the agent is dead, and attested so. Absent where there is no BPF for us (a user namespace, lockdown), or
 //! no bpf file system of the machine: [`Gate::open`] says why, and the guard's timed elements stand instead.
+//! What would pass it unseen is looked for, and carries nothing: XDP programs, hardware that forwards, IPsec without an
+//! interface. What somebody sends past every queue and hook by its own socket is not seen (docs/isolation.md).
 
 mod bpf;
 mod ends;
@@ -161,7 +163,9 @@ pub struct Gate {
     loaded: BTreeMap<(Form, Way), Program>,
     attached: BTreeMap<(u32, Way), Attached>,
     links: BTreeMap<u32, Facts>,
-    /// What hinders a link by what lies beneath it.
+    /// What lies beneath each link.
+    beneath: BTreeMap<u32, BTreeSet<u32>>,
+    /// What hinders a link by that.
     hindered: BTreeMap<u32, Ungated>,
     carrying: BTreeSet<LinkIndex>,
     refused: BTreeMap<u32, String>,
@@ -173,6 +177,8 @@ pub struct Gate {
     stale: bool,
     /// The link that was looked at last.
     looked_at: u32,
+    /// The link that was asked about last.
+    asked_about: u32,
 }
 
 impl AsFd for Gate {
@@ -230,6 +236,7 @@ impl Gate {
             loaded,
             attached: BTreeMap::new(),
             links: BTreeMap::new(),
+            beneath: BTreeMap::new(),
             hindered: BTreeMap::new(),
             carrying: BTreeSet::new(),
             refused: BTreeMap::new(),
@@ -238,6 +245,7 @@ impl Gate {
             tended: Moment(0),
             stale: true,
             looked_at: 0,
+            asked_about: 0,
         };
         gate.compare_clocks()?;
         gate.try_out()?;

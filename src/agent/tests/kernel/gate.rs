@@ -12,7 +12,7 @@ use haft_agent::dismantle::clear_up;
 use haft_agent::kernel::address::Addresses;
 use haft_agent::kernel::clock::boot_now;
 use haft_agent::kernel::gate::{Footing, Gate, Home, Tended};
-use haft_agent::kernel::guard::{Custody, Guard};
+use haft_agent::kernel::guard::{Custody, Guard, Upkeep};
 use haft_agent::order::Notice;
 use haft_engine::clock::Moment;
 use haft_engine::keeper::Want;
@@ -34,6 +34,25 @@ impl FileSystem {
         fsconfig_create(&context).unwrap();
         let attributes = MountAttrFlags::empty();
         FileSystem(fsmount(&context, FsMountFlags::FSMOUNT_CLOEXEC, attributes).unwrap())
+    }
+
+    /// As whoever removes what is pinned in it, in every namespace.
+    pub(crate) fn unpin_everything(&self) {
+        let ours = PathBuf::from(format!("/proc/self/fd/{}/haft", self.0.as_raw_fd()));
+        for namespace in std::fs::read_dir(ours).unwrap() {
+            for pin in std::fs::read_dir(namespace.unwrap().path()).unwrap() {
+                std::fs::remove_file(pin.unwrap().path()).unwrap();
+            }
+        }
+    }
+
+    /// A place for what somebody else pins.
+    pub(crate) fn path(&self, name: &str) -> String {
+        format!(
+            "/proc/{}/fd/{}/{name}",
+            std::process::id(),
+            self.0.as_raw_fd()
+        )
     }
 
     /// In this thread's namespace.
@@ -83,6 +102,19 @@ impl Owner {
 
     pub(crate) fn open(&mut self) {
         assert!(self.gate.renew(&BOTH, Moment(u64::MAX)));
+    }
+
+    /// What an agent does before each beat, until nothing is to be mended. In the owner's namespace.
+    pub(crate) fn look_after_everything(&mut self) {
+        // Each look is due, however soon it comes after the last.
+        let mut now = boot_now();
+        eventually("gate and tables are whole", || {
+            now = now + Duration::from_secs(1);
+            let gate = self.gate.tend(now);
+            self.guard.set_gated(&self.gate.gated()).unwrap();
+            let tables = self.guard.tend().unwrap();
+            (gate, tables) == (Tended::Intact, Upkeep::Intact)
+        });
     }
 
     pub(crate) fn close(&mut self) {

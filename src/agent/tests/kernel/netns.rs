@@ -73,6 +73,11 @@ impl Namespace {
         text
     }
 
+    /// Runs a program inside, which may fail.
+    pub(crate) fn try_command(&self, program: &str, args: &[&str]) {
+        self.run(|| drop(Command::new(program).args(args).output().unwrap()));
+    }
+
     /// A path under which other programs of this process's user find the namespace.
     pub(crate) fn path(&self) -> String {
         format!("/proc/{}/fd/{}", std::process::id(), self.file.as_raw_fd())

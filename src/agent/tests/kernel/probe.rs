@@ -33,6 +33,11 @@ impl Probe {
         Probe { socket }
     }
 
+    /// For options of its own.
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     pub(crate) fn send(&self, frame: &[u8]) {
         self.socket.send(frame).expect("the frame was sent");
     }
@@ -62,16 +67,30 @@ impl Probe {
 
     /// Whether anybody answers ARP or a neighbour solicitation for `address`.
     pub(crate) fn resolves(&self, address: IpAddr) -> bool {
+        self.ask_who_has(address);
+        self.hear(ANSWER, |frame| claims(frame, address)).is_some()
+    }
+
+    fn ask_who_has(&self, address: IpAddr) {
         match address {
-            IpAddr::V4(v4) => {
-                self.send(&arp(1, CLIENT_MAC, CLIENT4, [0; 6], v4));
-                self.hear(ANSWER, |frame| claims4(frame, v4, 2)).is_some()
-            }
-            IpAddr::V6(v6) => {
-                self.send(&solicitation(v6));
-                self.hear(ANSWER, |frame| claims6(frame, v6)).is_some()
-            }
+            IpAddr::V4(v4) => self.send(&arp(1, CLIENT_MAC, CLIENT4, [0; 6], v4)),
+            IpAddr::V6(v6) => self.send(&solicitation(v6)),
         }
+    }
+
+    /// Whether anybody answers for `address` in either way, both asked at once.
+    pub(crate) fn answers(&self, address: IpAddr) -> bool {
+        self.ask(address);
+        self.hear(ANSWER, |frame| {
+            claims(frame, address) || is_echo_reply(frame, address)
+        })
+        .is_some()
+    }
+
+    /// Asks for the address in every way, and does not listen.
+    pub(crate) fn ask(&self, address: IpAddr) {
+        self.ask_who_has(address);
+        self.send(&echo_request(address));
     }
 
     /// Whether the owner's hardware address answers an echo request to `address`, with no
@@ -121,6 +140,32 @@ fn packet_address(index: u32) -> SockAddr {
     address.sll_ifindex = i32::try_from(index).unwrap();
     // SAFETY: family and length belong to the structure filled above.
     unsafe { SockAddr::new(storage, 20) }
+}
+
+/// An answer to whoever asks which machine has `address`.
+fn claims(frame: &[u8], address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => claims4(frame, v4, 2),
+        IpAddr::V6(v6) => claims6(frame, v6),
+    }
+}
+
+/// Whether the frame claims `address`, in whatever form, or comes from it.
+pub(crate) fn speaks_for(frame: &[u8], address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let at = |place: usize| frame.get(place..place + 4) == Some(&v4.octets()[..]);
+            match frame.get(12..14) {
+                Some([8, 0]) => at(26),
+                Some([8, 6]) => at(28),
+                _ => false,
+            }
+        }
+        IpAddr::V6(v6) => {
+            let from = frame.get(22..38) == Some(&v6.octets()[..]);
+            claims6(frame, v6) || (frame.get(12..14) == Some(&[0x86, 0xdd]) && from)
+        }
+    }
 }
 
 /// An ARP claim of `address` with this operation (1 request, 2 reply).

@@ -195,6 +195,17 @@ impl Facts {
         }
     }
 
+    /// Whether a later word of the kernel about the link says the same. What other messages tell is not in it.
+    pub(super) fn is_still(&self, later: &Facts) -> bool {
+        let told = Facts {
+            offloads: self.offloads,
+            queue: self.queue.clone(),
+            inward_only: self.inward_only,
+            ..later.clone()
+        };
+        *self == told
+    }
+
     /// Its hardware may act by itself.
     pub(super) fn offload(&mut self) {
         self.offloads = true;
@@ -224,34 +235,40 @@ impl Facts {
     }
 }
 
-/// What hinders each link by what lies beneath it: its ports, and the link that it sends over.
-pub(super) fn hindered(links: &BTreeMap<u32, Facts>) -> BTreeMap<u32, Ungated> {
-    let mut beneath: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+/// What lies beneath each link that has anything beneath it: its ports, the link that it sends over, and theirs.
+pub(super) fn beneath(links: &BTreeMap<u32, Facts>) -> BTreeMap<u32, BTreeSet<u32>> {
+    let mut next_to: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
     for facts in links.values() {
         if let Some(master) = facts.master {
-            beneath.entry(master).or_default().push(facts.index);
+            next_to.entry(master).or_default().push(facts.index);
         }
         if let Some(lower) = facts.lower {
-            beneath.entry(facts.index).or_default().push(lower);
+            next_to.entry(facts.index).or_default().push(lower);
         }
     }
-    let mut hindered = BTreeMap::new();
-    for index in beneath.keys() {
+    let all_below = |index: &u32| {
         let mut seen = BTreeSet::from([*index]);
         let mut open = vec![*index];
         while let Some(next) = open.pop() {
-            let below = beneath.get(&next).into_iter().flatten();
+            let below = next_to.get(&next).into_iter().flatten();
             open.extend(below.filter(|one| seen.insert(**one)));
         }
-        let found = seen
-            .iter()
-            .filter(|one| *one != index)
-            .filter_map(|one| links.get(one)?.is_clear().err());
-        if let Some(why) = found.into_iter().next() {
-            hindered.insert(*index, why);
-        }
-    }
-    hindered
+        seen.remove(index);
+        (*index, seen)
+    };
+    next_to.keys().map(all_below).collect()
+}
+
+/// What hinders each link by what lies beneath it.
+pub(super) fn hindered(
+    links: &BTreeMap<u32, Facts>,
+    beneath: &BTreeMap<u32, BTreeSet<u32>>,
+) -> BTreeMap<u32, Ungated> {
+    let by_one = |one: &u32| links.get(one)?.is_clear().err();
+    let found = beneath
+        .iter()
+        .filter_map(|(index, below)| Some((*index, below.iter().find_map(by_one)?)));
+    found.collect()
 }
 
 /// Filters for what comes in, and none for what goes out.
@@ -380,7 +397,8 @@ mod tests {
         bond.index = 9;
         assert_eq!(bond.carries(), Ok(()));
         let links = BTreeMap::from([(port.index, port.clone()), (9, bond)]);
-        assert_eq!(hindered(&links).get(&9), Some(&Ungated::Offloaded));
+        let found = hindered(&links, &beneath(&links));
+        assert_eq!(found.get(&9), Some(&Ungated::Offloaded));
         port.port_of = None;
         assert_eq!(port.programs(), Ok(Form::Ether));
         assert_eq!(port.carries(), Err(Ungated::Offloaded));

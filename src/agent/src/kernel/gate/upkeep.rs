@@ -4,11 +4,11 @@
 
 use super::bpf::{self, Way};
 use super::filters::Handle;
-use super::links::{Facts, hindered};
+use super::links::{Facts, beneath, hindered};
 use super::program::{ENDS, Form, PLACES};
 use super::{Footing, Gate, NoGate};
 use crate::kernel::link::LINK_HEADER;
-use crate::kernel::netlink::{self, MessageIter, Messages, NLM_F_DUMP, Read};
+use crate::kernel::netlink::{self, MessageIter, Messages, NLM_F_ACK, NLM_F_DUMP, Read};
 use haft_engine::clock::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -18,12 +18,18 @@ use std::time::Duration;
 
 const RTM_NEWLINK: u16 = 16;
 const RTM_GETLINK: u16 = 18;
+/// linux/if_link.h, linux/rtnetlink.h: counters, which nobody reads here, are most of a message.
+const IFLA_EXT_MASK: u16 = 29;
+const SKIP_STATISTICS: u32 = 1 << 3;
 /// Dumps that race with changes are repeated this often.
 const DUMP_ATTEMPTS: usize = 8;
 /// Reports taken at once, so that a storm of them cannot hold the caller for ever.
 const READ_LIMIT: usize = 256;
 /// Every link is looked at again this often, since nothing reports a program that somebody puts before ours.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// Links that one look asks the kernel about beside those that carry addresses and what lies beneath them. Each answer
+/// is a message of its own, and what it may tell lowers the attestation and no more.
+const ASKED_AT_ONCE: usize = 32;
 const RTM_NEWQDISC: u16 = 36;
 const RTM_GETQDISC: u16 = 38;
 /// `struct tcmsg` (linux/rtnetlink.h).
@@ -119,6 +125,7 @@ impl Gate {
                 };
             }
         };
+        let changed = changed || self.has_silently_changed();
         // Before it is mended, so that somebody who takes a program off is told of.
         let noticed = if changed { self.first_fault() } else { None };
         let most = self.footing.links_at_once();
@@ -153,7 +160,8 @@ impl Gate {
     pub(super) fn stand_on_every_link(&mut self, most: usize) -> Result<(), NoGate> {
         self.pin_maps().map_err(NoGate::Home)?;
         self.links = self.list()?;
-        self.hindered = hindered(&self.links);
+        self.beneath = beneath(&self.links);
+        self.hindered = hindered(&self.links, &self.beneath);
         self.refused
             .retain(|index, _| self.links.contains_key(index));
         let mut room = self.leave(most).map_err(NoGate::Home)?;
@@ -339,19 +347,13 @@ impl Gate {
                 return Some(format!("its map {name} is not pinned any more"));
             }
         }
-        let after = (Bound::Excluded(self.looked_at), Bound::Unbounded);
-        let from_the_start = self.links.range(..=self.looked_at);
-        let around = self.links.range(after).chain(from_the_start);
-        let around = around.take(self.footing.look_links());
-        let last = around.clone().last().map_or(0, |(index, _)| *index);
-        let carrying = self
-            .carrying
-            .iter()
-            .filter_map(|link| self.links.get_key_value(&link.0));
+        let around = self.next_in_turn(self.looked_at, self.footing.look_links());
+        let last = around.last().copied().unwrap_or(0);
+        let carrying = self.carrying.iter().map(|link| link.0);
         let looked_at: Vec<(u32, Form)> = carrying
             .chain(around)
-            .filter(|(index, _)| !self.refused.contains_key(index) && !self.coming.contains(index))
-            .filter_map(|(index, facts)| Some((*index, facts.programs().ok()?)))
+            .filter(|index| !self.refused.contains_key(index) && !self.coming.contains(index))
+            .filter_map(|index| Some((index, self.links.get(&index)?.programs().ok()?)))
             .collect();
         self.looked_at = last;
         looked_at.into_iter().find_map(|(index, form)| {
@@ -397,6 +399,60 @@ impl Gate {
             Ok(place) if place.link == index && Some(place) == ours => None,
             Ok(_) | Err(_) => Some("its link is not pinned"),
         }
+    }
+
+    /// Whether a link is otherwise than was told when it was last reported: the kernel reports no XDP program that comes
+    /// or goes as a link of bpf(2). Asks about the links that carry addresses and what lies beneath them, and about the
+    /// next of all, in turn; a link that does not answer has changed.
+    fn has_silently_changed(&mut self) -> bool {
+        let carrying = self.carrying.iter().map(|link| link.0);
+        let below = carrying.clone().filter_map(|link| self.beneath.get(&link));
+        let below = below.flatten().copied();
+        let next = self.next_in_turn(self.asked_about, ASKED_AT_ONCE);
+        let asked: BTreeSet<u32> = carrying.chain(below).chain(next.iter().copied()).collect();
+        self.asked_about = next.last().copied().unwrap_or(0);
+        let known = asked
+            .into_iter()
+            .filter(|link| self.links.contains_key(link));
+        let known: Vec<u32> = known.collect();
+        known.into_iter().any(|index| match self.ask_about(index) {
+            Ok(Some(facts)) => !self.links[&index].is_still(&facts),
+            // It has just gone, and its report is on the way.
+            Ok(None) => false,
+            Err(_) => true,
+        })
+    }
+
+    /// What the kernel says of one link; nothing where it is gone.
+    fn ask_about(&mut self, index: u32) -> io::Result<Option<Facts>> {
+        let mut about = [0; LINK_HEADER];
+        about[4..8].copy_from_slice(&index.to_ne_bytes());
+        let mut request = Messages::default();
+        request
+            .begin(RTM_GETLINK, NLM_F_ACK, 1)
+            .fixed(&about)
+            .attr(IFLA_EXT_MASK, &SKIP_STATISTICS.to_ne_bytes())
+            .finish();
+        let mut told = None;
+        let outcome = self.lister.dump(&request, |message| {
+            if message.kind == RTM_NEWLINK {
+                told = Facts::parse(message.body);
+            }
+        })?;
+        match outcome {
+            0 => told.map(Some).ok_or(io::ErrorKind::InvalidData.into()),
+            libc::ENODEV => Ok(None),
+            code => Err(io::Error::from_raw_os_error(code)),
+        }
+    }
+
+    /// The links that a look takes beside those that carry addresses, from the one after the last look's on.
+    fn next_in_turn(&self, last: u32, most: usize) -> Vec<u32> {
+        let after = (Bound::Excluded(last), Bound::Unbounded);
+        let from_the_start = self.links.range(..=last);
+        let around = self.links.range(after).chain(from_the_start);
+        let around = around.take(most);
+        around.map(|(index, _)| *index).collect()
     }
 
     /// Whether interfaces have changed since the last call.
