@@ -37,7 +37,7 @@ impl FileSystem {
     }
 
     /// In this thread's namespace.
-    fn home(&self) -> Home {
+    pub(crate) fn home(&self) -> Home {
         let path = format!("/proc/self/fd/{}", self.0.as_raw_fd());
         Home::within(&PathBuf::from(path)).unwrap()
     }

@@ -22,5 +22,6 @@ mod lease;
 mod lives;
 mod netns;
 mod probe;
+mod retimed;
 mod suspend;
 mod traffic;
