@@ -40,7 +40,7 @@ test-pacemaker: ## A whole Pacemaker cluster in namespaces that fences with our 
 test-calm: ## Ten minutes at preset fast with every processor busy: no session may end (root; OPTIONS="--minutes 2").
 	@scripts/test-calm $(OPTIONS)
 
-test-mixtures: ## Each ordered pair of timing presets on owner and others, judged from outside (root; OPTIONS="--owner relaxed").
+test-mixtures: ## Each ordered pair of timing presets, in files and by command, judged from outside (root; OPTIONS="--kind files").
 	@scripts/test-mixtures $(OPTIONS)
 
 fuzz: ## libFuzzer on every parser, SECONDS=60 each (TARGETS="..." for some; KEEP=1 adds to fuzz/corpus).

@@ -5,7 +5,7 @@ use crate::run::{compare, haftctl};
 #[test]
 fn the_help_of_every_command_is_as_documented() {
     let dir = tempfile::tempdir().unwrap();
-    let commands: [&[&str]; 21] = [
+    let commands: [&[&str]; 23] = [
         &[],
         &["cluster"],
         &["cluster", "init"],
@@ -27,6 +27,8 @@ fn the_help_of_every_command_is_as_documented() {
         &["wait"],
         &["completion"],
         &["cluster", "token"],
+        &["cluster", "timing"],
+        &["cluster", "timing", "set"],
     ];
     for command in commands {
         let mut arguments = command.to_vec();

@@ -1,5 +1,5 @@
 //! Real coordinators as users start them: init, join, reads and writes, crashes, and data directories that
-//! are not theirs. On loopback, without agents and namespaces; `unfencing` and `addresses` have one of each.
+//! are not theirs. On loopback, without agents and namespaces; `unfencing`, `addresses` and `timing` have one of each.
 
 #![expect(clippy::unwrap_used, reason = "a suite fails by panicking")]
 
@@ -9,6 +9,7 @@ mod canary;
 mod devices;
 mod hostile;
 mod never_stuck;
+mod timing;
 mod unfencing;
 
 use haft_tests::coordinators::{Coordinators, succeeded};

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use haft_tests::built::executable;
 use haft_tests::coordinators::{Coordinators, succeeded};
 use haft_tests::jail::in_private_network;
+use rustix::process::{Pid, Signal, kill_process};
 
 use crate::stderr;
 
@@ -98,6 +99,11 @@ impl Agent {
             .stderr(log)
             .spawn();
         Self(child.unwrap())
+    }
+
+    pub(super) fn signal(&self, signal: Signal) {
+        let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
+        kill_process(pid.unwrap(), signal).unwrap();
     }
 }
 

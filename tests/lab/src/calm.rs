@@ -5,11 +5,9 @@
 //! began with, and the address must still be held under the first token. Says besides what the events and the judge
 //! saw; how fast anything is is not asked.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::busy::Busy;
 use crate::cluster::{Cluster, LEASE, PATIENCE, PROGRAMS, Preset};
 use crate::lab::{Lab, own_directory};
 use crate::say::print;
@@ -17,41 +15,6 @@ use crate::shell;
 
 /// The judge is asked this often, so that its end is noticed.
 const ASK_EVERY: Duration = Duration::from_millis(500);
-
-/// Threads that compute until they are dropped.
-struct Busy {
-    stop: Arc<AtomicBool>,
-    threads: Vec<JoinHandle<()>>,
-}
-
-impl Busy {
-    fn on_every_processor() -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let count = std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = (0..count).map(|_| {
-            let stop = Arc::clone(&stop);
-            std::thread::spawn(move || {
-                while !stop.load(Ordering::Relaxed) {
-                    std::hint::spin_loop();
-                }
-            })
-        });
-        Self {
-            threads: threads.collect(),
-            stop,
-        }
-    }
-}
-
-impl Drop for Busy {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::Relaxed);
-        for thread in self.threads.drain(..) {
-            // One that panicked computes no more, either.
-            drop(thread.join());
-        }
-    }
-}
 
 /// Lets the cluster run for `span`; the exit code is 0 only if no session and no address changed hands.
 ///

@@ -1,6 +1,6 @@
 //! `haftctl` as the lab uses it: run on the client's machine as a user would run it, answers read as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,15 +64,23 @@ impl Ctl {
     /// As [`Ctl::json`].
     pub fn vip(&self, name: &str) -> anyhow::Result<VipStatus> {
         let object = self.json(&["get", &format!("vip/{name}")])?;
-        let status = &object["status"];
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        Ok(VipStatus {
-            state: text(&status["state"]),
-            owner: text(&status["owner"]),
-            token: text(&status["token"]),
-            proof: text(&status["evidence"]["proof"]),
-            proof_detail: text(&status["evidence"]["detail"]),
-        })
+        Ok(VipStatus::of(&object))
+    }
+
+    /// Status of every virtual IP, by name.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`].
+    pub fn vips(&self) -> anyhow::Result<BTreeMap<String, VipStatus>> {
+        let answer = self.json(&["get", "vip"])?;
+        let items = answer["items"].as_array().context("`get` without items")?;
+        let mut vips = BTreeMap::new();
+        for object in items {
+            let name = object["metadata"]["name"].as_str();
+            let name = name.context("an object without a name")?;
+            vips.insert(name.to_owned(), VipStatus::of(object));
+        }
+        Ok(vips)
     }
 
     /// State of one node, such as `Online`.
@@ -168,6 +176,47 @@ impl Ctl {
         Ok(events)
     }
 
+    /// The timing in force, and who differs from it.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`].
+    pub fn timing(&self) -> anyhow::Result<TimingStatus> {
+        let answer = self.json(&["cluster", "timing"])?;
+        let older = answer["olderSessions"].as_array();
+        let older = older.context("`cluster timing` without olderSessions")?;
+        let files = answer["differingFiles"].as_array();
+        let files = files.context("`cluster timing` without differingFiles")?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(TimingStatus {
+            generation: generation(&answer)?,
+            older: older.iter().map(|session| text(&session["node"])).collect(),
+            files: files.iter().map(text).collect(),
+        })
+    }
+
+    /// Changes the timing of every session; says which generation it has. Sessions follow by themselves.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`]: refused, or nobody answered in time.
+    pub fn set_timing(&self, preset: &str) -> anyhow::Result<u64> {
+        let words = ["cluster", "timing", "set", preset, "--yes"];
+        generation(&self.json(&[&words[..], &["--timeout", "20s"]].concat())?)
+    }
+
+    /// What `cluster status` warns of.
+    ///
+    /// # Errors
+    /// As [`Ctl::json`].
+    pub fn warnings(&self) -> anyhow::Result<Vec<String>> {
+        let status = self.json(&["cluster", "status"])?;
+        let lines = status["warnings"].as_array();
+        let lines = lines.context("`cluster status` without warnings")?;
+        Ok(lines
+            .iter()
+            .filter_map(|line| line.as_str().map(str::to_owned))
+            .collect())
+    }
+
     /// Moves a virtual IP and waits until it is active there.
     ///
     /// # Errors
@@ -199,6 +248,22 @@ impl Ctl {
     }
 }
 
+fn generation(answer: &Value) -> anyhow::Result<u64> {
+    let number = answer["generation"].as_u64();
+    number.with_context(|| format!("no generation in {answer}"))
+}
+
+/// The timing in force.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TimingStatus {
+    /// Which version.
+    pub generation: u64,
+    /// Nodes whose session counts by an older one.
+    pub older: BTreeSet<String>,
+    /// Nodes whose file says something else.
+    pub files: BTreeSet<String>,
+}
+
 /// What matters here of a virtual IP's status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VipStatus {
@@ -212,6 +277,20 @@ pub struct VipStatus {
     pub proof: String,
     /// The same as a sentence.
     pub proof_detail: String,
+}
+
+impl VipStatus {
+    fn of(object: &Value) -> Self {
+        let status = &object["status"];
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            state: text(&status["state"]),
+            owner: text(&status["owner"]),
+            token: text(&status["token"]),
+            proof: text(&status["evidence"]["proof"]),
+            proof_detail: text(&status["evidence"]["detail"]),
+        }
+    }
 }
 
 /// One line of the cluster's history.

@@ -4,6 +4,7 @@
 
 pub mod bench;
 pub mod bmc;
+mod busy;
 pub mod calm;
 pub mod check;
 pub mod cluster;

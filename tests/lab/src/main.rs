@@ -33,14 +33,10 @@ enum What {
         #[arg(long)]
         broken: Option<demo::Break>,
     },
-    /// Give one node's file another preset than the others' have, cut it off, and judge: each ordered pair.
+    /// Let nodes count by different timings, by a file or by a change under load, hit one, and judge.
     Mixtures {
-        /// Only where the owner's file has this one.
-        #[arg(long)]
-        owner: Option<Preset>,
-        /// Only where the others' files have this one.
-        #[arg(long)]
-        others: Option<Preset>,
+        #[command(flatten)]
+        chosen: mixtures::Chosen,
     },
     /// Do nothing to a cluster on a machine whose processors are all busy: no session may end.
     Calm {
@@ -135,12 +131,7 @@ fn run() -> anyhow::Result<ExitCode> {
             };
             demo::run(afterwards, broken).map(ExitCode::from)
         }
-        What::Mixtures { owner, others } => {
-            let mut pairs = mixtures::all_pairs();
-            pairs.retain(|pair| owner.is_none_or(|preset| preset == pair.owner));
-            pairs.retain(|pair| others.is_none_or(|preset| preset == pair.others));
-            mixtures::run(&pairs).map(ExitCode::from)
-        }
+        What::Mixtures { chosen } => mixtures::run(&chosen).map(ExitCode::from),
         What::Calm { preset, minutes } => {
             let span = Duration::from_secs(minutes.saturating_mul(60));
             calm::run(preset, span).map(ExitCode::from)

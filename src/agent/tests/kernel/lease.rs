@@ -15,8 +15,9 @@ use haft_agent::sbd::vouch::Vouch;
 use haft_agent::shared_watchdog::{SharedWatchdog, Timer};
 use haft_agent::watchdog::{Watchdog, WatchdogError};
 use haft_api::beat::{BeatKey, open_beat, seal_answer};
+use haft_engine::apply::{Outcome, apply};
 use haft_engine::clock::Timing;
-use haft_engine::command::{Attestation, HeartbeatKey, NodeRole, Probe, VoterSets};
+use haft_engine::command::{Attestation, Command, Entry, HeartbeatKey, NodeRole, Probe, VoterSets};
 use haft_engine::ids::{
     BootId, EntryId, Epoch, Generation, Incarnation, LogIndex, NodeId, NodeName, ResourceId, Term,
     Token,
@@ -35,7 +36,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-const NODE: NodeId = NodeId(9);
+pub(crate) const NODE: NodeId = NodeId(9);
 pub(crate) const LIFE: Incarnation = Incarnation(20);
 /// Beats refused for the ttl that they name or do not name.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
@@ -153,6 +154,23 @@ pub(crate) fn order_of(revision: u64, items: Vec<AssignedItem>) -> Order {
     Order::Assigned(origin, assignment)
 }
 
+/// The same order, with a version of the timing that the log does not hold for this life yet.
+pub(crate) fn timed(order: Order, told: ClusterTiming) -> Order {
+    match order {
+        Order::Assigned(origin, assignment) => {
+            let timing = Some(told);
+            Order::Assigned(
+                origin,
+                Assignment {
+                    timing,
+                    ..assignment
+                },
+            )
+        }
+        Order::Begin(_) | Order::Addresses(_) | Order::Over(..) | Order::Shutdown => order,
+    }
+}
+
 /// What goes on beside the lease thread.
 pub(crate) struct World {
     guard: Attestation,
@@ -160,6 +178,8 @@ pub(crate) struct World {
     pub(crate) notices: mpsc::Receiver<Notice>,
     addresses: BeatAddresses,
     timing: Timing,
+    /// What the coordinators have applied.
+    log: Arc<Mutex<ClusterState>>,
     /// Beats that the coordinators have heard, together.
     pub(crate) heard: Arc<AtomicU64>,
 }
@@ -184,6 +204,24 @@ impl World {
 
     pub(crate) fn order(&self, order: Order) {
         self.orders.send(order).unwrap();
+    }
+
+    /// Commits this as the next entry; every coordinator applies it before it answers another beat.
+    pub(crate) fn commit(&self, command: Command) {
+        let mut log = self.log.lock().unwrap();
+        let index = LogIndex(log.applied.0 + 1);
+        let entry = Entry {
+            stamp_unix_ms: 0,
+            commands: vec![command],
+        };
+        let outcomes = apply(&mut log, index, &entry);
+        let refused = |outcome: &Outcome| matches!(outcome, Outcome::Refused(_));
+        assert!(!outcomes.iter().any(refused), "{outcomes:?}");
+    }
+
+    /// The timing that the log holds.
+    pub(crate) fn in_force(&self) -> ClusterTiming {
+        self.log.lock().unwrap().timing.unwrap()
     }
 
     /// Waits for this notice; others may come before it.
@@ -241,7 +279,7 @@ pub(crate) fn beside_a_gated_lease(
     );
 }
 
-fn beside_a_lease_with(
+pub(crate) fn beside_a_lease_with(
     wire: &Wire,
     timing: Timing,
     watchdog: SharedWatchdog,
@@ -281,14 +319,16 @@ fn beside_a_lease_with(
         notices,
         addresses,
         timing,
+        log: Arc::new(Mutex::new(state(timing))),
         heard: Arc::default(),
     };
     let heard = Arc::clone(&world.heard);
+    let log = Arc::clone(&world.log);
     std::thread::scope(|scope| {
         for (voter, socket) in VOTERS.iter().zip(&sockets) {
             let (answering, ended) = (&answering, &ended);
-            let heard = Arc::clone(&heard);
-            scope.spawn(move || respond((*voter, socket), timing, &heard, answering, ended));
+            let (heard, log) = (Arc::clone(&heard), Arc::clone(&log));
+            scope.spawn(move || respond((*voter, socket), &log, &heard, answering, ended));
         }
         let thread = scope.spawn(|| {
             wire.owner.run(|| {
@@ -313,15 +353,15 @@ fn beside_a_lease_with(
 
 fn respond(
     (own, socket): (NodeId, &UdpSocket),
-    timing: Timing,
+    log: &Mutex<ClusterState>,
     heard: &AtomicU64,
     answering: &AtomicBool,
     ended: &AtomicBool,
 ) {
     let now = boot_now();
-    let mut responder = Responder::new(own, timing, now, Restart::Fresh);
+    let mut responder = Responder::new(own, Timing::NORMAL, now, Restart::Fresh);
     responder.on_membership(now, membership());
-    responder.on_applied(now, &state(timing));
+    let mut applied = LogIndex(0);
     let mut buffer = [0; 512];
     while !ended.load(Ordering::SeqCst) {
         let (got, received) = Received::after(|| socket.recv_from(&mut buffer), boot_now);
@@ -329,6 +369,12 @@ fn respond(
             continue;
         };
         heard.fetch_add(1, Ordering::SeqCst);
+        let newest = log.lock().unwrap();
+        if newest.applied > applied {
+            applied = newest.applied;
+            responder.on_applied(boot_now(), &newest);
+        }
+        drop(newest);
         if !answering.load(Ordering::SeqCst) {
             continue;
         }

@@ -27,6 +27,7 @@ mod lease;
 mod lives;
 mod netns;
 mod probe;
+mod retimed;
 mod suspend;
 mod told;
 mod traffic;

@@ -49,7 +49,14 @@ pub(super) async fn set(
         .filter(|interval| interval.of(&present.timing) != interval.of(&wanted))
         .collect();
     if changes.is_empty() {
-        note("nothing to change: this timing is in force");
+        let generation = present.generation;
+        let said = "nothing was changed: this timing is in force, generation";
+        answer(
+            output,
+            &wanted,
+            generation,
+            &format!("{said} {generation}\n"),
+        );
         return Ok(());
     }
     let failing: Vec<String> = checks(&wanted)
@@ -75,17 +82,24 @@ pub(super) async fn set(
     }
     caller.renew(caller.limit());
     let generation = send(caller, &present, &wanted, arguments).await?;
-    let answer = json!({ "generation": generation, "timing": intervals(&wanted) });
-    output::print(&match (output.form, arguments.dry_run) {
-        (Form::Json, _) => output::json(&answer),
-        (Form::Yaml, _) => output::yaml(&answer),
-        (Form::Name, _) => "cluster/timing\n".to_owned(),
-        (Form::Table | Form::Wide, true) => "nothing was changed (dry run)\n".to_owned(),
-        (Form::Table | Form::Wide, false) => {
-            format!("timing changed, generation {generation}; sessions follow by themselves\n")
-        }
-    });
+    let said = if arguments.dry_run {
+        "nothing was changed (dry run)\n".to_owned()
+    } else {
+        format!("timing changed, generation {generation}; sessions follow by themselves\n")
+    };
+    answer(output, &wanted, generation, &said);
     Ok(())
+}
+
+/// The same form, whether something has changed or not: a program reads what is in force now.
+fn answer(output: Output, timing: &Timing, generation: u64, said: &str) {
+    let value = json!({ "generation": generation, "timing": intervals(timing) });
+    output::print(&match output.form {
+        Form::Json => output::json(&value),
+        Form::Yaml => output::yaml(&value),
+        Form::Name => "cluster/timing\n".to_owned(),
+        Form::Table | Form::Wide => said.to_owned(),
+    });
 }
 
 async fn present(caller: &mut Caller) -> Result<Present, Failure> {
