@@ -123,7 +123,7 @@ fn gives_up(notice: &Notice) -> bool {
             Output::ReportReleased { .. } | Output::ReportFailed { .. }
         ),
         Notice::Idle(_) => true,
-        Notice::Retimed(..) | Notice::Rival(..) | Notice::Stands(_) => false,
+        Notice::Retimed(..) | Notice::Rival(..) | Notice::Hindered(_) | Notice::Stands(_) => false,
     }
 }
 
