@@ -412,6 +412,22 @@ fn change_voters(world: &mut World) -> bool {
     while voters.len().is_multiple_of(2) {
         voters.pop_first();
     }
+    if world.rng.chance(400) {
+        cut_off(world, leader);
+    }
     world.tell(leader, Role::Coordinator, Local::ChangeVoters(voters));
     true
+}
+
+/// What it appends from here on nobody hears of, until others have elected one of them and it is truncated.
+fn cut_off(world: &mut World, place: Place) {
+    let others = (0..world.machines.len()).filter(|other| *other != place);
+    let links: Vec<(Place, Place)> = others
+        .flat_map(|other| [(place, other), (other, place)])
+        .collect();
+    for (from, to) in &links {
+        world.net.cut(*from, *to);
+    }
+    let span = unit(world) + 3 * crate::raft::nanos(world.timing.election_max);
+    world.after(span, Event::Undo(Undo::Join(links)));
 }
