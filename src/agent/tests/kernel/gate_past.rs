@@ -3,7 +3,7 @@
 
 use crate::beds::{Bed, Kind, beyond};
 use crate::fixture::{BOTH, V4, V6, VIP4, VIP6, assert_answering, assert_silent, client, own_link};
-use crate::gate::{FileSystem, Owner};
+use crate::gate::{FileSystem, Owner, clear_up_after};
 use crate::lease::{World, assignment, beside_a_gated_lease};
 use crate::netns::{Wire, eventually};
 use crate::probe::{OWNER_MAC, Probe, arp, claims4, speaks_for};
@@ -122,7 +122,12 @@ fn an_xdp_program_beneath_a_link_that_carries_an_address_is_noticed_with_the_nex
         namespace.run(|| owner.gate.tend(later));
         assert_eq!(owner.gate.carries(link), Err(Ungated::Xdp), "{look}");
         drop(attached);
-        namespace.run(|| owner.gate.tend(later + Duration::from_secs(1)));
+        let mut now = later;
+        eventually("it is gone", || {
+            now = now + Duration::from_secs(1);
+            namespace.run(|| owner.gate.tend(now));
+            owner.gate.carries(link) == Ok(())
+        });
     }
 }
 
@@ -349,8 +354,7 @@ fn a_dead_router_passes_nothing_on_to_or_from_a_new_owner_until_it_is_cleared_up
     }
     let reaches = |vip: IpAddr| crate::beds::refuses(&far, vip);
     assert!(!reaches(VIP4) && !reaches(VIP6), "not before");
-    wire.owner
-        .run(|| haft_agent::dismantle::clear_up(Some(&files.home())).unwrap());
+    clear_up_after(&wire, &files);
     for vip in BOTH {
         eventually("cleared up, it passes on", || reaches(vip));
     }

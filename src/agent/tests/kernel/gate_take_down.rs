@@ -3,27 +3,29 @@
 //! Every frame of the wire is read, from the agent's death on, while somebody asks for the addresses all the time.
 
 use crate::fixture::{BOTH, V4, VIP4, VIP6, assert_answering, assert_silent, client};
-use crate::gate::{FileSystem, Owner};
+use crate::gate::{FileSystem, Owner, clear_up_after};
 use crate::gate_links::footings;
 use crate::gate_past::{client_of, connection, know_the_client};
 use crate::lease::{World, assignment_of, beside_a_gated_lease, beside_a_lease};
 use crate::netns::{Wire, eventually};
-use crate::probe::{CLIENT_MAC, Probe, speaks_for};
-use haft_agent::dismantle::clear_up;
+use crate::probe::{CLIENT_MAC, Probe, arp, speaks_for};
 use haft_agent::kernel::gate::Footing;
 use haft_engine::clock::Timing;
 use haft_engine::keeper::Want;
 use std::io::Write as _;
-use std::net::{IpAddr, TcpStream, UdpSocket};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How long the observer waits for one frame before it looks whether it is to end.
 const GLANCE: Duration = Duration::from_millis(20);
 
 /// What is seen on the wire.
-#[derive(Default)]
 struct Watch {
+    /// Sends frames that the observer knows.
+    marker: Probe,
+    /// The last of them that it has read.
+    read: AtomicU8,
     over: AtomicBool,
     /// Frames that speak for an address of the owner's.
     spoken: AtomicU64,
@@ -42,10 +44,21 @@ impl Watch {
         eventually("it is asked", || {
             self.asked.load(Ordering::SeqCst) >= before + 20
         });
+        // Whatever has come by now is read before this is.
+        let next = self.read.load(Ordering::SeqCst) + 1;
+        let mark = Ipv4Addr::new(10, 9, 200, next);
+        eventually("the observer has read everything", || {
+            let frame = arp(1, CLIENT_MAC, mark, [0; 6], mark);
+            self.marker.send(&frame);
+            self.read.load(Ordering::SeqCst) == next
+        });
     }
 
     fn observe(&self, probe: &Probe) {
         let speaks = |frame: &[u8]| {
+            if let Some([10, 9, 200, mark]) = frame.get(28..32) {
+                self.read.store(*mark, Ordering::SeqCst);
+            }
             let foreign = frame.get(6..12) != Some(&CLIENT_MAC[..]);
             foreign && BOTH.iter().any(|vip| speaks_for(frame, *vip))
         };
@@ -69,7 +82,13 @@ impl Watch {
 /// Runs `story` while the wire is watched.
 fn watched(wire: &Wire, story: impl FnOnce(&Watch)) {
     let (listener, asker) = (client(wire), client(wire));
-    let watch = Watch::default();
+    let watch = Watch {
+        marker: client(wire),
+        read: AtomicU8::new(0),
+        over: AtomicBool::new(false),
+        spoken: AtomicU64::new(0),
+        asked: AtomicU64::new(0),
+    };
     std::thread::scope(|scope| {
         scope.spawn(|| watch.observe(&listener));
         scope.spawn(|| watch.ask(&asker));
@@ -110,7 +129,7 @@ fn nothing_is_heard_from_the_agents_death_until_everything_is_gone() {
         watched(&wire, |watch| {
             drop(owner);
             watch.await_questions();
-            wire.owner.run(|| clear_up(Some(&files.home())).unwrap());
+            clear_up_after(&wire, &files);
             watch.await_questions();
             assert_eq!(watch.spoken(), 0, "{footing:?}");
             // What is heard is counted, and an administrator's address is nobody else's business from here on.
@@ -132,7 +151,7 @@ fn somebody_elses_copies_are_not_heard_while_everything_else_goes_nor_after_that
             drop(owner);
             watch.await_questions();
             for _ in 0..2 {
-                wire.owner.run(|| clear_up(Some(&files.home())).unwrap());
+                clear_up_after(&wire, &files);
                 watch.await_questions();
             }
             wire.owner.try_command("nft", &["flush", "ruleset"]);
@@ -144,7 +163,7 @@ fn somebody_elses_copies_are_not_heard_while_everything_else_goes_nor_after_that
         for vip in BOTH {
             wire.owner.ip(&format!("addr del {}", copy(vip)));
         }
-        wire.owner.run(|| clear_up(Some(&files.home())).unwrap());
+        clear_up_after(&wire, &files);
         by_hand(&wire, VIP4);
         let probe = client(&wire);
         eventually("the administrator's address answers", || probe.echoes(VIP4));
@@ -202,7 +221,7 @@ fn programs_that_are_still_connected_are_not_heard_when_everything_is_gone() {
             for _ in 0..2 {
                 program.speaks();
                 watch.await_questions();
-                wire.owner.run(|| clear_up(Some(&files.home())).unwrap());
+                clear_up_after(&wire, &files);
             }
             program.speaks();
             watch.await_questions();
@@ -210,7 +229,7 @@ fn programs_that_are_still_connected_are_not_heard_when_everything_is_gone() {
             let stands = || wire.owner.command("nft", "list tables").contains("haft");
             assert!(stands(), "what keeps the datagrams silent");
             drop(program);
-            wire.owner.run(|| clear_up(Some(&files.home())).unwrap());
+            clear_up_after(&wire, &files);
             assert!(!stands(), "nothing is left to be kept silent");
             by_hand(&wire, VIP6);
             eventually("an administrator's address answers", || watch.spoken() > 0);
