@@ -297,7 +297,7 @@ fn an_old_pill_refuses_a_clean_start_and_says_what_to_do() {
     let SbdNotice::Failed(error) = node.await_notice() else {
         panic!("not refused");
     };
-    let said = error.to_string();
+    let said = format!("{error}\n{}", error.fix());
     for part in [
         "fake",
         "`off`",

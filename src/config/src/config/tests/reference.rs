@@ -108,6 +108,10 @@ fn default(key: &str, config: &Config) -> String {
         "sbd.start" => quoted("clean".to_owned()),
         "sbd.io_timeout_ms" => quoted(DEFAULT_SBD_IO_TIMEOUT.as_millis().to_string()),
         "resources" => "none".to_owned(),
+        "gate.bpf_fs" => match &config.bpf_fs {
+            None => "the machine's".to_owned(),
+            Some(named) => quoted(named.display().to_string()),
+        },
         "cluster.name" | "nodes[].name" | "nodes[].addresses" | "sbd.devices" | "tls.ca"
         | "tls.certificate" | "tls.key" => "needed".to_owned(),
         other if other.starts_with("timing.") => "derived".to_owned(),
