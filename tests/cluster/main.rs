@@ -9,6 +9,7 @@ mod canary;
 mod devices;
 mod hostile;
 mod never_stuck;
+mod premises;
 mod timing;
 mod unfencing;
 

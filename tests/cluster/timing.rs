@@ -124,7 +124,7 @@ fn planned(cluster: &Coordinators) {
     let why = stderr(&unasked);
     assert_eq!(unasked.status.code(), Some(2), "{why}");
     assert!(
-        why.contains("error[NotConfirmed]") && why.contains("add --yes, or --dry-run"),
+        why.contains("error[NoTerminal]") && why.contains("add --yes, or --dry-run"),
         "{why}"
     );
     assert_eq!(shown(cluster), before);

@@ -101,6 +101,10 @@ impl Agent {
         Self(child.unwrap())
     }
 
+    pub(super) fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
     pub(super) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw);
         kill_process(pid.unwrap(), signal).unwrap();
