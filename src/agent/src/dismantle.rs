@@ -57,12 +57,13 @@ pub async fn dismantle(options: &Options) -> Result<(), DismantleError> {
 /// What stays.
 pub fn clear_up(home: Option<&Home>) -> Result<(), DismantleError> {
     let unreadable = |error| DismantleError::Gate(io::Error::other(error));
+    // Before the gate's maps are opened, which closes every address in them: a living agent's guard refuses here.
+    let mut guard = match home.map_or(Ok(false), gate::is_left).map_err(unreadable)? {
+        true => Guard::behind_gate(Custody::Owned)?,
+        false => Guard::open(Custody::Owned)?,
+    };
     let gated = home.map_or(Ok(BTreeSet::new()), gate::left);
     let gated = gated.map_err(unreadable)?;
-    let mut guard = match gated.is_empty() {
-        true => Guard::open(Custody::Owned)?,
-        false => Guard::behind_gate(Custody::Owned)?,
-    };
     let mut kernel = Addresses::open()?;
     for leftover in kernel.remove_leftovers()? {
         tracing::info!(address = %leftover.address, "removed");

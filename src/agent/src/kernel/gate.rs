@@ -468,10 +468,17 @@ pub fn let_go(home: &Home, address: IpAddr) -> Result<(), NoGate> {
     }
 }
 
-fn pinned_maps(home: &Home) -> Result<Option<Ends>, NoGate> {
+/// Whether a gate is pinned there, a living agent's or a dead one's. Touches nothing.
+///
+/// # Errors
+/// When the directory cannot be read.
+pub fn is_left(home: &Home) -> Result<bool, NoGate> {
     let pins = home.pins().map_err(NoGate::Home)?;
-    let is_there = pins.iter().any(|pin| pin == program::PLACES);
-    is_there.then(|| Ends::open(home)).transpose()
+    Ok(pins.iter().any(|pin| pin == program::PLACES))
+}
+
+fn pinned_maps(home: &Home) -> Result<Option<Ends>, NoGate> {
+    is_left(home)?.then(|| Ends::open(home)).transpose()
 }
 
 /// Takes a gate away, whoever opened it: what it closed passes. To be called when no address is left, in the gate's

@@ -432,6 +432,21 @@ fn an_address_that_leaves_in_a_tunnel_unseen_is_given_up_and_the_policy_named() 
 
 /// As the unit does whenever an agent has ended, for whatever reason.
 #[test]
+fn clearing_up_beside_a_living_agent_closes_nothing_of_its_gate() {
+    let (wire, files) = (Wire::new(), FileSystem::new());
+    let probe = client(&wire);
+    let mut owner = Owner::new(&wire, &files);
+    assert!(owner.gate.renew(&BOTH, boot_now() + LONG));
+    eventually("the address answers", || probe.echoes(VIP4));
+    let refused = wire.owner.run(|| clear_up(Some(&files.home())));
+    let refused = matches!(
+        refused,
+        Err(DismantleError::Open(OpenGuardError::OwnedElsewhere { .. }))
+    );
+    assert!(refused && probe.echoes(VIP4), "refused: {refused}");
+}
+
+#[test]
 fn clearing_up_after_the_agent_leaves_somebody_elses_copy_silent_until_it_is_gone() {
     let (wire, files) = (Wire::new(), FileSystem::new());
     let probe = client(&wire);
