@@ -7,10 +7,14 @@ use crate::daemon::{Options, RunError, configured, lock};
 use crate::kernel::address::{Addresses, OpenAddressesError, ReadKernelError};
 use crate::kernel::gate::{self, Home, NoGate};
 use crate::kernel::guard::{Custody, Guard, GuardWriteError, OpenGuardError};
-use crate::kernel::sockets::{Sockets, Voices};
+use crate::kernel::sockets::{Closer, Voices};
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::time::Duration;
+
+/// For all sockets; a unit's stop waits for this.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 
 /// What stays.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +55,29 @@ pub async fn dismantle(options: &Options) -> Result<(), DismantleError> {
     }
 }
 
+/// Those from which sockets may speak, and the others. What is not answered in time counts: a program hangs.
+fn by_sockets(gone: Vec<IpAddr>) -> (Vec<IpAddr>, Vec<IpAddr>) {
+    let (asked, silent): (Vec<IpAddr>, Vec<IpAddr>) = gone.into_iter().partition(IpAddr::is_ipv6);
+    if asked.is_empty() {
+        return (asked, silent);
+    }
+    let answers = match Closer::start() {
+        Ok(closer) => closer.survey(&asked, ANSWERS_WITHIN),
+        Err(error) => {
+            tracing::warn!(err = crate::chain(&error), "cannot ask for open sockets");
+            Vec::new()
+        }
+    };
+    let quiet = answers
+        .iter()
+        .filter(|answer| answer.voices == Voices::None);
+    let quiet: BTreeSet<IpAddr> = quiet.map(|answer| answer.question.address).collect();
+    let (unspoken, spoken) = asked
+        .into_iter()
+        .partition(|address| quiet.contains(address));
+    (spoken, [silent, unspoken].concat())
+}
+
 /// The same with a gate's home that is known, beside no agent: a living one has a guard, and nothing is touched then.
 ///
 /// # Errors
@@ -72,9 +99,7 @@ pub fn clear_up(home: Option<&Home>) -> Result<(), DismantleError> {
     let closed: BTreeSet<IpAddr> = gated.iter().copied().chain(guard.managed()).collect();
     let (copies, gone): (Vec<IpAddr>, Vec<IpAddr>) =
         closed.iter().partition(|address| there.contains(address));
-    let mut sockets = Sockets::default();
-    let mut speaks = |address: &IpAddr| sockets.hush(*address) == Voices::Left;
-    let (spoken, gone): (Vec<IpAddr>, Vec<IpAddr>) = gone.into_iter().partition(&mut speaks);
+    let (spoken, gone) = by_sockets(gone);
     if copies.is_empty() && spoken.is_empty() {
         match home {
             Some(home) => gate::take_away(home),

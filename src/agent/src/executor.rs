@@ -8,6 +8,7 @@ mod gated;
 mod leave;
 mod opening;
 mod rivals;
+mod silence;
 mod voice;
 mod watch;
 
@@ -56,10 +57,11 @@ pub struct Executor {
     watchdog: SharedWatchdog,
     /// Since when the guard cannot be attested, and why.
     trouble: Option<(Moment, String)>,
-    /// What the gate says of interfaces and addresses.
+    /// What the gate says of interfaces and addresses, as of that reading of the links.
     hindrances: Hindrances,
+    readings: u64,
     /// Given up, and behind the gate or guard for as long as something else of this machine would speak from it (R13).
-    silenced: leave::Silenced,
+    silenced: silence::Silenced,
 }
 
 impl Executor {
@@ -92,9 +94,10 @@ impl Executor {
             renewal: None,
             attested: Attestation::Unknown,
             watchdog,
-            silenced: leave::Silenced::default(),
+            silenced: silence::Silenced::new(),
             trouble: None,
             hindrances: Hindrances::default(),
+            readings: 0,
         };
         executor.note_hindrances();
         executor.remove_leftovers()?;

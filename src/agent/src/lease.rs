@@ -140,6 +140,7 @@ impl Lease {
         if self.life.is_none() && self.executor.probe() == Probe::Clean {
             self.executor.watchdog().disarm_finally();
         }
+        self.executor.settle();
     }
 
     /// Everything that is due now; returns the moment of the next.

@@ -101,6 +101,10 @@ fn gated(home: Home) -> Result<Barrier, OpenExecutorError> {
     }
     match gate.lasts() {
         Lasts::Proven => {}
+        Lasts::Stated => tracing::info!(
+            "the gate lives in the bpf file system that gate.bpf_fs names: that it outlives this agent and its container \
+             is the word of who named it"
+        ),
         Lasts::Unproven => tracing::warn!(
             "this agent runs in a PID namespace of its own, and the bpf file system that holds the gate may end with it: \
              attested as watched (fix: bind the machine's into the container and name it, gate: {{ bpf_fs: /sys/fs/bpf }}; \
@@ -320,7 +324,9 @@ impl Executor {
         let mut links = Links::Kept;
         gate.carry(self.places.values().map(|link| link.index).collect());
         let tended = gate.tend(boot_now());
-        let noticed = tended != Tended::Intact;
+        // A link may have another name, or be there for the first time, with the same links gated.
+        let noticed = tended != Tended::Intact || gate.readings() != self.readings;
+        self.readings = gate.readings();
         if noticed {
             let open = |address: &IpAddr, link: LinkIndex| {
                 gate.carries(link).is_err() || gate.sees(*address).is_err()

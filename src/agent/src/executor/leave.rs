@@ -4,48 +4,19 @@
 //! Proves by the kernel's list that nothing of ours is left. Takes away nothing that it did not put there, but for
 //! connections from an IPv6 address that has gone.
 
+use super::silence::Elsewhere;
 use super::{Executor, OpenExecutorError};
 use crate::chain;
 use crate::kernel::address::{Assigned, Origin};
-use crate::kernel::clock::boot_now;
 use crate::kernel::link::Link;
-use crate::kernel::sockets::{Sockets, Voices};
-use haft_engine::clock::Moment;
 use haft_engine::command::Probe;
 use haft_engine::ids::{ResourceId, Token};
 use haft_engine::keeper::OperationResult;
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// How long sockets that speak are left alone between two looks: each costs the kernel a walk over all.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// What is given up and stays silent.
-#[derive(Debug, Default)]
-pub(super) struct Silenced {
-    addresses: BTreeSet<IpAddr>,
-    sockets: Sockets,
-    /// When sockets are looked at again.
-    due: Moment,
-}
-
-impl Silenced {
-    pub(super) fn contains(&self, address: IpAddr) -> bool {
-        self.addresses.contains(&address)
-    }
-
-    /// Whether sockets would speak from this address, which is gone. Closes what it can of them.
-    fn speaks(&mut self, address: IpAddr) -> bool {
-        match self.sockets.hush(address) {
-            Voices::None => false,
-            Voices::Left => {
-                self.due = boot_now() + LOOK_AGAIN;
-                true
-            }
-        }
-    }
-}
+/// How long the end of an agent is delayed for what may still be let go of.
+const LAST_ANSWERS: Duration = Duration::from_millis(500);
 
 impl Executor {
     /// What carries our mark goes. Addresses that an earlier life had behind its gate or guard are let go of, but for
@@ -54,7 +25,6 @@ impl Executor {
         for leftover in self.addresses.addresses().remove_leftovers()? {
             tracing::info!(address = %leftover.address, "removed an address of an earlier life");
         }
-        self.silenced.sockets.prepare();
         let inherited = self.inherited();
         // Reads what the removals have reported.
         self.tend();
@@ -121,21 +91,15 @@ impl Executor {
         gated || guarded.is_some_and(|guard| guard.manages(address))
     }
 
-    /// Ours is gone. Gate and guard let go of the address, unless somebody else's copy would answer then, or sockets
-    /// speak.
+    /// Ours is gone. Gate and guard let go of the address once nothing else would speak from it: somebody else's copy,
+    /// or sockets.
     fn leave(&mut self, address: IpAddr, foreign: &[Assigned]) {
-        if foreign.is_empty() && !self.silenced.speaks(address) {
+        if foreign.is_empty() && address.is_ipv4() {
             self.let_go(address);
             return;
         }
-        self.silenced.addresses.insert(address);
+        self.silenced.begin(address);
         self.gate_keep_silent(address);
-        if foreign.is_empty() {
-            tracing::warn!(
-                %address,
-                "released, and kept silent: a program of this machine has an open socket on it"
-            );
-        }
         let links = self.addresses.addresses().links().unwrap_or_default();
         let on = |found: &Assigned| links.iter().find(|link| link.index == found.link);
         for (found, link) in foreign.iter().filter_map(|found| Some((found, on(found)?))) {
@@ -159,7 +123,7 @@ impl Executor {
     }
 
     fn let_go(&mut self, address: IpAddr) {
-        self.silenced.addresses.remove(&address);
+        self.silenced.end(address);
         self.gate_forget(address);
         // The address is gone; a guard that stays closed harms nobody.
         if let Some(guard) = &mut self.guard
@@ -169,27 +133,28 @@ impl Executor {
         }
     }
 
-    /// Lets go of what was kept silent and is not there any more.
+    /// Lets go of what was kept silent and from which nothing would speak any more.
     pub(super) fn lift_silences(&mut self) {
-        if self.silenced.addresses.is_empty() {
+        if self.silenced.is_empty() {
             return;
         }
-        let due = boot_now() >= self.silenced.due;
-        let over: Vec<IpAddr> = self
-            .silenced
-            .addresses
-            .iter()
-            .filter(|address| !self.places.contains_key(*address))
-            .filter(|address| self.addresses.census().foreign(**address).next().is_none())
-            .copied()
-            .collect();
-        for address in over {
-            // IPv4 speaks from no address that is gone.
-            let looked = address.is_ipv4() || due;
-            if looked && !self.silenced.speaks(address) {
-                tracing::info!(%address, "nothing else of this machine has it any more");
-                self.let_go(address);
+        let census = self.addresses.census();
+        let over = self.silenced.over(|address| {
+            let granted = self.places.contains_key(&address);
+            match granted || census.foreign(address).next().is_some() {
+                true => Elsewhere::Yes,
+                false => Elsewhere::No,
             }
+        });
+        for address in over {
+            tracing::debug!(%address, "nothing of this machine would speak from it");
+            self.let_go(address);
         }
+    }
+
+    /// The agent ends: what is still asked about is let go of if the answer comes soon.
+    pub fn settle(&mut self) {
+        self.silenced.await_answers(LAST_ANSWERS);
+        self.lift_silences();
     }
 }

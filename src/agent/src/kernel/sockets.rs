@@ -4,7 +4,12 @@
 //! sending what is not acknowledged, and what its program writes, and a datagram socket whatever it is told to, in the
 //! name of an address that may be another machine's by now. Connections are closed here, as `ss -K` does; a datagram
 //! socket belongs to a program that may serve again when the address is back, so it is only told of. Raw sockets are
-//! not looked for. Decides nothing about what stays silent meanwhile.
+//! not looked for. Closing waits for the program that is using the connection, which may hang in the kernel for ever, so
+//! that a thread of its own does it (`closer`). Decides nothing about what stays silent meanwhile.
+
+mod closer;
+
+pub use closer::{Answer, Asked, Closer, Question};
 
 use super::netlink::{Message, Messages, NLM_F_ACK, NLM_F_DUMP, Port, u32_at};
 use std::io;
@@ -24,7 +29,7 @@ const UDP: u8 = 17;
 /// Bits of tcp_states.h: all but TIME_WAIT, CLOSE and LISTEN, which say nothing unless they are spoken to.
 const SPEAKING: u32 = 0x1ffe & !(1 << 6) & !(1 << 7) & !(1 << 10);
 const ALL: u32 = u32::MAX;
-/// Connections closed by one call: some ten milliseconds of this thread.
+/// Connections closed by one call: some ten milliseconds.
 const CLOSED_AT_ONCE: usize = 2_048;
 /// Of the prefix that is for throwing away (RFC 6666).
 const NOBODY: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
@@ -44,20 +49,19 @@ pub enum Voices {
 
 /// What asks the kernel. Opened when it is needed.
 #[derive(Debug, Default)]
-pub struct Sockets {
+struct Sockets {
     port: Option<Port>,
 }
 
 impl Sockets {
-    /// Asks once, about nobody's address, since a kernel may load modules for its first answer: not while somebody waits
-    /// for a beat.
-    pub fn prepare(&mut self) {
+    /// Asks once, about nobody's address, since a kernel may load modules for its first answer.
+    fn prepare(&mut self) {
         self.hush(NOBODY.into());
     }
 
     /// Closes connections from this address, which is on no interface any more, in this thread's network namespace, and
     /// looks once more; whether anything is left that may speak from it. What cannot be told counts.
-    pub fn hush(&mut self, address: IpAddr) -> Voices {
+    fn hush(&mut self, address: IpAddr) -> Voices {
         for _ in 0..LOOKS {
             match self.close(address) {
                 Ok(Voices::None) => return Voices::None,

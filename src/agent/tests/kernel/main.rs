@@ -28,6 +28,7 @@ mod lives;
 mod netns;
 mod probe;
 mod retimed;
+mod sockets;
 mod suspend;
 mod told;
 mod traffic;
