@@ -32,12 +32,19 @@ pub(super) struct Ends {
     pub(super) places: OwnedFd,
     pub(super) ends: OwnedFd,
     memory: Memory,
-    taken: BTreeMap<IpAddr, u32>,
-    /// Of the places taken.
+    taken: BTreeMap<IpAddr, Taken>,
+    /// Of the places taken, as they were written here: somebody else may have written into the map meanwhile.
     soonest: Soonest,
     /// Places given back, the longest-free first: a program that still runs may have read one a moment ago.
     free: VecDeque<u32>,
     untouched: u32,
+}
+
+/// The place of an address, and the end that was last written there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Taken {
+    place: u32,
+    end: Moment,
 }
 
 /// The map of ends in this process's memory.
@@ -122,11 +129,11 @@ impl Ends {
         let mut at = None;
         while let Some(key) = bpf::next_key(&places, at.as_ref()).map_err(NoGate::Map)? {
             let place = bpf::lookup(&places, &key).map_err(NoGate::Map)?;
-            taken.insert(address(key), place);
+            taken.insert(address(key), Taken { place, end: CLOSED });
             at = Some(key);
         }
-        let untouched = taken.values().max().map_or(1, |last| last + 1);
-        let used: BTreeSet<u32> = taken.values().copied().collect();
+        let used: BTreeSet<u32> = taken.values().map(|taken| taken.place).collect();
+        let untouched = used.last().map_or(1, |last| last + 1);
         let free = (1..untouched)
             .filter(|place| !used.contains(place))
             .collect();
@@ -160,9 +167,9 @@ impl Ends {
     /// # Errors
     /// When there is no room: the address must not be used then.
     pub(super) fn close(&mut self, address: IpAddr) -> io::Result<()> {
-        if let Some(place) = self.taken.get(&address).copied() {
+        if self.stands(address) {
             self.store(0, CLOSED);
-            self.replace(place, CLOSED);
+            self.replace(address, CLOSED);
             return Ok(());
         }
         let place = match self.untouched {
@@ -179,7 +186,7 @@ impl Ends {
             self.sum_up();
             return Err(error);
         }
-        self.taken.insert(address, place);
+        self.taken.insert(address, Taken { place, end: CLOSED });
         self.soonest.add(CLOSED);
         Ok(())
     }
@@ -190,10 +197,8 @@ impl Ends {
         self.store(0, Moment(soonest.min(end.0)));
         let mut all = true;
         for address in addresses {
-            match self.taken.get(address).copied() {
-                Some(place) => self.replace(place, end),
-                None => all = false,
-            }
+            all &= self.stands(*address);
+            self.replace(*address, end);
         }
         self.sum_up();
         all
@@ -201,10 +206,10 @@ impl Ends {
 
     /// The address is not ours any more. To be called when it is gone from every interface.
     pub(super) fn forget(&mut self, address: IpAddr) -> io::Result<()> {
-        let Some(place) = self.taken.get(&address).copied() else {
+        let Some(Taken { place, .. }) = self.taken.get(&address).copied() else {
             return Ok(());
         };
-        self.replace(place, CLOSED);
+        self.replace(address, CLOSED);
         bpf::delete(&self.places, &key(address))?;
         self.taken.remove(&address);
         self.soonest.remove(CLOSED);
@@ -217,11 +222,16 @@ impl Ends {
         self.memory.end(place).store(end.0, Ordering::SeqCst);
     }
 
-    /// The end of a place that is taken.
-    fn replace(&mut self, place: u32, end: Moment) {
-        let before = self.memory.end(place).swap(end.0, Ordering::SeqCst);
-        self.soonest.remove(Moment(before));
+    /// The end of an address, if it stands.
+    fn replace(&mut self, address: IpAddr, end: Moment) {
+        let Some(taken) = self.taken.get_mut(&address) else {
+            return;
+        };
+        self.soonest.remove(taken.end);
         self.soonest.add(end);
+        taken.end = end;
+        let place = taken.place;
+        self.store(place, end);
     }
 
     fn sum_up(&self) {
@@ -250,10 +260,17 @@ mod tests {
     use super::*;
 
     impl Ends {
+        /// As with bpftool, where the address stands.
+        pub(in crate::kernel::gate) fn written_by_another(&self, address: IpAddr, end: Moment) {
+            if let Some(taken) = self.taken.get(&address) {
+                self.store(taken.place, end);
+            }
+        }
+
         /// Place 0, and the soonest of what stands as the programs read it.
         pub(in crate::kernel::gate) fn soonest_told_and_true(&self) -> (u64, u64) {
             let end = |place| self.memory.end(place).load(Ordering::SeqCst);
-            let ends = self.taken.values().map(|place| end(*place));
+            let ends = self.taken.values().map(|taken| end(taken.place));
             (end(0), ends.min().unwrap_or(NEVER.0))
         }
     }

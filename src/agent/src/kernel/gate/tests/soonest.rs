@@ -11,6 +11,8 @@ enum Act {
     Close(u8),
     Renew(Vec<u8>, u64),
     Forget(u8),
+    /// Somebody else writes an end into the map, and the next renewal another one.
+    Meddle(u8, u64),
     /// Another agent takes the maps over.
     Inherit,
 }
@@ -21,7 +23,8 @@ fn act() -> impl Strategy<Value = Act> {
     prop_oneof![
         4 => address.clone().prop_map(Act::Close),
         6 => (several, 0..5_u64).prop_map(|(of, end)| Act::Renew(of, end)),
-        3 => address.prop_map(Act::Forget),
+        3 => address.clone().prop_map(Act::Forget),
+        2 => (address, 0..5_u64).prop_map(|(of, end)| Act::Meddle(of, end)),
         1 => Just(Act::Inherit),
     ]
 }
@@ -46,6 +49,10 @@ fn place_0_is_the_soonest_of_what_stands_whatever_happens() {
                         ends.renew(&of, Moment(*end));
                     }
                     Act::Forget(one) => ends.forget(named(*one)).unwrap(),
+                    Act::Meddle(one, end) => {
+                        ends.written_by_another(named(*one), Moment(*end));
+                        ends.renew(&[named(*one)], Moment(3));
+                    }
                     Act::Inherit => ends = Ends::open(&home).unwrap(),
                 }
                 let (told, is) = ends.soonest_told_and_true();
