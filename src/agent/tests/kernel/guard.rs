@@ -295,6 +295,16 @@ fn a_second_guard_is_refused_while_the_first_lives_whatever_its_tables() {
     }
 }
 
+/// Who saves the ruleset while an agent lives, and loads it at boot, makes a lock that is nobody's.
+#[test]
+fn a_lock_that_nobody_owns_keeps_no_agent_from_starting_and_the_next_from_none() {
+    let wire = Wire::new();
+    wire.owner.command("nft", "add table inet haft_lock");
+    let _first = guarded(&wire, Custody::Owned);
+    let second = wire.owner.run(|| Guard::open(Custody::Owned));
+    assert!(matches!(second, Err(OpenGuardError::OwnedElsewhere { .. })));
+}
+
 #[test]
 fn clearing_up_beside_a_living_agent_touches_nothing() {
     for custody in [Custody::Owned, Custody::Watched] {

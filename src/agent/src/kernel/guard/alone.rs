@@ -13,30 +13,46 @@ use std::io;
 /// The kernel's answer was lost that often: something is wrong with it.
 const ATTEMPTS: usize = 8;
 
+/// Whether a table of that name is there that nobody owns: somebody has loaded a saved ruleset.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Stray {
+    Absent,
+    There,
+}
+
 impl Guard {
     /// From here on no other socket can have a guard in this network namespace.
     ///
     /// # Errors
     /// When one has; nothing of it was touched.
     pub(super) fn be_alone(&mut self) -> Result<(), OpenGuardError> {
-        let mut batch = Batch::new();
-        ruleset::create_lock(&mut batch);
-        let sealed = batch.seal();
+        let mut stray = Stray::Absent;
         for _ in 0..ATTEMPTS {
+            let mut batch = Batch::new();
+            match stray {
+                Stray::Absent => {}
+                Stray::There => ruleset::delete_lock(&mut batch),
+            }
+            ruleset::create_lock(&mut batch);
+            let sealed = batch.seal();
             let refusal = match sealed.send(&mut self.commands)? {
                 Verdict::Committed => return Ok(()),
                 Verdict::Unclear => continue,
                 Verdict::Refused(refusals) => refusals[0],
             };
             let found = attest::tables(&mut self.commands, ruleset::LOCK)?;
-            let owner = found.iter().find_map(|table| table.owner);
-            return Err(match owner {
-                Some(port) => OpenGuardError::OwnedElsewhere { port },
-                None => OpenGuardError::Refused {
-                    what: sealed.label(refusal),
-                    source: io::Error::from_raw_os_error(refusal.errno),
-                },
-            });
+            match (found.iter().find_map(|table| table.owner), stray) {
+                (Some(port), _) => return Err(OpenGuardError::OwnedElsewhere { port }),
+                (None, Stray::Absent) if !found.is_empty() => stray = Stray::There,
+                // It has gone meanwhile.
+                (None, Stray::There) if found.is_empty() => stray = Stray::Absent,
+                (None, Stray::Absent | Stray::There) => {
+                    return Err(OpenGuardError::Refused {
+                        what: sealed.label(refusal),
+                        source: io::Error::from_raw_os_error(refusal.errno),
+                    });
+                }
+            }
         }
         Err(OpenGuardError::Contested { attempts: ATTEMPTS })
     }

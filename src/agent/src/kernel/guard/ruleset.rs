@@ -298,6 +298,14 @@ pub(super) fn delete_table(batch: &mut Batch, family: Family) {
     });
 }
 
+/// Adds the deletion of a lock that nobody owns; what a socket owns is refused to others.
+pub(super) fn delete_lock(batch: &mut Batch) {
+    let kind = (DELTABLE, 0);
+    batch.add("removal of an unowned haft_lock", kind, Family::Inet, |m| {
+        m.name(1, LOCK);
+    });
+}
+
 /// Adds the table that nobody but its owner's socket can add.
 pub(super) fn create_lock(batch: &mut Batch) {
     batch.add(
