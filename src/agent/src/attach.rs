@@ -266,12 +266,7 @@ impl AttachTask {
                     }
                 }
                 notice = self.notices.recv() => match notice {
-                    Some(Notice::Hindered(hindrances)) => {
-                        self.eyes.heard(hindrances);
-                        if looks {
-                            say(&up, self.seen())?;
-                        }
-                    }
+                    Some(Notice::Hindered(hindrances)) => self.eyes.heard(hindrances),
                     Some(notice) => {
                         if let Some(report) = self.noted(notice) {
                             say(&up, report)?;
@@ -288,11 +283,7 @@ impl AttachTask {
                     }
                     say(&up, pulse.ping())?;
                 }
-                changed = self.eyes.changed(), if looks => match changed {
-                    Ok(()) => say(&up, self.seen())?,
-                    // Nobody looks any more; what was said stands.
-                    Err(_) => looks = false,
-                },
+                () = self.eyes.changed(), if looks => say(&up, self.seen())?,
                 changed = self.ending.changed() => if changed.is_err() {
                     return Ok(Next::End);
                 },

@@ -177,8 +177,11 @@ pub struct Gate {
     stale: bool,
     /// The link that was looked at last.
     looked_at: u32,
-    /// The link that was asked about last.
+    /// The link that was asked about last, and the one beneath what carries.
     asked_about: u32,
+    asked_beneath: u32,
+    /// How often links were read.
+    readings: u64,
 }
 
 impl AsFd for Gate {
@@ -246,6 +249,8 @@ impl Gate {
             stale: true,
             looked_at: 0,
             asked_about: 0,
+            asked_beneath: 0,
+            readings: 0,
         };
         gate.compare_clocks()?;
         gate.try_out()?;
@@ -282,11 +287,14 @@ impl Gate {
 
     /// What it is worth as evidence while every program is in its place (R3).
     pub fn worth(&self) -> Found {
-        match self.footing {
-            Footing::Pinned if self.lasts() == Lasts::Proven && self.stands_everywhere() => {
+        match (self.footing, self.lasts()) {
+            (Footing::Pinned, Lasts::Proven | Lasts::Stated) if self.stands_everywhere() => {
                 Found::Gated
             }
-            Footing::Pinned | Footing::Filters => Found::Watched,
+            (
+                Footing::Pinned | Footing::Filters,
+                Lasts::Proven | Lasts::Stated | Lasts::Unproven,
+            ) => Found::Watched,
         }
     }
 
@@ -358,6 +366,11 @@ impl Gate {
     /// Whether the next look is due at once: links have come or become ports, more than one look takes.
     pub fn is_behind(&self) -> bool {
         !self.coming.is_empty() || !self.leaving.is_empty()
+    }
+
+    /// How often the links were read: with another number, what [`Gate::report`] says may be another.
+    pub fn readings(&self) -> u64 {
+        self.readings
     }
 
     /// The links on which addresses stand now: each look takes them first.

@@ -61,6 +61,8 @@ pub(crate) enum Word {
     Released(u64),
     /// A release to be relayed.
     Relayed(u64),
+    /// A report of the machine with that many tunnels.
+    Tunnels(usize),
 }
 
 type Answer = Result<v1::AttachResponse, Status>;
@@ -164,12 +166,10 @@ impl Service {
                     let _ = down.try_send(down_message(Down::Pong(ping)));
                 }
             }
-            Up::Active(_)
-            | Up::Failed(_)
-            | Up::Settled(_)
-            | Up::Retimed(_)
-            | Up::Machine(_)
-            | Up::Rival(_) => {}
+            Up::Active(_) | Up::Failed(_) | Up::Settled(_) | Up::Retimed(_) | Up::Rival(_) => {}
+            Up::Machine(machine) => {
+                let _ = self.words.send(Word::Tunnels(machine.tunnels.len()));
+            }
         }
     }
 }

@@ -11,6 +11,7 @@ mod coordinator;
 
 use coordinator::{Authority, Coordinator, Word};
 use haft_agent::attach::{Attach, AttachTask};
+use haft_agent::hindrances::Hindrances;
 use haft_agent::order::{Notice, Order, OrderInbox, Orders, orders};
 use haft_api::pb::v1;
 use haft_config::timing::{Failover, TimingRequest};
@@ -21,6 +22,7 @@ use haft_engine::ids::{
     BootId, Epoch, Generation, Incarnation, LogIndex, NodeName, ResourceId, Term, Token,
 };
 use haft_engine::keeper::Output;
+use haft_engine::machine::Prefix;
 use haft_engine::session::authority::Origin;
 use haft_engine::timing::ClusterTiming;
 use std::collections::BTreeMap;
@@ -106,6 +108,16 @@ impl Agent {
 
     async fn say(&self, notice: Notice) {
         self.notices.send(notice).await.unwrap();
+    }
+
+    /// Says it and waits until the task has heard it.
+    async fn tell(&self, notice: Notice) {
+        self.say(notice).await;
+        let deadline = Instant::now() + PATIENCE;
+        while self.notices.capacity() < self.notices.max_capacity() {
+            tokio::task::yield_now().await;
+            assert!(Instant::now() < deadline, "nobody listens");
+        }
     }
 
     /// The next order that `wanted` takes something of; others before it are passed over.
@@ -204,6 +216,33 @@ async fn an_idle_agent_says_hello_and_is_admitted() {
         })
         .await;
     assert_eq!(assignment.items[0].token, token());
+}
+
+fn a_tunnel() -> Hindrances {
+    Hindrances {
+        tunnels: vec![Prefix {
+            address: [10, 0, 0, 0].into(),
+            bits: 8,
+        }],
+        ..Hindrances::default()
+    }
+}
+
+/// The hello has gone without it, and before the welcome nobody would hear it.
+#[tokio::test]
+async fn what_hinders_between_the_hello_and_the_welcome_is_told_with_the_welcome() {
+    let authority = Authority::mint();
+    let port = port();
+    let mut leader = Coordinator::start(&authority, "n1", 1, port).await;
+    let agent = Agent::start(&authority, &[&leader], port);
+    agent.say(Notice::Idle(Probe::Clean)).await;
+    let hello = leader.await_hello().await;
+    assert!(hello.sight.unwrap_or_default().tunnels.is_empty());
+    agent.tell(Notice::Hindered(a_tunnel())).await;
+    leader.admit(LIFE);
+    leader.await_word(&Word::Tunnels(1)).await;
+    agent.tell(Notice::Hindered(Hindrances::default())).await;
+    leader.await_word(&Word::Tunnels(0)).await;
 }
 
 #[tokio::test]

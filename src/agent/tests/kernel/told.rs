@@ -5,6 +5,7 @@ use crate::lease::{World, beside_a_gated_lease};
 use crate::netns::{Wire, eventually};
 use haft_agent::hindrances::Hindrances;
 use haft_agent::order::Notice;
+use haft_engine::command::Probe;
 
 fn await_told(world: &mut World, what: &str, enough: impl Fn(&Hindrances) -> bool) {
     eventually(
@@ -45,6 +46,28 @@ fn an_interface_that_shapes_is_told_before_anybody_asks_and_again_when_it_does_n
         await_told(world, "a tunnel", |told| {
             told.tunnels.iter().any(|one| one.bits == 24)
         });
+    });
+}
+
+/// What is told goes by the name, what carries by the number: neither changes with the other.
+#[test]
+fn an_interface_that_shapes_from_the_start_is_told_and_again_under_its_next_name() {
+    let (wire, files) = (Wire::new(), FileSystem::new());
+    let home = wire.owner.run(|| files.home());
+    beside_a_gated_lease(&wire, home, |world, _| {
+        world.await_notice("the machine is clean", &Notice::Idle(Probe::Clean));
+        let shaped = |name: &'static str, not: &'static str| {
+            move |told: &Hindrances| told.links.contains_key(name) && !told.links.contains_key(not)
+        };
+        // With its queue before it is up: no program ever stood on it that could be missed.
+        wire.owner.ip("link add late0 type veth peer name late1");
+        wire.owner.command(
+            "tc",
+            "qdisc add dev late0 root tbf rate 1mbit burst 10k latency 50ms",
+        );
+        await_told(world, "it shapes", shaped("late0", "later0"));
+        wire.owner.ip("link set late0 name later0");
+        await_told(world, "under its new name", shaped("later0", "late0"));
     });
 }
 

@@ -30,8 +30,10 @@ const FIRST_PROCESSES: &str = "pid:[4026531836]";
 /// Whether what is pinned outlives the agent, whatever ends it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Lasts {
-    /// Process 1 of the machine has the same mount, or whoever named the mount answers for it.
+    /// Process 1 of the machine has the same mount.
     Proven,
+    /// Whoever named the mount answers for it.
+    Stated,
     /// The mount may end with the container that the agent is in.
     Unproven,
 }
@@ -93,7 +95,7 @@ impl Home {
     /// When there is none, or the directory cannot be made.
     pub fn within(root: &Path) -> Result<Home, NoGate> {
         require_bpf(root)?;
-        Home::make(root, Lasts::Proven)
+        Home::make(root, Lasts::Stated)
     }
 
     fn make(root: &Path, lasts: Lasts) -> Result<Home, NoGate> {

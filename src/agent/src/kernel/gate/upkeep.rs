@@ -27,8 +27,8 @@ const DUMP_ATTEMPTS: usize = 8;
 const READ_LIMIT: usize = 256;
 /// Every link is looked at again this often, since nothing reports a program that somebody puts before ours.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-/// Links that one look asks the kernel about beside those that carry addresses and what lies beneath them. Each answer
-/// is a message of its own, and what it may tell lowers the attestation and no more.
+/// Links that one look asks the kernel about beside those that carry addresses: of what lies beneath these, in turn, and
+/// of all, in turn. Each answer is a message of its own, and a bridge may have thousands of ports.
 const ASKED_AT_ONCE: usize = 32;
 const RTM_NEWQDISC: u16 = 36;
 const RTM_GETQDISC: u16 = 38;
@@ -103,6 +103,13 @@ impl Attached {
     }
 }
 
+/// The next of these to be asked about, from the one after the last on.
+fn in_turn(links: &BTreeSet<u32>, last: u32) -> Vec<u32> {
+    let after = links.range((Bound::Excluded(last), Bound::Unbounded));
+    let around = after.chain(links.range(..=last));
+    around.take(ASKED_AT_ONCE).copied().collect()
+}
+
 impl Gate {
     /// Looks after the gate: new links, links that have gone, programs that were detached or are not first. To
     /// be called before each beat; costs one empty read between two looks.
@@ -160,6 +167,7 @@ impl Gate {
     pub(super) fn stand_on_every_link(&mut self, most: usize) -> Result<(), NoGate> {
         self.pin_maps().map_err(NoGate::Home)?;
         self.links = self.list()?;
+        self.readings += 1;
         self.beneath = beneath(&self.links);
         self.hindered = hindered(&self.links, &self.beneath);
         self.refused
@@ -402,15 +410,17 @@ impl Gate {
     }
 
     /// Whether a link is otherwise than was told when it was last reported: the kernel reports no XDP program that comes
-    /// or goes as a link of bpf(2). Asks about the links that carry addresses and what lies beneath them, and about the
-    /// next of all, in turn; a link that does not answer has changed.
+    /// or goes as a link of bpf(2). Asks about the links that carry addresses, and about the next of what lies beneath
+    /// them and of all, in turn; a link that does not answer has changed.
     fn has_silently_changed(&mut self) -> bool {
         let carrying = self.carrying.iter().map(|link| link.0);
         let below = carrying.clone().filter_map(|link| self.beneath.get(&link));
-        let below = below.flatten().copied();
+        let below: BTreeSet<u32> = below.flatten().copied().collect();
+        let below = in_turn(&below, self.asked_beneath);
         let next = self.next_in_turn(self.asked_about, ASKED_AT_ONCE);
-        let asked: BTreeSet<u32> = carrying.chain(below).chain(next.iter().copied()).collect();
+        let asked: BTreeSet<u32> = carrying.chain(below.iter().chain(&next).copied()).collect();
         self.asked_about = next.last().copied().unwrap_or(0);
+        self.asked_beneath = below.last().copied().unwrap_or(0);
         let known = asked
             .into_iter()
             .filter(|link| self.links.contains_key(link));

@@ -60,7 +60,7 @@ fn in_another_pid_namespace_than_the_first_nothing_is_proven_but_by_a_name() {
         std::os::unix::fs::symlink("pid:[4026532841]", &container).unwrap();
         assert_eq!(lasts(&container), Lasts::Unproven);
         assert_eq!(lasts(Path::new("/nowhere")), Lasts::Unproven);
-        assert_eq!(Home::of(Some(bpf)).unwrap().lasts(), Lasts::Proven);
+        assert_eq!(Home::of(Some(bpf)).unwrap().lasts(), Lasts::Stated);
     });
 }
 
