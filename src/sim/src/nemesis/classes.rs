@@ -304,6 +304,7 @@ impl Bias {
                 F::AgentKill,
                 F::PowerLoss,
                 F::Isolation,
+                F::Staged,
             ],
             Bias::Voters => &[
                 F::VoterChange,
