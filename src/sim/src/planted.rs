@@ -131,8 +131,7 @@ fn fits(bug: Bug, shape: &Shape) -> bool {
         }
         // A try that goes on after its end, or a controller that lies.
         Bug::CallStaleOrder | Bug::ForgetSuperseded | Bug::IgnoreWitness => {
-            let staged = matches!(shape.bias, Bias::Fencing | Bias::Sessions);
-            staged && levels[0].contains(&Tool::Bmc)
+            shape.bias == Bias::Fencing && levels[0].contains(&Tool::Bmc)
         }
         // Outlets whose machine runs on for a moment.
         Bug::OneOffRead => {

@@ -271,6 +271,8 @@ impl Bias {
                 F::Storm,
                 F::Staged,
                 F::Staged,
+                F::Staged,
+                F::Staged,
             ],
             Bias::Guards => &[
                 F::AgentPause,

@@ -64,6 +64,10 @@ fn lie(world: &mut World, place: Place, fault: Fault, late: TrueTime, long: True
     };
     world.machines[place].bmc.mood = mood;
     world.after(long, Event::Undo(Undo::Honest(place)));
+    // What it says matters once its machine is ordered off, and who would contradict it still runs.
+    if mood == Mood::LiesOff && world.rng.chance(500) {
+        world.crash(place, Role::Agent, long);
+    }
     true
 }
 

@@ -69,7 +69,7 @@ pub(super) fn begin(nemesis: &mut Nemesis, world: &mut World) -> bool {
     }
     let outlived = match nemesis.bias {
         Bias::Fencing => 700,
-        Bias::Mixed | Bias::Sessions | Bias::Guards | Bias::Voters => 150,
+        Bias::Mixed | Bias::Sessions | Bias::Guards | Bias::Voters => 70,
     };
     if world.rng.chance(outlived) {
         return outlived::begin(nemesis, world);
@@ -97,19 +97,21 @@ pub(super) fn begin(nemesis: &mut Nemesis, world: &mut World) -> bool {
     } else {
         (*second, *first)
     };
-    let nodes: Vec<Place> = (0..world.machines.len())
-        .filter(|place| *place != a && *place != b)
-        .collect();
-    let Some(n) = world.rng.pick(&nodes).copied() else {
-        return false;
-    };
-    let stage = match world.rng.below(3) {
+    // The last needs the most luck.
+    let stage = match world.rng.below(4) {
         0 => Stage::Seal,
         1 => Stage::Age,
         _ => Stage::Uncommitted,
     };
+    let nodes: Vec<Place> = (0..world.machines.len())
+        .filter(|place| *place != a && *place != b)
+        .filter(|place| *place != c || stage != Stage::Uncommitted)
+        .collect();
+    let Some(n) = world.rng.pick(&nodes).copied() else {
+        return false;
+    };
     if stage == Stage::Uncommitted {
-        return n != c && begin_uncommitted(nemesis, world, (a, b, c), n);
+        return begin_uncommitted(nemesis, world, (a, b, c), n);
     }
     let mut script = Script {
         stage,
