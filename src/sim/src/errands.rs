@@ -286,12 +286,28 @@ fn fence(world: &mut World, action: FenceAction) -> Option<Command> {
             world.oracle.state().node_named(&name)?.id
         }
     };
-    let incarnation = match action {
-        FenceAction::Off => world.oracle.state().live_incarnation(node)?,
-        FenceAction::On => newest(world, node)?,
-    };
+    match action {
+        FenceAction::Off => drill(world, node),
+        FenceAction::On => {
+            let incarnation = newest(world, node)?;
+            Some(order(world, (node, incarnation), action))
+        }
+    }
+}
+
+/// Off for this node, if it lives.
+pub(crate) fn drill(world: &mut World, node: NodeId) -> Option<Command> {
+    let incarnation = world.oracle.state().live_incarnation(node)?;
+    Some(order(world, (node, incarnation), FenceAction::Off))
+}
+
+fn order(
+    world: &mut World,
+    (node, incarnation): (NodeId, Incarnation),
+    action: FenceAction,
+) -> Command {
     let request = request(world);
-    Some(Command::FenceIntent {
+    Command::FenceIntent {
         node,
         incarnation,
         action,
@@ -301,7 +317,7 @@ fn fence(world: &mut World, action: FenceAction) -> Option<Command> {
         },
         request,
         first: None,
-    })
+    }
 }
 
 /// A device waits longer before it is used, or no more; also in the middle of an order.

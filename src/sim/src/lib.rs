@@ -6,7 +6,7 @@
 //! with real processes cover them.
 //!
 //! The map:
-//! - [`run`]: one seed; `sweep`: many, and the planted bugs.
+//! - [`run`]: one seed; `sweep`: many; `planted`: the planted bugs.
 //! - `setup`: what a seed means. `nemesis`: faults. `errands`: administrators.
 //! - `world`, `machine`, `net`, `clock`, `kernel`: the world. `park`: its fence devices, by `bmc`, `pdu`, `disks`.
 //! - `coordinator`, `agent`, `raft`: the drivers around the engine's machines.
@@ -27,6 +27,8 @@ mod net;
 pub mod oracle;
 mod park;
 mod pdu;
+#[cfg(feature = "planted-bugs")]
+pub mod planted;
 mod raft;
 mod rng;
 pub mod run;

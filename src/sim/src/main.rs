@@ -177,7 +177,7 @@ fn chosen(arguments: &[String]) -> Vec<Bug> {
 fn planted(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode> {
     use haft_sim::invariants::Violation;
     let seeds = number(arguments, "--seeds", SEEDS);
-    let at_least = number(arguments, "--at-least", 100).min(seeds);
+    let at_least = number(arguments, "--at-least", 25).min(seeds);
     let mut missed = 0;
     let bugs = chosen(arguments);
     if bugs.is_empty() {
@@ -186,10 +186,10 @@ fn planted(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode> {
     }
     writeln!(
         out,
-        "{:<25} {:<21} {:>5}   {:<21} {:>5} {:>6}   broken in so many of the seeds tried",
-        "bug", "first caught by", "seed", "safety invariant", "seed", "tried"
+        "{:<25} {:<21} {:>5}   {:<21} {:>5} {:>6} {:>6}   broken in so many of the seeds tried",
+        "bug", "first caught by", "seed", "safety invariant", "seed", "tried", "s"
     )?;
-    for catch in haft_sim::sweep::planted(&bugs, at_least..seeds) {
+    for catch in haft_sim::planted::search(&bugs, &(at_least..seeds)) {
         let cell = |found: &Option<(u64, Violation)>| match found {
             Some((seed, violation)) => (violation.invariant, seed.to_string()),
             None => ("NOT CAUGHT", "-".to_owned()),
@@ -209,8 +209,9 @@ fn planted(out: &mut impl Write, arguments: &[String]) -> io::Result<ExitCode> {
         missed += u32::from(catch.caught().is_none());
         writeln!(
             out,
-            "{bug:<25} {first:<21} {at:>5}   {safety:<21} {safety_at:>5} {:>6}   {}",
+            "{bug:<25} {first:<21} {at:>5}   {safety:<21} {safety_at:>5} {:>6} {:>6.1}   {}",
             catch.tried,
+            catch.took.as_secs_f64(),
             broke.join(", ")
         )?;
     }

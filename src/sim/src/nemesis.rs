@@ -364,7 +364,7 @@ impl Nemesis {
             }
             Undo::Strike(place) => {
                 if self.active {
-                    script::strike(world, place);
+                    script::strike(self, world, place);
                 }
             }
             Undo::EndScript => script::end(self, world),

@@ -101,7 +101,7 @@ impl Shape {
 
     /// What administrators set the timing to, in a third of the runs: that of the beginning, and everything about a
     /// session twice as long. By a number already dealt, so that no seed means anything else for it.
-    fn timings(&self) -> Vec<Timing> {
+    pub(crate) fn timings(&self) -> Vec<Timing> {
         if !self.faults_for.is_multiple_of(3) {
             return Vec::new();
         }

@@ -61,11 +61,11 @@ fn seeds_differ_from_each_other() {
 #[cfg(feature = "planted-bugs")]
 mod planted {
     use haft_engine::plant::Bug;
-    use haft_sim::sweep::planted;
+    use haft_sim::planted::search;
 
     #[test]
     fn the_default_seeds_catch_every_planted_bug() {
-        let catches = planted(&Bug::ALL, 1..1_500);
+        let catches = search(&Bug::ALL, &(1..1_500));
         assert_eq!(catches.len(), Bug::ALL.len());
         let missed: Vec<Bug> = catches
             .iter()

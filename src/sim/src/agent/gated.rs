@@ -85,12 +85,16 @@ impl Agent {
         self.gate.attested()
     }
 
-    /// The lease was extended: perhaps by a beat that says what is said now.
+    /// The lease was extended: perhaps by a beat that says what is said now. One that is over, as an answer may tell,
+    /// is counted by nothing, and shows nothing of what a majority has heard.
     pub(super) fn note_told(&mut self, context: &mut Context<'_>) {
         let Phase::Live(live) = &self.phase else {
             return;
         };
         let counted = live.holder.counts_by(context.now);
+        if counted.is_zero() {
+            return;
+        }
         let (said, since) = self.gate.said;
         let told = live.holder.end().is_some_and(|end| end >= since + counted);
         if told && self.gate.told == Told::NotYet {

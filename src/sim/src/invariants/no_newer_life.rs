@@ -3,7 +3,7 @@
 //!
 //! Judged where the question leaves, by what is committed in truth, which its sender may not know; `order_stands`
 //! judges by what it knows. Exempt: a sender whose clocks have stood still, since it counts its deadline by them.
-//! No planted bug of the simulator breaks this one: with ForgetSuperseded no default seed has met the coincidence yet.
+//! Seen to fail with: ForgetSuperseded.
 
 use super::Violation;
 use crate::bmc::Ask;

@@ -271,6 +271,8 @@ impl Bias {
                 F::Storm,
                 F::Staged,
                 F::Staged,
+                F::Staged,
+                F::Staged,
             ],
             Bias::Guards => &[
                 F::AgentPause,
@@ -304,6 +306,7 @@ impl Bias {
                 F::AgentKill,
                 F::PowerLoss,
                 F::Isolation,
+                F::Staged,
             ],
             Bias::Voters => &[
                 F::VoterChange,

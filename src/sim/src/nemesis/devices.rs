@@ -64,6 +64,10 @@ fn lie(world: &mut World, place: Place, fault: Fault, late: TrueTime, long: True
     };
     world.machines[place].bmc.mood = mood;
     world.after(long, Event::Undo(Undo::Honest(place)));
+    // What it says matters once its machine is ordered off, and who would contradict it still runs.
+    if mood == Mood::LiesOff && world.rng.chance(500) {
+        world.crash(place, Role::Agent, long);
+    }
     true
 }
 
@@ -242,24 +246,43 @@ pub(super) fn lose_executor(world: &mut World, place: Place) {
 /// It hands leadership over and hears of nobody any more: its try goes on, by what it knew then, and asks a controller
 /// that it does not reach, until its deadline.
 pub(super) fn strand(world: &mut World, executor: Place, target: NodeId) -> bool {
-    let target = world.places.get(&target).copied();
-    let Some(target) = target.filter(|target| *target != executor) else {
+    if !shut_out(world, executor, target) {
         return false;
-    };
+    }
     let own = world.machines[executor].node;
     let voters = world.oracle.state().membership.all();
     let others: Vec<NodeId> = voters.into_iter().filter(|node| *node != own).collect();
     if let Some(to) = world.rng.pick(&others).copied() {
         world.tell(executor, Role::Coordinator, Local::Transfer(to));
     }
-    let span = 4 * unit(world) + 3 * nanos(world.timing.election_max);
+    deafen(world, executor);
+    true
+}
+
+/// How long a stranded executor is.
+fn stranded_for(world: &World) -> TrueTime {
+    4 * unit(world) + 3 * nanos(world.timing.election_max)
+}
+
+/// It reaches the target's controller no more; false if that is its own.
+pub(super) fn shut_out(world: &mut World, executor: Place, target: NodeId) -> bool {
+    let target = world.places.get(&target).copied();
+    let Some(target) = target.filter(|target| *target != executor) else {
+        return false;
+    };
+    world.net.cut_management(executor, target);
+    let span = stranded_for(world);
+    world.after(span, Event::Undo(Undo::Reach(executor, target)));
+    true
+}
+
+/// It hears of nobody.
+pub(super) fn deafen(world: &mut World, executor: Place) {
     let from = (0..world.machines.len()).filter(|other| *other != executor);
     let links: Vec<(Place, Place)> = from.map(|other| (other, executor)).collect();
     for (from, to) in &links {
         world.net.cut(*from, *to);
     }
-    world.net.cut_management(executor, target);
+    let span = stranded_for(world);
     world.after(span, Event::Undo(Undo::Join(links)));
-    world.after(span, Event::Undo(Undo::Reach(executor, target)));
-    true
 }

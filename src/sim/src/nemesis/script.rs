@@ -10,8 +10,11 @@
 //! [`Stage::Uncommitted`]: `b`, deaf to `n`, is cut off as it closes `n`'s session, so that only its own log holds
 //! that. `c`, deaf to `n` as well, closes it at the same index, and `b` is heard again once `a` holds that. On their
 //! way to `b` beats wait in a queue, and its disk hangs between the truncation and the append.
+//! [`Stage::Outlived`] has a leader and a node that is switched off: see [`outlived`].
 
-use super::{Nemesis, Undo, unit};
+mod outlived;
+
+use super::{Bias, Nemesis, Undo, unit};
 use crate::clock::MS;
 use crate::net::Place;
 use crate::wire::{Hook, Local, Role};
@@ -28,6 +31,7 @@ enum Stage {
     Age,
     Forgotten,
     Uncommitted,
+    Outlived,
 }
 
 /// How far the script has come.
@@ -53,7 +57,7 @@ pub(super) struct Script {
     until_strike: Vec<(Place, Place)>,
     /// Links that are cut by the strike.
     by_strike: Vec<(Place, Place)>,
-    /// Coordinators that restart by the strike.
+    /// Coordinators that the strike is about: they restart, are cut off, or take over.
     restart: Vec<Place>,
     progress: Progress,
 }
@@ -62,6 +66,13 @@ pub(super) struct Script {
 pub(super) fn begin(nemesis: &mut Nemesis, world: &mut World) -> bool {
     if nemesis.script.is_some() {
         return false;
+    }
+    let outlived = match nemesis.bias {
+        Bias::Fencing => 700,
+        Bias::Mixed | Bias::Sessions | Bias::Guards | Bias::Voters => 70,
+    };
+    if world.rng.chance(outlived) {
+        return outlived::begin(nemesis, world);
     }
     if world.rng.chance(250) {
         return begin_forgotten(nemesis, world);
@@ -86,19 +97,21 @@ pub(super) fn begin(nemesis: &mut Nemesis, world: &mut World) -> bool {
     } else {
         (*second, *first)
     };
-    let nodes: Vec<Place> = (0..world.machines.len())
-        .filter(|place| *place != a && *place != b)
-        .collect();
-    let Some(n) = world.rng.pick(&nodes).copied() else {
-        return false;
-    };
-    let stage = match world.rng.below(3) {
+    // The last needs the most luck.
+    let stage = match world.rng.below(4) {
         0 => Stage::Seal,
         1 => Stage::Age,
         _ => Stage::Uncommitted,
     };
+    let nodes: Vec<Place> = (0..world.machines.len())
+        .filter(|place| *place != a && *place != b)
+        .filter(|place| *place != c || stage != Stage::Uncommitted)
+        .collect();
+    let Some(n) = world.rng.pick(&nodes).copied() else {
+        return false;
+    };
     if stage == Stage::Uncommitted {
-        return n != c && begin_uncommitted(nemesis, world, (a, b, c), n);
+        return begin_uncommitted(nemesis, world, (a, b, c), n);
     }
     let mut script = Script {
         stage,
@@ -255,15 +268,17 @@ pub(super) fn on_hook(nemesis: &mut Nemesis, world: &mut World, place: Place, ho
     let Some(script) = &mut nemesis.script else {
         return false;
     };
-    if script.stage == Stage::Uncommitted {
-        return on_uncommitted(script, world, place, hook);
+    match script.stage {
+        Stage::Uncommitted => return on_uncommitted(script, world, place, hook),
+        Stage::Outlived => return outlived::on_hook(script, world, place, hook),
+        Stage::Seal | Stage::Age | Stage::Forgotten => {}
     }
     let node = world.machines[place].node;
     let cue = match script.stage {
         Stage::Seal => place == script.a && hook == Hook::AgeStated(script.node),
         Stage::Age => place == script.a && hook == Hook::ClosingAppended(script.node),
         Stage::Forgotten => node == script.node && hook == Hook::LossTold,
-        Stage::Uncommitted => false,
+        Stage::Uncommitted | Stage::Outlived => false,
     };
     if script.progress != Progress::Set || !cue {
         return false;
@@ -294,13 +309,24 @@ pub(super) fn on_hook(nemesis: &mut Nemesis, world: &mut World, place: Place, ho
             let span = 8 * unit(world);
             super::faults::flush_guard(world, place, span);
         }
-        Stage::Uncommitted => {}
+        Stage::Uncommitted | Stage::Outlived => {}
     }
     true
 }
 
-/// The second stage's strike.
-pub(super) fn strike(world: &mut World, place: Place) {
+/// The strike that a stage has put off.
+pub(super) fn strike(nemesis: &Nemesis, world: &mut World, place: Place) {
+    let Some(script) = &nemesis.script else {
+        return;
+    };
+    match script.stage {
+        Stage::Outlived => outlived::strike(script, world, place),
+        Stage::Age => strike_age(world, place),
+        Stage::Seal | Stage::Forgotten | Stage::Uncommitted => {}
+    }
+}
+
+fn strike_age(world: &mut World, place: Place) {
     if world.rng.chance(500) {
         world.crash(place, Role::Coordinator, 5 * MS);
     } else {
