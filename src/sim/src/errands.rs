@@ -5,6 +5,7 @@
 
 use crate::bmc::Power;
 use crate::clock::MS;
+use crate::disks::{StartMode, Watching};
 use crate::nemesis::{Undo, unit};
 use crate::wire::{Local, Role};
 use crate::world::{Event, World};
@@ -68,7 +69,35 @@ pub(crate) fn settle(world: &mut World) {
     for object in caught {
         put(world, object);
     }
+    restart_defiant(world);
     world.after(200 * MS, Event::Errand);
+}
+
+/// So many tries of one order are waited for before somebody goes to the machine.
+const TRIES: u32 = 3;
+
+/// A machine that answers for itself although a pill was written to it obeys none: nobody does where its agent refuses to
+/// start for that pill. No try ever succeeds there, until somebody pulls the plug and says so.
+fn restart_defiant(world: &mut World) {
+    let orders = world.oracle.state().orders.values();
+    let off: Vec<NodeId> = orders
+        .filter(|order| order.phase.is_open() && order.action == FenceAction::Off)
+        .filter(|order| order.attempts >= TRIES)
+        .map(|order| order.node)
+        .collect();
+    for node in off {
+        let Some(place) = world.places.get(&node).copied() else {
+            continue;
+        };
+        let idle = world.machines[place].watcher.stage != Watching::Watched;
+        if !idle || world.park.plan.start == StartMode::Always {
+            continue;
+        }
+        world.power_off(place);
+        if let Some(word) = newest(world, node).and_then(|life| vouch(world, node, life)) {
+            tell_once(world, word);
+        }
+    }
 }
 
 /// Asks for this node to be drained, until it is.
@@ -372,10 +401,14 @@ fn see_off(world: &mut World) -> Option<Command> {
         .find(|machine| machine.power == Power::Off)?
         .node;
     let incarnation = newest(world, off)?;
-    let boot = Some(world.oracle.state().nodes.get(&off)?.boot);
+    vouch(world, off, incarnation)
+}
+
+fn vouch(world: &mut World, node: NodeId, incarnation: Incarnation) -> Option<Command> {
+    let boot = Some(world.oracle.state().nodes.get(&node)?.boot);
     let request = request(world);
     Some(Command::ConfirmOff {
-        node: off,
+        node,
         incarnation,
         boot,
         by: "operator".to_owned(),

@@ -161,7 +161,7 @@ impl Silenced {
                 if silence.pause == LOOK_AGAIN {
                     tracing::warn!(
                         %address,
-                        "released, and kept silent: a program of this machine has an open socket on it (ss -nap)"
+                        "released, and kept silent: a program of this machine has an open socket on it (fix: ss -nap, end the program)"
                     );
                 }
                 let due = boot_now() + silence.pause;
