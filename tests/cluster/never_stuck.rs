@@ -86,7 +86,7 @@ fn a_panic_in_any_thread_of_the_agent_ends_it() {
     // It ends before it touches the machine.
     let cluster = Coordinators::prepare();
     cluster.init();
-    for place in ["log", "lease"] {
+    for place in ["log", "lease", "sockets"] {
         let ended = Command::new(planted("haft-agent", "haft-agent"))
             .arg("--config")
             .arg(cluster.config("n1"))

@@ -172,6 +172,19 @@ fn decisions_do_not_read_clocks() {
     none(findings(rule), "clocks are read in clock.rs");
 }
 
+/// A machine that slept must not act by a deadline that stood still meanwhile.
+#[test]
+fn no_deadline_is_kept_by_a_clock_that_a_suspend_stops() {
+    let rule = |source: &Source| {
+        let ours = source.path.starts_with("src/") || source.path.starts_with("fence-agents/");
+        if !ours || source.is_test() {
+            return vec![];
+        }
+        lines_with(source, &["Monotonic", "CLOCK_MONOTONIC_RAW"])
+    };
+    none(findings(rule), "CLOCK_BOOTTIME counts suspends");
+}
+
 #[test]
 fn every_queue_is_bounded() {
     let words = ["unbounded_channel", "UnboundedSender", "mpsc::channel::<"];

@@ -8,7 +8,7 @@ use crate::kernel::address::{Addresses, OpenAddressesError, ReadKernelError};
 use crate::kernel::gate::{self, Home, NoGate};
 use crate::kernel::guard::{Custody, Guard, GuardWriteError, OpenGuardError};
 use crate::kernel::sockets::{Closer, Voices};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -55,12 +55,18 @@ pub async fn dismantle(options: &Options) -> Result<(), DismantleError> {
     }
 }
 
-/// Those from which sockets may speak, and the others. What is not answered in time counts: a program hangs.
-fn by_sockets(gone: Vec<IpAddr>) -> (Vec<IpAddr>, Vec<IpAddr>) {
-    let (asked, silent): (Vec<IpAddr>, Vec<IpAddr>) = gone.into_iter().partition(IpAddr::is_ipv6);
-    if asked.is_empty() {
-        return (asked, silent);
-    }
+/// What sockets would do with addresses that are gone.
+#[derive(Default)]
+struct Sockets {
+    silent: Vec<IpAddr>,
+    speak: Vec<IpAddr>,
+    /// Not known in time: a program hangs.
+    unanswered: Vec<IpAddr>,
+}
+
+fn by_sockets(gone: Vec<IpAddr>) -> Sockets {
+    let mut found = Sockets::default();
+    let asked: Vec<IpAddr> = gone.iter().copied().filter(IpAddr::is_ipv6).collect();
     let answers = match Closer::start() {
         Ok(closer) => closer.survey(&asked, ANSWERS_WITHIN),
         Err(error) => {
@@ -68,14 +74,18 @@ fn by_sockets(gone: Vec<IpAddr>) -> (Vec<IpAddr>, Vec<IpAddr>) {
             Vec::new()
         }
     };
-    let quiet = answers
-        .iter()
-        .filter(|answer| answer.voices == Voices::None);
-    let quiet: BTreeSet<IpAddr> = quiet.map(|answer| answer.question.address).collect();
-    let (unspoken, spoken) = asked
+    let answers = answers
         .into_iter()
-        .partition(|address| quiet.contains(address));
-    (spoken, [silent, unspoken].concat())
+        .map(|answer| (answer.question.address, answer.voices));
+    let answers: BTreeMap<IpAddr, Voices> = answers.collect();
+    for address in gone {
+        match (address, answers.get(&address)) {
+            (IpAddr::V4(_), _) | (IpAddr::V6(_), Some(Voices::None)) => found.silent.push(address),
+            (IpAddr::V6(_), Some(Voices::Left)) => found.speak.push(address),
+            (IpAddr::V6(_), None) => found.unanswered.push(address),
+        }
+    }
+    found
 }
 
 /// The same with a gate's home that is known, beside no agent: a living one has a guard, and nothing is touched then.
@@ -99,8 +109,12 @@ pub fn clear_up(home: Option<&Home>) -> Result<(), DismantleError> {
     let closed: BTreeSet<IpAddr> = gated.iter().copied().chain(guard.managed()).collect();
     let (copies, gone): (Vec<IpAddr>, Vec<IpAddr>) =
         closed.iter().partition(|address| there.contains(address));
-    let (spoken, gone) = by_sockets(gone);
-    if copies.is_empty() && spoken.is_empty() {
+    let Sockets {
+        silent: gone,
+        speak: spoken,
+        unanswered,
+    } = by_sockets(gone);
+    if copies.is_empty() && spoken.is_empty() && unanswered.is_empty() {
         match home {
             Some(home) => gate::take_away(home),
             None => gate::take_filters_away(),
@@ -118,7 +132,15 @@ pub fn clear_up(home: Option<&Home>) -> Result<(), DismantleError> {
         tracing::warn!(
             %address,
             "a program of this machine has an open socket on an address that was guarded here; it stays silent: it may \
-             be another node's by now (fix: ss -nap, end the program, then haft-agent dismantle)"
+             be another node's by now (fix: end the program, which lsof -i names, then haft-agent dismantle)"
+        );
+    }
+    for address in unanswered {
+        tracing::warn!(
+            %address,
+            "whether a program of this machine would speak from an address that was guarded here is not known: closing \
+             its connections, or those of another address, hangs in the kernel with a program that uses one; it stays \
+             silent (fix: end what that program waits for, then haft-agent dismantle)"
         );
     }
     for address in copies {

@@ -219,6 +219,7 @@ impl Executor {
         self.addresses
             .may_put(address, link.index)
             .map_err(|error| chain(&error))?;
+        self.silenced.withdraw(address);
         self.close(address, &link)?;
         let carrier = link.carrier;
         self.places.insert(address, link.clone());
@@ -423,6 +424,11 @@ impl Executor {
         let rest = named.into_iter().map(|(_, key)| key).collect();
         inputs.push(done(rest, OperationResult::Lapsed));
         inputs
+    }
+
+    /// When answers about released addresses are to be looked for, if any are awaited.
+    pub fn next_wake(&self, now: Moment) -> Option<Moment> {
+        self.silenced.next_wake(now)
     }
 
     /// Reads the kernel's reports: addresses that vanished, links that changed.

@@ -184,6 +184,7 @@ impl Lease {
         if self.executor.is_pending() {
             return now;
         }
+        let next = next.min(self.executor.next_wake(now).unwrap_or(next));
         next.min(watchdog).min(now + IDLE_WAKE)
     }
 

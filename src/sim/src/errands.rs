@@ -5,8 +5,10 @@
 
 use crate::bmc::Power;
 use crate::clock::MS;
-use crate::disks::{StartMode, Watching};
+use crate::disks::{StartMode, Watching, Word};
 use crate::nemesis::{Undo, unit};
+use crate::net::Place;
+use crate::park::Tool;
 use crate::wire::{Local, Role};
 use crate::world::{Event, World};
 use haft_engine::command::{Command, FenceAction, FenceCause};
@@ -76,9 +78,13 @@ pub(crate) fn settle(world: &mut World) {
 /// So many tries of one order are waited for before somebody goes to the machine.
 const TRIES: u32 = 3;
 
-/// A machine that answers for itself although a pill was written to it obeys none: nobody does where its agent refuses to
-/// start for that pill. No try ever succeeds there, until somebody pulls the plug and says so.
+/// A machine that answers for itself although a pill lies in its slot obeys none: its agent refuses to start because of
+/// that pill. Where pills are all that there is no try ever succeeds, until somebody pulls the plug and says so.
 fn restart_defiant(world: &mut World) {
+    let mut tools = world.park.plan.topology.levels().into_iter().flatten();
+    if !tools.all(|tool| tool == Tool::Disks) || world.park.plan.start == StartMode::Always {
+        return;
+    }
     let orders = world.oracle.state().orders.values();
     let off: Vec<NodeId> = orders
         .filter(|order| order.phase.is_open() && order.action == FenceAction::Off)
@@ -89,8 +95,7 @@ fn restart_defiant(world: &mut World) {
         let Some(place) = world.places.get(&node).copied() else {
             continue;
         };
-        let idle = world.machines[place].watcher.stage != Watching::Watched;
-        if !idle || world.park.plan.start == StartMode::Always {
+        if !defies(world, place) {
             continue;
         }
         world.power_off(place);
@@ -98,6 +103,14 @@ fn restart_defiant(world: &mut World) {
             tell_once(world, word);
         }
     }
+}
+
+fn defies(world: &World, place: Place) -> bool {
+    let machine = &world.machines[place];
+    let answers = machine.power == Power::On && machine.coordinator.running.is_some();
+    let mut disks = world.park.disks.iter();
+    let shot = disks.any(|disk| disk.read(world.now, place, place) == Some(Word::Pill));
+    answers && shot && machine.watcher.stage != Watching::Watched
 }
 
 /// Asks for this node to be drained, until it is.

@@ -4,7 +4,7 @@
 //! Proves by the kernel's list that nothing of ours is left. Takes away nothing that it did not put there, but for
 //! connections from an IPv6 address that has gone.
 
-use super::silence::Elsewhere;
+use super::silence::{Came, Elsewhere};
 use super::{Executor, OpenExecutorError};
 use crate::chain;
 use crate::kernel::address::{Assigned, Origin};
@@ -13,7 +13,7 @@ use haft_engine::command::Probe;
 use haft_engine::ids::{ResourceId, Token};
 use haft_engine::keeper::OperationResult;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long the end of an agent is delayed for what may still be let go of.
 const LAST_ANSWERS: Duration = Duration::from_millis(500);
@@ -75,8 +75,11 @@ impl Executor {
         self.places.remove(&address);
         // What was refused before anything was closed has changed nothing, and changes nothing now: somebody else's
         // copy that answered before goes on answering.
-        if stood || forgotten.foreign.is_empty() {
-            self.leave(address, &forgotten.foreign);
+        match (stood, forgotten.foreign.is_empty()) {
+            (true, _) => self.leave(address, &forgotten.foreign),
+            // Nothing was ever ours, and nothing is closed to it.
+            (false, true) => self.let_go(address),
+            (false, false) => {}
         }
         if let Err(why) = silenced {
             tracing::warn!(%address, err = why, "the guard did not close at once");
@@ -98,7 +101,11 @@ impl Executor {
             self.let_go(address);
             return;
         }
-        self.silenced.begin(address);
+        let elsewhere = match foreign.is_empty() {
+            true => Elsewhere::No,
+            false => Elsewhere::Yes,
+        };
+        self.silenced.begin(address, elsewhere);
         self.gate_keep_silent(address);
         let links = self.addresses.addresses().links().unwrap_or_default();
         let on = |found: &Assigned| links.iter().find(|link| link.index == found.link);
@@ -154,7 +161,11 @@ impl Executor {
 
     /// The agent ends: what is still asked about is let go of if the answer comes soon.
     pub fn settle(&mut self) {
-        self.silenced.await_answers(LAST_ANSWERS);
+        let deadline = Instant::now() + LAST_ANSWERS;
         self.lift_silences();
+        while self.silenced.await_answer(deadline) == Came::One {
+            // Asks what there was no room for.
+            self.lift_silences();
+        }
     }
 }

@@ -10,12 +10,19 @@ use crate::kernel::sockets::{Answer, Asked, Closer, Question, Voices};
 use haft_engine::clock::Moment;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long sockets that speak are left alone between two looks, each of which costs the kernel a walk over all: twice as
 /// long after each, up to the longest.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(8);
+/// How soon an answer is looked for, and for how long it is: one that comes later waits for whatever wakes this thread.
+const ANSWERS_EVERY: Duration = Duration::from_millis(5);
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+/// No answer for so long is told.
+const HANGS_AFTER: Duration = Duration::from_secs(5);
 
 /// Whether sockets would speak from an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,7 +30,7 @@ enum Sockets {
     /// To be asked.
     Unknown,
     /// Asked under this number.
-    Asked(u64),
+    Asked { number: u64, since: Moment },
     /// Some would; they are looked for again from then on.
     Speak { due: Moment },
     /// None does.
@@ -35,6 +42,16 @@ enum Sockets {
 struct Silence {
     sockets: Sockets,
     pause: Duration,
+    /// Shared with the question on its way.
+    withdrawn: Arc<AtomicBool>,
+    told: Told,
+}
+
+/// Whether people were told that no answer comes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Told {
+    NotYet,
+    Already,
 }
 
 impl Silence {
@@ -42,6 +59,26 @@ impl Silence {
         Silence {
             sockets: Sockets::Unknown,
             pause: LOOK_AGAIN,
+            withdrawn: Arc::default(),
+            told: Told::NotYet,
+        }
+    }
+
+    /// What was known is not true any more, and what was asked closes nothing from here on.
+    fn withdraw(&mut self) {
+        self.withdrawn.store(true, Ordering::SeqCst);
+        *self = Silence::new();
+    }
+
+    /// One that hangs is told once; the addresses that wait behind it, too.
+    fn wait(&mut self, address: IpAddr, since: Moment) {
+        if self.told == Told::NotYet && boot_now() >= since + HANGS_AFTER {
+            self.told = Told::Already;
+            tracing::warn!(
+                %address,
+                "released, and kept silent: closing its connections, or those of an address before it, hangs in the \
+                 kernel with a program that uses one (fix: end what that program waits for)"
+            );
         }
     }
 }
@@ -51,6 +88,13 @@ impl Silence {
 pub(super) enum Elsewhere {
     Yes,
     No,
+}
+
+/// Whether an answer came in time.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Came {
+    One,
+    None,
 }
 
 /// All of them.
@@ -83,14 +127,26 @@ impl Silenced {
         self.addresses.is_empty()
     }
 
-    /// Released just now: what was known of it is not true any more.
-    pub(super) fn begin(&mut self, address: IpAddr) {
+    /// Released just now. Sockets of somebody else's copy are not ours to close.
+    pub(super) fn begin(&mut self, address: IpAddr, elsewhere: Elsewhere) {
+        self.end(address);
         self.addresses.insert(address, Silence::new());
-        self.look(address);
+        match elsewhere {
+            Elsewhere::Yes => {}
+            Elsewhere::No => drop(self.look(address)),
+        }
     }
 
-    /// It is ours again, or nothing speaks from it.
+    /// Before it may be put on an interface again: nothing of it is closed from here on.
+    pub(super) fn withdraw(&mut self, address: IpAddr) {
+        if let Some(silence) = self.addresses.get_mut(&address) {
+            silence.withdraw();
+        }
+    }
+
+    /// Nothing speaks from it.
     pub(super) fn end(&mut self, address: IpAddr) {
+        self.withdraw(address);
         self.addresses.remove(&address);
     }
 
@@ -103,7 +159,7 @@ impl Silenced {
         all.into_iter()
             .filter(|address| match elsewhere(*address) {
                 Elsewhere::Yes => {
-                    self.addresses.insert(*address, Silence::new());
+                    self.withdraw(*address);
                     false
                 }
                 Elsewhere::No => self.look(*address) == Sockets::Silent,
@@ -111,17 +167,28 @@ impl Silenced {
             .collect()
     }
 
-    /// The same once more when this agent ends: answers that are on their way are waited for, as long as that.
-    pub(super) fn await_answers(&mut self, within: Duration) {
-        let deadline = Instant::now() + within;
-        let asked = |silence: &Silence| matches!(silence.sockets, Sockets::Asked(_));
-        while self.addresses.values().any(asked) {
-            let closer = self.closer.as_ref();
-            let Some(answer) = closer.and_then(|closer| closer.await_answer(deadline)) else {
-                return;
-            };
-            self.answered(answer);
+    /// When this agent ends: waits for one answer that is on its way.
+    pub(super) fn await_answer(&mut self, deadline: Instant) -> Came {
+        let asked = |silence: &Silence| matches!(silence.sockets, Sockets::Asked { .. });
+        let closer = self.closer.as_ref();
+        let closer = closer.filter(|_| self.addresses.values().any(asked));
+        match closer.and_then(|closer| closer.await_answer(deadline)) {
+            Some(answer) => {
+                self.answered(answer);
+                Came::One
+            }
+            None => Came::None,
         }
+    }
+
+    /// When answers are to be looked for.
+    pub(super) fn next_wake(&self, now: Moment) -> Option<Moment> {
+        let fresh = |silence: &Silence| match silence.sockets {
+            Sockets::Asked { since, .. } => now < since + ANSWERS_WITHIN,
+            Sockets::Unknown | Sockets::Speak { .. } | Sockets::Silent => false,
+        };
+        let awaited = self.addresses.values().any(fresh);
+        awaited.then_some(now + ANSWERS_EVERY)
     }
 
     /// Asks where that is due; what is known then.
@@ -132,28 +199,44 @@ impl Silenced {
         let due = match silence.sockets {
             Sockets::Unknown => true,
             Sockets::Speak { due } => boot_now() >= due,
-            Sockets::Asked(_) | Sockets::Silent => false,
+            Sockets::Asked { since, .. } => {
+                silence.wait(address, since);
+                false
+            }
+            Sockets::Silent => false,
         };
         // IPv4 looks for a socket's address with each packet, and sends none from one that is gone.
         if address.is_ipv4() {
             silence.sockets = Sockets::Silent;
         } else if let Some(closer) = self.closer.as_ref().filter(|_| due) {
-            let number = self.last + 1;
-            if closer.ask(Question { address, number }) == Asked::Yes {
-                self.last = number;
-                silence.sockets = Sockets::Asked(number);
+            let question = Question {
+                address,
+                number: self.last + 1,
+                withdrawn: Arc::clone(&silence.withdrawn),
+            };
+            if closer.ask(question) == Asked::Yes {
+                self.last += 1;
+                silence.sockets = Sockets::Asked {
+                    number: self.last,
+                    since: boot_now(),
+                };
             }
         }
         silence.sockets
     }
 
     fn answered(&mut self, answer: Answer) {
-        let Question { address, number } = answer.question;
+        let Question {
+            address, number, ..
+        } = answer.question;
         let Some(silence) = self.addresses.get_mut(&address) else {
             return;
         };
-        if silence.sockets != Sockets::Asked(number) {
-            return;
+        match silence.sockets {
+            Sockets::Asked { number: asked, .. } if asked == number => {}
+            Sockets::Asked { .. } | Sockets::Unknown | Sockets::Speak { .. } | Sockets::Silent => {
+                return;
+            }
         }
         silence.sockets = match answer.voices {
             Voices::None => Sockets::Silent,
@@ -161,7 +244,8 @@ impl Silenced {
                 if silence.pause == LOOK_AGAIN {
                     tracing::warn!(
                         %address,
-                        "released, and kept silent: a program of this machine has an open socket on it (fix: ss -nap, end the program)"
+                        "released, and kept silent: a program of this machine has an open socket on it (fix: end the program, \
+                         which lsof -i names)"
                     );
                 }
                 let due = boot_now() + silence.pause;

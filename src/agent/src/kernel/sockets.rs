@@ -14,6 +14,7 @@ pub use closer::{Answer, Asked, Closer, Question};
 use super::netlink::{Message, Messages, NLM_F_ACK, NLM_F_DUMP, Port, u32_at};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// linux/netlink.h.
 const NETLINK_SOCK_DIAG: isize = 4;
@@ -29,12 +30,10 @@ const UDP: u8 = 17;
 /// Bits of tcp_states.h: all but TIME_WAIT, CLOSE and LISTEN, which say nothing unless they are spoken to.
 const SPEAKING: u32 = 0x1ffe & !(1 << 6) & !(1 << 7) & !(1 << 10);
 const ALL: u32 = u32::MAX;
-/// Connections closed by one call: some ten milliseconds.
-const CLOSED_AT_ONCE: usize = 2_048;
 /// Of the prefix that is for throwing away (RFC 6666).
 const NOBODY: Ipv6Addr = Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 1);
-/// The second of them finds nothing where the first has closed everything.
-const LOOKS: usize = 2;
+/// Each look but the last has closed something: more than this is a program that connects as fast.
+const LOOKS: usize = 64;
 /// Dumps that race with changes are repeated this often.
 const DUMP_ATTEMPTS: usize = 8;
 
@@ -47,6 +46,16 @@ pub enum Voices {
     Left,
 }
 
+/// What one look found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Look {
+    Nothing,
+    /// Connections, some of which are closed now.
+    Closed,
+    /// What is not closed.
+    Left,
+}
+
 /// What asks the kernel. Opened when it is needed.
 #[derive(Debug, Default)]
 struct Sockets {
@@ -56,16 +65,19 @@ struct Sockets {
 impl Sockets {
     /// Asks once, about nobody's address, since a kernel may load modules for its first answer.
     fn prepare(&mut self) {
-        self.hush(NOBODY.into());
+        self.hush(NOBODY.into(), &AtomicBool::new(false));
     }
 
     /// Closes connections from this address, which is on no interface any more, in this thread's network namespace, and
-    /// looks once more; whether anything is left that may speak from it. What cannot be told counts.
-    fn hush(&mut self, address: IpAddr) -> Voices {
+    /// looks again until nothing is closed any more; whether anything is left that may speak from it. What cannot be told
+    /// counts. Nothing is closed from the moment on when the question is withdrawn: what is listed before that is of
+    /// sockets that were there before.
+    fn hush(&mut self, address: IpAddr, withdrawn: &AtomicBool) -> Voices {
         for _ in 0..LOOKS {
-            match self.close(address) {
-                Ok(Voices::None) => return Voices::None,
-                Ok(Voices::Left) => {}
+            match self.close(address, withdrawn) {
+                Ok(Look::Nothing) => return Voices::None,
+                Ok(Look::Closed) => {}
+                Ok(Look::Left) => return Voices::Left,
                 Err(error) => {
                     tracing::warn!(
                         %address,
@@ -79,10 +91,9 @@ impl Sockets {
         Voices::Left
     }
 
-    /// Closes connections; whether there were any, or are datagram sockets.
-    fn close(&mut self, address: IpAddr) -> io::Result<Voices> {
+    fn close(&mut self, address: IpAddr, withdrawn: &AtomicBool) -> io::Result<Look> {
         let IpAddr::V6(address) = address else {
-            return Ok(Voices::None);
+            return Ok(Look::Nothing);
         };
         let port = match &mut self.port {
             Some(port) => port,
@@ -90,22 +101,32 @@ impl Sockets {
                 Ok(port) => none.insert(port),
                 // A kernel that tells nobody's sockets.
                 Err(error) if error.raw_os_error() == Some(libc::EPROTONOSUPPORT) => {
-                    return Ok(Voices::None);
+                    return Ok(Look::Nothing);
                 }
                 Err(error) => return Err(error),
             },
         };
         let connections = list(port, TCP, SPEAKING, address)?;
-        for connection in connections.iter().take(CLOSED_AT_ONCE) {
+        let mut look = match connections.is_empty() {
+            true => Look::Nothing,
+            false => Look::Left,
+        };
+        for connection in &connections {
+            if withdrawn.load(Ordering::SeqCst) {
+                return Ok(Look::Left);
+            }
             match destroy(port, connection)? {
-                // It has just ended by itself, or this kernel closes none and it is seen with the next look.
-                0 | libc::ENOENT | libc::EOPNOTSUPP => {}
+                // Or it has just ended by itself.
+                0 | libc::ENOENT => look = Look::Closed,
+                // This kernel closes none.
+                libc::EOPNOTSUPP => {}
                 code => return Err(io::Error::from_raw_os_error(code)),
             }
         }
-        // What was closed is looked for once more by the next call.
-        let silent = connections.is_empty() && list(port, UDP, ALL, address)?.is_empty();
-        Ok(if silent { Voices::None } else { Voices::Left })
+        match look {
+            Look::Nothing if !list(port, UDP, ALL, address)?.is_empty() => Ok(Look::Left),
+            Look::Nothing | Look::Closed | Look::Left => Ok(look),
+        }
     }
 }
 

@@ -38,6 +38,11 @@ use tokio::sync::mpsc;
 
 pub(crate) const NODE: NodeId = NodeId(9);
 pub(crate) const LIFE: Incarnation = Incarnation(20);
+/// The end of a log that was restored from a copy, and written by another leader since.
+pub(crate) const RESTORED: EntryId = EntryId {
+    term: Term(9),
+    index: LogIndex(12),
+};
 /// Beats refused for the ttl that they name or do not name.
 static REFUSED: AtomicU64 = AtomicU64::new(0);
 const VOTERS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
@@ -182,6 +187,8 @@ pub(crate) struct World {
     log: Arc<Mutex<ClusterState>>,
     /// Beats that the coordinators have heard, together.
     pub(crate) heard: Arc<AtomicU64>,
+    /// Whether the coordinators' logs end where [`RESTORED`] says.
+    pub(crate) went_back: Arc<AtomicBool>,
 }
 
 impl World {
@@ -321,14 +328,17 @@ pub(crate) fn beside_a_lease_with(
         timing,
         log: Arc::new(Mutex::new(state(timing))),
         heard: Arc::default(),
+        went_back: Arc::default(),
     };
     let heard = Arc::clone(&world.heard);
     let log = Arc::clone(&world.log);
+    let went_back = Arc::clone(&world.went_back);
     std::thread::scope(|scope| {
         for (voter, socket) in VOTERS.iter().zip(&sockets) {
             let (answering, ended) = (&answering, &ended);
             let (heard, log) = (Arc::clone(&heard), Arc::clone(&log));
-            scope.spawn(move || respond((*voter, socket), &log, &heard, answering, ended));
+            let state = (log, Arc::clone(&went_back));
+            scope.spawn(move || respond((*voter, socket), &state, &heard, answering, ended));
         }
         let thread = scope.spawn(|| {
             wire.owner.run(|| {
@@ -353,7 +363,7 @@ pub(crate) fn beside_a_lease_with(
 
 fn respond(
     (own, socket): (NodeId, &UdpSocket),
-    log: &Mutex<ClusterState>,
+    (log, went_back): &(Arc<Mutex<ClusterState>>, Arc<AtomicBool>),
     heard: &AtomicU64,
     answering: &AtomicBool,
     ended: &AtomicBool,
@@ -379,7 +389,10 @@ fn respond(
             continue;
         }
         let opened = open_beat(&key(), &buffer[..length]).unwrap();
-        let answer = responder.on_beat(received, &opened.beat);
+        let mut answer = responder.on_beat(received, &opened.beat);
+        if went_back.load(Ordering::SeqCst) {
+            answer.log = RESTORED;
+        }
         if answer.kind == AnswerKind::OtherTtl {
             REFUSED.fetch_add(1, Ordering::SeqCst);
         }

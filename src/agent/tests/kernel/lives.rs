@@ -1,6 +1,7 @@
 //! What a life of the lease thread goes through as a whole: hundreds of addresses at once, and its end.
 
-use crate::lease::{LIFE, World, assignment, beside_a_lease, item, order_of};
+use crate::fixture::{VIP4, client};
+use crate::lease::{LIFE, RESTORED, World, assignment, beside_a_lease, item, order_of};
 use crate::netns::{Wire, eventually};
 use haft_agent::kernel::clock::boot_now;
 use haft_agent::order::{Notice, Order, subject};
@@ -51,9 +52,94 @@ fn hundreds_of_addresses_at_once_cost_no_beat() {
 fn restored(epoch: u32) -> Origin {
     Origin {
         epoch: Epoch(epoch),
-        term: Term(9),
-        index: LogIndex(12),
+        term: RESTORED.term,
+        index: RESTORED.index,
     }
+}
+
+/// What such a coordinator assigns: nothing that stands, and something new.
+fn assigned_by(origin: Origin) -> Order {
+    let address = IpAddr::from([10, 9, 0, 77]);
+    let new = item(ResourceId::vip("new"), (address, "own0"), Want::Hold);
+    // Newer than anything by its own word: only where it comes from speaks against it.
+    match order_of(99, vec![new]) {
+        Order::Assigned(_, assignment) => Order::Assigned(origin, assignment),
+        Order::Begin(_) | Order::Addresses(_) | Order::Over(..) | Order::Shutdown => {
+            unreachable!("made as an assignment")
+        }
+    }
+}
+
+/// Everything that is said until the orders before have been carried out.
+fn said_meanwhile(world: &mut World) -> Vec<Notice> {
+    world.order(Order::Over(LIFE, restored(2)));
+    let mut said = Vec::new();
+    eventually("it goes on", || match world.notices.try_recv() {
+        Ok(Notice::Stands(_)) => true,
+        Ok(notice) => {
+            said.push(notice);
+            false
+        }
+        Err(_) => false,
+    });
+    said
+}
+
+fn is_about(notice: &Notice, resource: &ResourceId) -> bool {
+    matches!(notice, Notice::Report(_, output) if subject(output).is_some_and(|(named, _)| named == resource))
+}
+
+#[test]
+fn what_is_assigned_by_who_knows_less_takes_nothing_up_and_drops_nothing() {
+    let wire = Wire::new();
+    let probe = client(&wire);
+    beside_a_lease(&wire, Timing::NORMAL, |world, _| {
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        world.await_active();
+        let older = Origin {
+            epoch: Epoch(1),
+            term: Term(1),
+            index: LogIndex(25),
+        };
+        for origin in [restored(0), restored(1), restored(2), older] {
+            world.order(assigned_by(origin));
+            let said = said_meanwhile(world);
+            for resource in ["new", "web"].map(ResourceId::vip) {
+                let spoken = said.iter().any(|notice| is_about(notice, &resource));
+                assert!(!spoken, "{origin:?}: {said:?}");
+            }
+            assert!(probe.echoes(VIP4), "{origin:?}");
+        }
+        // The same from who knows everything.
+        let leader = Origin {
+            epoch: Epoch(1),
+            term: Term(1),
+            index: LogIndex(31),
+        };
+        world.order(assigned_by(leader));
+        world.await_release();
+    });
+}
+
+#[test]
+fn a_log_that_went_back_ends_a_life_once_a_majority_of_coordinators_says_so() {
+    let wire = Wire::new();
+    beside_a_lease(&wire, Timing::NORMAL, |world, _| {
+        world.admit();
+        world.order(assignment(30, &[Want::Hold]));
+        world.await_active();
+        // Logs alone are no leader's word.
+        world.went_back.store(true, Ordering::SeqCst);
+        let before = world.heard.load(Ordering::SeqCst);
+        eventually("it was told by all", || {
+            world.heard.load(Ordering::SeqCst) > before + 12
+        });
+        assert!(said_meanwhile(world).is_empty());
+        world.order(assigned_by(restored(1)));
+        world.await_release();
+        world.await_notice("it may ask anew", &Notice::Idle(Probe::Clean));
+    });
 }
 
 #[test]

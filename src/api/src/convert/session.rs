@@ -324,3 +324,25 @@ pub fn released_from(form: &v1::ReleasedReport) -> Result<Command, FieldError> {
         incarnation: Incarnation(form.incarnation),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_of_a_megabyte_is_cut_before_anything_keeps_it() {
+        let form = v1::FailedReport {
+            resource: "vip/web".to_owned(),
+            epoch: 1,
+            token_index: 30,
+            incarnation: 20,
+            difficulty: v1::Difficulty::Start.into(),
+            why: "x".repeat(1 << 20),
+        };
+        let Ok(Command::Troubled { why, .. }) = failed_from(&form) else {
+            panic!("a failure is taken");
+        };
+        assert!(why.len() <= WHY_MAX, "{}", why.len());
+        assert!(why.ends_with("[cut: 1048576 bytes]"), "{why}");
+    }
+}

@@ -11,6 +11,7 @@ use haft_api::pb::v1;
 use haft_api::status::status;
 use haft_engine::apply::Outcome;
 use haft_engine::command::{Command, NodeRole, Registration};
+use haft_engine::gate::GateKind;
 use haft_engine::ids::{NodeId, NodeName};
 use haft_engine::state::ClusterState;
 use haft_engine::why;
@@ -220,7 +221,13 @@ fn warnings(state: &ClusterState) -> Vec<String> {
     let mut lines = Vec::new();
     for node in state.nodes.values() {
         if let Session::Ended { .. } | Session::Closing { .. } = node.session {
-            lines.push(format!("node/{} has no live session", node.name));
+            let closed = match node.place.gate {
+                GateKind::Kernel => {
+                    "; a kernel that runs on without its agent passes nothing on for what it had"
+                }
+                GateKind::Timed => "",
+            };
+            lines.push(format!("node/{} has no live session{closed}", node.name));
         }
         if node.quarantined {
             lines.push(format!(

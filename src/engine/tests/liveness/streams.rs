@@ -2,9 +2,11 @@
 
 use crate::world::{FAST, MS, T0, World, commands};
 use haft_engine::command::{Command, RelinquishCause};
+use haft_engine::gate::GateKind;
 use haft_engine::ids::NodeName;
 use haft_engine::leader::Input;
 use haft_engine::spec::Isolation;
+use haft_engine::state::{Ending, Session};
 use haft_engine::why::{Seen, Subject, why_as_seen};
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -112,4 +114,24 @@ fn why_names_a_node_that_beats_and_has_no_stream() {
     }
     let other = says(&seen, Subject::Node(NodeName("n2".to_owned())));
     assert!(!other.contains("stream"), "{other}");
+}
+
+#[test]
+fn why_says_what_a_lost_machine_keeps_closed_behind_a_kernel_gate() {
+    let mut world = World::new(3, 3);
+    let n3 = world.ids[2];
+    let incarnation = world.life(n3);
+    for (gate, expected) in [(GateKind::Kernel, true), (GateKind::Timed, false)] {
+        let node = world.state.nodes.get_mut(&n3).expect("it exists");
+        node.place.gate = gate;
+        node.session = Session::Ended {
+            incarnation,
+            ending: Ending::Expired,
+        };
+        let subject = Subject::Node(NodeName("n3".to_owned()));
+        let report = why_as_seen(&world.state, &Seen::default(), &subject);
+        let told = report.expect("it exists").to_string();
+        assert_eq!(told.contains("passes nothing on"), expected, "{told}");
+        assert_eq!(told.contains("haft-agent dismantle"), expected, "{told}");
+    }
 }

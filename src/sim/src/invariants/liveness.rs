@@ -7,6 +7,8 @@
 //! whose executor was gone, and with a power on of a node that runs, which no device of its levels could carry out.
 //! Some runs end with one machine that beats and can be told nothing (no stream): whatever it holds has to get away
 //! from it all the same, what it is called for has to run elsewhere, and its own session is then not asked for.
+//! Where pills are all that there is, and an agent that starts `clean` refuses to because of one that nobody obeyed,
+//! somebody pulls the plug and says so (`errands`): no try against a machine that answers for itself succeeds.
 //! A resource cannot run if every node is cordoned or in standby; that all are quarantined is no excuse.
 
 use super::Violation;

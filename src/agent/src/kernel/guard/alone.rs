@@ -5,7 +5,7 @@
 //! understood since 5.12. It holds nothing and blocks nothing.
 
 use super::attest;
-use super::batch::{Batch, Verdict};
+use super::batch::{Batch, Family, Verdict};
 use super::ruleset;
 use super::{Guard, OpenGuardError};
 use std::io;
@@ -27,6 +27,7 @@ impl Guard {
     /// When one has; nothing of it was touched.
     pub(super) fn be_alone(&mut self) -> Result<(), OpenGuardError> {
         let mut stray = Stray::Absent;
+        let mut last = OpenGuardError::Contested { attempts: ATTEMPTS };
         for _ in 0..ATTEMPTS {
             let mut batch = Batch::new();
             match stray {
@@ -41,19 +42,22 @@ impl Guard {
                 Verdict::Refused(refusals) => refusals[0],
             };
             let found = attest::tables(&mut self.commands, ruleset::LOCK)?;
-            match (found.iter().find_map(|table| table.owner), stray) {
-                (Some(port), _) => return Err(OpenGuardError::OwnedElsewhere { port }),
-                (None, Stray::Absent) if !found.is_empty() => stray = Stray::There,
+            let there = found.iter().find(|table| table.family == Family::Inet);
+            // An orphan's owner is told as 0.
+            let owner = |table: &attest::Found| table.owner.filter(|port| *port != 0);
+            match (there.map(owner), stray) {
+                (Some(Some(port)), _) => return Err(OpenGuardError::OwnedElsewhere { port }),
+                (Some(None), Stray::Absent) => stray = Stray::There,
                 // It has gone meanwhile.
-                (None, Stray::There) if found.is_empty() => stray = Stray::Absent,
-                (None, Stray::Absent | Stray::There) => {
-                    return Err(OpenGuardError::Refused {
+                (None, Stray::There) => stray = Stray::Absent,
+                (Some(None), Stray::There) | (None, Stray::Absent) => {
+                    last = OpenGuardError::Refused {
                         what: sealed.label(refusal),
                         source: io::Error::from_raw_os_error(refusal.errno),
-                    });
+                    };
                 }
             }
         }
-        Err(OpenGuardError::Contested { attempts: ATTEMPTS })
+        Err(last)
     }
 }

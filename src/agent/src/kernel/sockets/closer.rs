@@ -2,11 +2,14 @@
 //!
 //! Nobody's beat waits for it: a program whose send hangs in a page fault (FUSE, a file server that is gone) has its
 //! socket locked, and who closes that socket hangs with it, beyond any signal. The thread has no descriptor of the
-//! process but its own, so that no lock and no table of an agent that has ended stays with it. Decides nothing.
+//! process but its own, so that no lock and no table of an agent that has ended stays with it; the process itself is
+//! gone only when the program goes on (docs/isolation.md). Decides nothing.
 
 use super::{Sockets, Voices};
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::{Duration, Instant};
 
@@ -16,16 +19,18 @@ const WAITING_MAX: usize = 64;
 const FIRST: libc::c_uint = 3;
 
 /// About one address, with a number of the asker's: an answer to an earlier question says nothing of a later release.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Question {
     /// On no interface any more.
     pub address: IpAddr,
     /// Never used twice.
     pub number: u64,
+    /// Set when the address may be put on an interface again: connections that come then are its owner's.
+    pub withdrawn: Arc<AtomicBool>,
 }
 
 /// What was found after the question had been asked.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub struct Answer {
     /// The question, as it was asked.
     pub question: Question,
@@ -63,7 +68,7 @@ impl Closer {
         Ok(Closer { questions, answers })
     }
 
-    /// Never waits.
+    /// Hands the question over; waits for no answer.
     pub fn ask(&self, question: Question) -> Asked {
         match self.questions.try_send(question) {
             Ok(()) => Asked::Yes,
@@ -71,7 +76,7 @@ impl Closer {
         }
     }
 
-    /// The next answer that has come. Never waits.
+    /// The next answer that has come.
     pub fn answer(&self) -> Option<Answer> {
         self.answers.try_recv().ok()
     }
@@ -89,13 +94,15 @@ impl Closer {
         let questions = questions.map(|(address, number)| Question {
             address: *address,
             number,
+            withdrawn: Arc::default(),
         });
         let mut answers = Vec::new();
         for question in questions {
-            if self.ask(question) == Asked::NotNow {
-                answers.extend(self.await_answer(deadline));
-                // There is room for one more now, or the time is over.
-                self.ask(question);
+            while self.ask(question.clone()) == Asked::NotNow {
+                match self.await_answer(deadline) {
+                    Some(answer) => answers.push(answer),
+                    None => return answers,
+                }
             }
         }
         while answers.len() < addresses.len()
@@ -108,20 +115,18 @@ impl Closer {
 }
 
 fn answer_all(questions: &Receiver<Question>, answers: &SyncSender<Answer>) {
-    let mut sockets = Sockets::default();
-    match close_descriptors() {
-        Ok(()) => sockets.prepare(),
-        // It would keep the agent's lock and tables for as long as it hangs: then nothing is asked.
-        Err(error) => {
-            tracing::warn!(
-                err = crate::chain(&error),
-                "connections from released IPv6 addresses are not closed, and these addresses stay silent"
-            );
-            return;
-        }
+    crate::plant::panic_in("sockets");
+    if let Err(error) = close_descriptors() {
+        tracing::warn!(
+            err = crate::chain(&error),
+            "should a program hang with its socket, this agent's lock would stay taken after its end (fix: allow \
+             close_range in the seccomp profile)"
+        );
     }
+    let mut sockets = Sockets::default();
+    sockets.prepare();
     while let Ok(question) = questions.recv() {
-        let voices = sockets.hush(question.address);
+        let voices = sockets.hush(question.address, &question.withdrawn);
         if answers.send(Answer { question, voices }).is_err() {
             return;
         }
