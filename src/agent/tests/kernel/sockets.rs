@@ -7,10 +7,11 @@ use crate::gate::{FileSystem, clear_up_after};
 use crate::gate_past::{connection, know_the_client};
 use crate::lease::{World, assignment_of, beside_a_gated_lease, item, order_of};
 use crate::netns::{Wire, eventually};
-use haft_engine::ids::ResourceId;
-use haft_engine::keeper::Want;
+use haft_engine::ids::{LogIndex, ResourceId};
+use haft_engine::keeper::{AssignedItem, Want};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use std::net::TcpStream;
+use std::io::{ErrorKind, Read as _};
+use std::net::{IpAddr, Ipv6Addr, TcpStream};
 use std::os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,9 @@ const UFFDIO_REGISTER: libc::c_ulong = 0xc020_aa00;
 const API: u64 = 0xaa;
 const MISSING: u64 = 1;
 const PAGE: usize = 4_096;
+
+const LAST6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x300));
+const NEXT6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd09, 0, 0, 0, 0, 0, 0, 0x200));
 
 /// A page whose first reader hangs in the kernel until this is dropped.
 struct HeldBack {
@@ -131,6 +135,95 @@ fn a_program_that_hangs_in_its_send_freezes_no_agent() {
         });
         drop(near);
         eventually("nothing is kept silent any more", || !is_kept_silent(&wire));
+    });
+}
+
+/// Whether nobody has closed it from this end.
+fn is_open(near: &TcpStream) -> bool {
+    near.set_nonblocking(true).unwrap();
+    let read = (&mut &*near).read(&mut [0; 8]);
+    read.is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
+}
+
+fn sets_name(wire: &Wire, address: IpAddr) -> bool {
+    let sets = wire.owner.command("nft", "list sets");
+    sets.contains(&address.to_string())
+}
+
+fn held(name: &str, address: IpAddr, index: u64, want: Want) -> AssignedItem {
+    let mut item = item(ResourceId::vip(name), (address, "own0"), want);
+    item.token.index = LogIndex(index);
+    item
+}
+
+/// What is asked about an address may wait for long, and the address be its owner's again.
+#[test]
+fn an_address_that_is_granted_again_keeps_its_connections() {
+    let (wire, files) = (Wire::new(), FileSystem::new());
+    know_the_client(&wire);
+    let home = wire.owner.run(|| files.home());
+    beside_a_gated_lease(&wire, home, |world, _| {
+        world.admit();
+        let web = |want| held("web", VIP6, 30, want);
+        let next = |index, want| held("next", NEXT6, index, want);
+        let last = |want| held("last", LAST6, 30, want);
+        let all = [web(Want::Hold), next(30, Want::Hold), last(Want::Hold)];
+        world.order(order_of(30, all.to_vec()));
+        world.await_active();
+        eventually("all stand", || sets_name(&wire, LAST6));
+        let (near, _far) = connection(&wire, VIP6);
+        let mut again = None;
+        while_one_hangs(&near, || {
+            let others = [next(30, Want::Hold), last(Want::Hold)];
+            world.order(order_of(31, [&[web(Want::Release)], &others[..]].concat()));
+            world.await_release();
+            world.order(order_of(
+                32,
+                vec![next(30, Want::Release), last(Want::Hold)],
+            ));
+            eventually("it has gone", || {
+                !wire.owner.ip("addr show dev own0").contains("fd09::200")
+            });
+            world.order(order_of(33, vec![next(40, Want::Hold), last(Want::Hold)]));
+            eventually("it is there again", || {
+                wire.owner.ip("addr show dev own0").contains("fd09::200")
+            });
+            again = Some(connection(&wire, NEXT6));
+        });
+        drop(near);
+        // Asked after everything else, and answered in its turn.
+        world.order(order_of(
+            34,
+            vec![next(40, Want::Hold), last(Want::Release)],
+        ));
+        eventually("it is let go of", || !sets_name(&wire, LAST6));
+        assert!(is_open(&again.unwrap().0));
+    });
+}
+
+#[test]
+fn connections_of_somebody_elses_copy_are_not_closed() {
+    let (wire, files) = (Wire::new(), FileSystem::new());
+    know_the_client(&wire);
+    let home = wire.owner.run(|| files.home());
+    beside_a_gated_lease(&wire, home, |world, _| {
+        world.admit();
+        let web = |want| held("web", VIP6, 30, want);
+        let next = |want| held("next", NEXT6, 30, want);
+        world.order(order_of(30, vec![web(Want::Hold), next(Want::Hold)]));
+        world.await_active();
+        eventually("both stand", || sets_name(&wire, NEXT6));
+        wire.owner.ip("link add copy0 type veth peer name copy1");
+        wire.owner
+            .ip(&format!("addr add {VIP6}/128 dev copy0 nodad"));
+        wire.owner.ip("link set copy0 up");
+        let (near, _far) = connection(&wire, VIP6);
+        world.order(order_of(31, vec![web(Want::Release), next(Want::Hold)]));
+        world.await_release();
+        world.order(order_of(32, vec![next(Want::Release)]));
+        eventually("the other is let go of", || !sets_name(&wire, NEXT6));
+        assert!(is_kept_silent(&wire));
+        assert!(is_open(&near));
     });
 }
 
