@@ -27,6 +27,7 @@ fn status(state: &ClusterState, resource: &Resource) -> v1::VirtualIpStatus {
     let phase = match &resource.ownership {
         Ownership::Unowned => "Unowned",
         Ownership::Granted(_) => "Granted",
+        Ownership::Active(held) if has_no_carrier(state, resource, held.node) => "Unreachable",
         Ownership::Active(_) => "Active",
         Ownership::Releasing(..) => "Releasing",
         Ownership::Orphaned(_) => "Orphaned",
@@ -52,6 +53,16 @@ fn status(state: &ClusterState, resource: &Resource) -> v1::VirtualIpStatus {
         moving_to: resource.move_to.map_or_else(String::new, name),
         deleting: resource.deleting,
         message: message(state, resource),
+    }
+}
+
+/// Whether what the owner acts on cannot be heard of: it gives up by itself after a while, and until then waits for
+/// the link to come back.
+fn has_no_carrier(state: &ClusterState, resource: &Resource, owner: NodeId) -> bool {
+    let obstacles = state.obstacles.get(&resource.id);
+    match obstacles.and_then(|obstacles| obstacles.get(&owner)) {
+        Some(Obstacle::NoCarrier | Obstacle::NoInterface) => true,
+        Some(Obstacle::Foreign(_) | Obstacle::Refused(_) | Obstacle::Ungated(_)) | None => false,
     }
 }
 
@@ -159,4 +170,65 @@ pub fn vip_spec_from(spec: v1::VirtualIpSpec) -> Result<VirtualIpSpec, FieldErro
         preference: spec.preference.into_iter().map(NodeName).collect(),
         failback,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use haft_engine::command::Attestation;
+    use haft_engine::ids::{Generation, Incarnation, Token};
+    use haft_engine::state::{Holding, Progress};
+
+    fn web(owner: NodeId) -> Resource {
+        let spec = ResourceSpec::VirtualIp(VirtualIpSpec {
+            address: [192, 0, 2, 7].into(),
+            interface: "eth0".to_owned(),
+            isolation: Isolation::Lease,
+            unfenced: Unfenced::Refused,
+            preference: Vec::new(),
+            failback: Failback::Never,
+        });
+        Resource {
+            id: ResourceId::vip("web"),
+            spec: spec.clone(),
+            generation: Generation(1),
+            ownership: Ownership::Active(Holding {
+                node: owner,
+                incarnation: Incarnation(20),
+                token: Token::default(),
+                isolation: Isolation::Lease,
+                spec,
+                guard: Attestation::Intact,
+                address_life: std::time::Duration::from_secs(2),
+                since_unix_ms: 0,
+                watchdog: None,
+                progress: Progress::Begun,
+            }),
+            last_token: Token::default(),
+            evidence: None,
+            move_to: None,
+            deleting: false,
+            trouble: None,
+        }
+    }
+
+    #[test]
+    fn active_is_not_said_of_an_owner_without_carrier() {
+        let owner = NodeId(1);
+        let resource = web(owner);
+        let said = |node: NodeId, obstacle: Option<Obstacle>| {
+            let obstacles = obstacle.map(|obstacle| (node, obstacle)).into_iter();
+            let state = ClusterState {
+                obstacles: [(resource.id.clone(), obstacles.collect())].into(),
+                ..ClusterState::default()
+            };
+            status(&state, &resource).state
+        };
+        assert_eq!(said(owner, None), "Active");
+        assert_eq!(said(owner, Some(Obstacle::NoCarrier)), "Unreachable");
+        assert_eq!(said(owner, Some(Obstacle::NoInterface)), "Unreachable");
+        let shaped = Obstacle::Ungated("it shapes".to_owned());
+        assert_eq!(said(owner, Some(shaped)), "Active");
+        assert_eq!(said(NodeId(2), Some(Obstacle::NoCarrier)), "Active");
+    }
 }
