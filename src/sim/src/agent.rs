@@ -234,7 +234,9 @@ impl Agent {
                     Phase::Probing | Phase::Attaching(_) => self.ending = Ending::Ended,
                 }
             }
-            Local::Flushed { .. }
+            // The kernel's business: nothing that it says or decides goes by it.
+            Local::FiltersGone
+            | Local::Flushed { .. }
             | Local::AppendLater(..)
             | Local::Propose { .. }
             | Local::DeviceSaid { .. }

@@ -193,6 +193,7 @@ impl Coordinator {
             | Local::AddressVanished(_)
             | Local::GuardRebuilt
             | Local::Gate(_)
+            | Local::FiltersGone
             | Local::Carrier(_)
             | Local::Foreign(_)
             | Local::Watched

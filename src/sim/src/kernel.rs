@@ -1,12 +1,12 @@
 //! One machine's kernel as far as haft uses it: guard elements with timeouts, and addresses with lifetimes.
 //!
 //! It goes on while processes are paused or killed, forgets everything with the power, and stands
-//! still with the machine. It enforces nothing but what nftables and the address code do: an address
-//! answers while it is present and, if it is managed, its `held` element lives.
+//! still with the machine. It enforces nothing but what nftables, the gate and the address code do: an address
+//! answers while it is present and, if it is managed and the gate's filters stand, its `held` element lives.
 
 use crate::barrier::Barrier;
 use haft_engine::clock::{Moment, Timing};
-use haft_engine::gate::Found;
+use haft_engine::gate::{Found, GateKind};
 use haft_engine::ids::Token;
 use haft_engine::plant::{self, Bug};
 use std::collections::{BTreeMap, BTreeSet};
@@ -59,6 +59,7 @@ pub(crate) struct Kernel {
     barrier: Barrier,
     /// What it is found to be worth now, if that is less than what it is.
     weakened: Option<Found>,
+    filters: Filters,
     managed: BTreeSet<IpAddr>,
     armed: BTreeMap<IpAddr, Moment>,
     held: BTreeMap<IpAddr, Lived>,
@@ -82,6 +83,24 @@ pub(crate) enum There {
     Put,
     /// Takes it away.
     Gone,
+}
+
+/// Whether the filters are there, where the gate stands on filters.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Filters {
+    #[default]
+    Standing,
+    /// Somebody has deleted their qdisc: nothing compares a packet with any end.
+    Deleted,
+}
+
+/// What of haft's goes beside the filters when somebody takes them away.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Also {
+    /// Nothing: the tables stay. They know links, and no ends.
+    Nothing,
+    /// The tables, too: nobody knows any more what was managed.
+    Tables,
 }
 
 /// The armed watchdog.
@@ -135,10 +154,10 @@ impl Kernel {
             Request::Arm(address) => {
                 self.managed.insert(*address);
                 match self.barrier {
-                    Barrier::Gate => {
+                    Barrier::Gate | Barrier::Filters => {
                         self.held.remove(address);
                     }
-                    Barrier::Held | Barrier::Watched => {
+                    Barrier::Watched | Barrier::Held => {
                         self.armed.insert(*address, now + timing.guard_life);
                     }
                 }
@@ -298,7 +317,7 @@ impl Kernel {
     pub(crate) fn answers(&self, now: Moment, address: IpAddr) -> Option<Token> {
         let own = self.own(now, address);
         let foreign = self.foreign.get(&address);
-        if !self.managed.contains(&address) {
+        if !self.managed.contains(&address) || self.filters == Filters::Deleted {
             return own.or(foreign.copied().flatten());
         }
         if own.is_none() && foreign.is_none() {
@@ -332,7 +351,7 @@ impl Kernel {
     /// Something else flushes the tables, and the agent's watch rebuilds them at once: every managed
     /// address is blocked, none is held. (Between the two they stand open.)
     pub(crate) fn rebuild_guard(&mut self) {
-        if self.barrier == Barrier::Gate {
+        if self.barrier.kind() == GateKind::Kernel {
             return;
         }
         self.managed.extend(self.addresses.keys().copied());
@@ -341,8 +360,11 @@ impl Kernel {
     }
 
     /// Something else flushes the tables, and nobody is left to rebuild them: addresses are open for as long as
-    /// they live, where timed elements alone kept them closed, or a link that has no gate.
+    /// they live, where timed elements alone kept them closed, or a link that has no gate. Filters are no tables.
     pub(crate) fn flush_guard(&mut self) {
+        if self.barrier == Barrier::Filters && self.weakened.is_none() {
+            return;
+        }
         match self.found() {
             Found::Gated | Found::Held => {}
             Found::Watched | Found::Broken => {
@@ -351,6 +373,24 @@ impl Kernel {
                 self.held.clear();
             }
         }
+    }
+
+    /// Somebody deletes the qdisc that the gate's filters stand on: addresses are open for as long as they live, or
+    /// until an agent has put the filters back.
+    pub(crate) fn delete_filters(&mut self, also: Also) {
+        self.filters = Filters::Deleted;
+        match also {
+            Also::Nothing => {}
+            Also::Tables => {
+                self.managed.clear();
+                self.held.clear();
+            }
+        }
+    }
+
+    /// An agent puts the filters back. The ends that they read are where they were.
+    pub(crate) fn mend_filters(&mut self) {
+        self.filters = Filters::Standing;
     }
 
     /// Something else deletes one of our addresses; which one it was, if there was one.
@@ -367,7 +407,8 @@ impl Kernel {
 
 #[cfg(test)]
 mod tests {
-    use super::{Kernel, Reply, Request, There};
+    use super::{Also, Kernel, Reply, Request, There};
+    use crate::barrier::Barrier;
     use haft_engine::clock::{Moment, Timing};
     use haft_engine::ids::Token;
     use std::net::IpAddr;
@@ -395,6 +436,47 @@ mod tests {
         assert_eq!(kernel.answers(at(3), ADDRESS), Some(token));
         done(kernel.execute(at(4), &Request::Remove(ADDRESS), &timing));
         assert_eq!(kernel.answers(at(5), ADDRESS), None);
+    }
+
+    /// One of this kind, with an address that was put at 1 ms and is open until 50 ms.
+    fn opened(barrier: Barrier) -> Kernel {
+        let mut kernel = Kernel::behind(barrier);
+        let timing = Timing::FAST;
+        let token = Token::default();
+        let done = |reply| assert_eq!(reply, Reply::Done);
+        done(kernel.execute(at(0), &Request::Arm(ADDRESS), &timing));
+        let open = Request::Open(vec![(ADDRESS, token)], at(50));
+        done(kernel.execute(at(1), &open, &timing));
+        done(kernel.execute(at(1), &Request::PutAddress(ADDRESS, token), &timing));
+        assert_eq!(kernel.answers(at(49), ADDRESS), Some(token));
+        assert_eq!(kernel.answers(at(50), ADDRESS), None);
+        kernel
+    }
+
+    #[test]
+    fn filters_bear_a_flush_and_once_deleted_leave_an_address_open_until_its_lifetime_ends() {
+        let token = Some(Token::default());
+        let life = u64::try_from(Timing::FAST.address_life.as_millis()).unwrap();
+        for also in [Also::Nothing, Also::Tables] {
+            let mut kernel = opened(Barrier::Filters);
+            kernel.flush_guard();
+            assert_eq!(kernel.answers(at(60), ADDRESS), None);
+            kernel.delete_filters(also);
+            assert_eq!(kernel.answers(at(60), ADDRESS), token);
+            assert_eq!(kernel.answers(at(life), ADDRESS), token);
+            assert_eq!(kernel.answers(at(1 + life), ADDRESS), None);
+        }
+    }
+
+    #[test]
+    fn filters_that_are_put_back_go_by_the_ends_that_they_had() {
+        let token = Some(Token::default());
+        let mut kernel = opened(Barrier::Filters);
+        kernel.delete_filters(Also::Nothing);
+        assert_eq!(kernel.answers(at(60), ADDRESS), token);
+        kernel.mend_filters();
+        assert_eq!(kernel.answers(at(49), ADDRESS), token);
+        assert_eq!(kernel.answers(at(60), ADDRESS), None);
     }
 
     #[test]

@@ -20,6 +20,7 @@ use std::net::IpAddr;
 mod classes;
 mod devices;
 mod faults;
+mod filters;
 mod script;
 
 pub use classes::{Bias, Fault};
@@ -221,7 +222,7 @@ impl Nemesis {
                 (Hook::PillWritten(_), _) => 600,
                 (Hook::BetweenDevices(_), _) => 300,
                 (Hook::LeftoversStay, _) => 400,
-                // That is what was told: without the agent a flush opens it.
+                // That is what was told: without the agent a flush opens it, or a deletion.
                 (Hook::LossTold, _) => 300,
                 (Hook::FenceStarted(_) | Hook::FenceOrdering(_), Bias::Fencing) => 150,
                 (Hook::AgeStated(_) | Hook::ClosingAppended(_), Bias::Sessions) => 60,
@@ -262,7 +263,9 @@ impl Nemesis {
             }
             Hook::LossTold => {
                 let span = world.rng.range(unit, 8 * unit);
-                if faults::flush_guard(world, place, span) {
+                if filters::delete(world, place, filters::Agent::Ends(span)) {
+                    self.count(world, Fault::FiltersDeleted);
+                } else if faults::flush_guard(world, place, span) {
                     self.count(world, Fault::GuardFlush);
                 }
             }

@@ -270,6 +270,8 @@ pub(crate) enum Local {
     GuardRebuilt,
     /// What stands before the addresses is found to be worth this from now on.
     Gate(haft_engine::gate::Found),
+    /// It finds that its gate's filters are gone, and puts them back.
+    FiltersGone,
     /// The link that carries the addresses lost or regained its carrier.
     Carrier(Carrier),
     /// An administrator has put copies of these addresses on the machine, and no others.

@@ -383,6 +383,7 @@ impl World {
             Local::Probed(haft_engine::command::Probe::Unclean) => {
                 self.hooks.push((place, Hook::LeftoversStay));
             }
+            Local::FiltersGone => self.machines[place].kernel.mend_filters(),
             _ => {}
         }
         if matches!(local, Local::Probed(_)) && self.awaits_disks(place) {

@@ -128,6 +128,8 @@ pub enum Fault {
     AddressDeleted,
     /// Something else flushes the guard's tables.
     GuardFlush,
+    /// Somebody deletes the qdisc that a gate's filters stand on, and perhaps flushes the tables, too.
+    FiltersDeleted,
     /// A gate is lost and regained within a life: a link that has none, a second holder that is gone, tables that
     /// cannot be attested.
     GateLoss,
@@ -157,7 +159,7 @@ pub enum Fault {
 
 impl Fault {
     /// Every class.
-    pub const ALL: [Fault; 73] = [
+    pub const ALL: [Fault; 74] = [
         Fault::CoordinatorCrash,
         Fault::CoordinatorPause,
         Fault::AgentKill,
@@ -219,6 +221,7 @@ impl Fault {
         Fault::KernelStall,
         Fault::AddressDeleted,
         Fault::GuardFlush,
+        Fault::FiltersDeleted,
         Fault::GateLoss,
         Fault::CarrierLoss,
         Fault::ForeignCopy,
@@ -281,6 +284,7 @@ impl Bias {
                 F::KernelStall,
                 F::AddressDeleted,
                 F::GuardFlush,
+                F::FiltersDeleted,
                 F::GateLoss,
                 F::CarrierLoss,
                 F::ForeignCopy,

@@ -1,6 +1,6 @@
 //! Each class of fault, once.
 
-use super::{Fault, Flap, Nemesis, Undo, devices, unit};
+use super::{Fault, Flap, Nemesis, Undo, devices, filters, unit};
 use crate::barrier::Barrier;
 use crate::bmc::Power;
 use crate::clock::{MS, SECOND, TrueTime};
@@ -75,6 +75,7 @@ impl Nemesis {
             }
             Fault::AddressDeleted
             | Fault::GuardFlush
+            | Fault::FiltersDeleted
             | Fault::GateLoss
             | Fault::CarrierLoss
             | Fault::ForeignCopy => inflict_on_addresses(world, fault, place, (span, long)),
@@ -267,7 +268,8 @@ pub(super) fn lose_gate(world: &mut World, place: Place, span: TrueTime) -> bool
     if !machine.alive() || machine.agent.running.is_none() || !whole {
         return false;
     }
-    let broken = kernel.barrier() == Barrier::Watched || world.rng.chance(400);
+    // What is watched anyway can only be worth nothing.
+    let broken = kernel.barrier().found() == Found::Watched || world.rng.chance(400);
     weaken_gate(
         world,
         place,
@@ -336,6 +338,7 @@ fn inflict_on_addresses(
 ) -> bool {
     match fault {
         Fault::GuardFlush => flush_guard(world, place, span),
+        Fault::FiltersDeleted => filters::strike(world, place, span),
         Fault::GateLoss => lose_gate(world, place, long),
         Fault::CarrierLoss => lose_carrier(world, place, span),
         Fault::ForeignCopy => put_foreign(world, place, long),

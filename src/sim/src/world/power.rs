@@ -193,6 +193,7 @@ impl World {
             .behind(machine.kernel.barrier(), machine.kernel.found());
         machine.agent.running = Some(agent);
         machine.agent.life = life;
+        machine.kernel.mend_filters();
         machine.watcher = Watcher::idle();
         if self.park.plan.start == StartMode::Clean {
             self.begin_watching(place);
