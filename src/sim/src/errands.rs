@@ -95,7 +95,8 @@ fn restart_defiant(world: &mut World) {
         let Some(place) = world.places.get(&node).copied() else {
             continue;
         };
-        if !defies(world, place) {
+        // One after the other, where the coordinators need them: else nobody is left to take their word.
+        if !defies(world, place) || !quorum_without(world, place) {
             continue;
         }
         world.power_off(place);
@@ -111,6 +112,16 @@ fn defies(world: &World, place: Place) -> bool {
     let mut disks = world.park.disks.iter();
     let shot = disks.any(|disk| disk.read(world.now, place, place) == Some(Word::Pill));
     answers && shot && machine.watcher.stage != Watching::Watched
+}
+
+/// Whether a quorum of coordinators runs elsewhere than on this machine.
+fn quorum_without(world: &World, place: Place) -> bool {
+    let others = world.machines.iter().filter(|one| one.place != place);
+    let running = others
+        .filter(|one| one.alive() && one.coordinator.running.is_some())
+        .map(|one| one.node)
+        .collect();
+    world.oracle.state().membership.majority(&running)
 }
 
 /// Asks for this node to be drained, until it is.
