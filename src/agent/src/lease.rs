@@ -1,6 +1,6 @@
 //! The lease thread: beats, guard renewals and kernel operations, with as little jitter as we can have.
 //!
-//! One thread, no async, no lock shared with anybody: it waits in `poll` for answers, kernel reports and
+//! One thread, no async, no state shared with anybody: it waits in `poll` for answers, kernel reports and
 //! orders, and wakes when a machine of haft-engine wants to be woken. Everything it decides comes from
 //! [`Holder`] and [`Keeper`]; it executes and reports back. If it is stopped or killed, nothing is renewed
 //! and the kernel goes silent by itself.

@@ -66,8 +66,10 @@ impl Silence {
 
     /// What was known is not true any more, and what was asked closes nothing from here on.
     fn withdraw(&mut self) {
-        self.withdrawn.store(true, Ordering::SeqCst);
-        *self = Silence::new();
+        if self.sockets != Sockets::Unknown {
+            self.withdrawn.store(true, Ordering::SeqCst);
+            *self = Silence::new();
+        }
     }
 
     /// One that hangs is told once; the addresses that wait behind it, too.
